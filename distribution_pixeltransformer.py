@@ -1,0 +1,262 @@
+"""The distribution of a value at one place: a mixture with one Gaussian per bin, exact on quantised values."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+
+class ValueDistribution(Distribution):
+    r"""Mixture over bins, Eq. 1-2 of Tulsiani & Gupta (ICML 2021) with its normalisation kept:
+
+    $$p(v) = \sum_b q_b \, \mathcal N(v;\, m_b, \sigma_b^2 I)$$
+
+    With a `quantization_step` the value is what is left of a draw from p after clamping it to `value_range` and
+    rounding it to the nearest level: `log_prob` is the mixture's mass in the value's cell (the outermost cells take the
+    tails), in nats, and divided by V log 2 it is in bits per dimension. Without one `log_prob` is the density.
+
+    All numbers are computed in float32, whatever the dtype of the arguments.
+
+    Args:
+        logits (`Tensor` of shape `(*batch, B)`): Unnormalised log-probabilities of the bins.
+        means (`Tensor` of shape `(*batch, B, V)`): Component means.
+        log_scales (`Tensor` of shape `(*batch, B)`): Log of the components' standard deviation, one for all channels.
+        value_range (`tuple[float, float]` or `None`): Smallest and largest value.
+        quantization_step (`float` or `None`): Distance of two levels; needs a `value_range`.
+        bin_centers (`Tensor` of shape `(B, V)` or `None`): What the bins stand for, for drawing a histogram.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> d = ValueDistribution(torch.zeros(1, 2), torch.tensor([[[0.2], [0.8]]]), torch.full((1, 2), -3.0))
+    >>> d.mean
+    tensor([[0.5000]])
+    >>> d.log_prob(torch.tensor([[0.2]])).shape, d.sample((5,)).shape
+    (torch.Size([1]), torch.Size([5, 1, 1]))
+
+    ```
+    """
+
+    arg_constraints: dict = {}
+    support = constraints.independent(constraints.real, 1)
+    has_rsample = False
+
+    def __init__(
+        self,
+        logits: Tensor,
+        means: Tensor,
+        log_scales: Tensor,
+        value_range: tuple[float, float] | None = None,
+        quantization_step: float | None = None,
+        bin_centers: Tensor | None = None,
+    ):
+        if quantization_step is not None and value_range is None:
+            raise ValueError("value_range: expected the smallest and largest value with a quantization_step, got None")
+        self.log_weights = logits.float().log_softmax(-1)  # (*batch, B)
+        self.means = means.float()  # (*batch, B, V)
+        self.log_scales = log_scales.float()  # (*batch, B)
+        self.value_range = tuple(value_range) if value_range is not None else None
+        self.quantization_step = quantization_step
+        self.bin_centers = bin_centers
+        super().__init__(self.log_weights.shape[:-1], self.means.shape[-1:], validate_args=False)
+
+    @property
+    def probs(self) -> Tensor:
+        """Probability of each bin, `(*batch, B)`: the histogram of the value."""
+        return self.log_weights.exp()
+
+    @property
+    def levels(self) -> Tensor:
+        """All values that a channel can take, `(L,)`. Raises `ValueError` where values are not quantised."""
+        if self.quantization_step is None:
+            raise ValueError("levels: values of this distribution are not quantised")
+        low, high = self.value_range
+        count = round((high - low) / self.quantization_step) + 1
+        return low + self.quantization_step * torch.arange(count, device=self.means.device)
+
+    def expand(self, batch_shape: torch.Size, _instance=None) -> "ValueDistribution":
+        """The same distribution with a larger batch shape."""
+        batch_shape = torch.Size(batch_shape)
+        bins, channels = self.means.shape[-2:]
+        return ValueDistribution(
+            self.log_weights.expand(*batch_shape, bins),
+            self.means.expand(*batch_shape, bins, channels),
+            self.log_scales.expand(*batch_shape, bins),
+            self.value_range,
+            self.quantization_step,
+            self.bin_centers,
+        )
+
+    def __getitem__(self, index) -> "ValueDistribution":
+        """Select along the batch dimensions, as a tensor of shape `batch_shape` would be indexed."""
+        if isinstance(index, tuple) and Ellipsis in index:
+            raise IndexError("ValueDistribution: an index without Ellipsis was expected")
+        return ValueDistribution(
+            self.log_weights[index],
+            self.means[index],
+            self.log_scales[index],
+            self.value_range,
+            self.quantization_step,
+            self.bin_centers,
+        )
+
+    @classmethod
+    def cat(cls, parts: list["ValueDistribution"], dim: int) -> "ValueDistribution":
+        """Concatenate distributions along a batch dimension (`dim` counted from the front)."""
+        first = parts[0]
+        return cls(
+            torch.cat([part.log_weights for part in parts], dim),
+            torch.cat([part.means for part in parts], dim),
+            torch.cat([part.log_scales for part in parts], dim),
+            first.value_range,
+            first.quantization_step,
+            first.bin_centers,
+        )
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-likelihood in nats, `(*sample, *batch)`, of values `(*sample, *batch, V)`.
+
+        A value between two levels counts as the nearer one; one outside the range as the outermost.
+        """
+        value = value.float().unsqueeze(-2)  # (..., 1, V)
+        scale = self.log_scales.exp().unsqueeze(-1)  # (*batch, B, 1)
+        if self.quantization_step is None:
+            standard = (value - self.means) / scale
+            channels = self.means.shape[-1]
+            component = -0.5 * standard.square().sum(-1) - channels * (self.log_scales + 0.5 * math.log(2 * math.pi))
+        else:
+            component = self._log_cell_mass(value, scale).sum(-1)
+        return (self.log_weights + component).logsumexp(-1)
+
+    def _log_cell_mass(self, value: Tensor, scale: Tensor) -> Tensor:
+        """Log of each component's mass in the cell of `value` (..., 1, V), per channel: (..., B, V)."""
+        low, high = self.value_range
+        step = self.quantization_step
+        last = round((high - low) / step)
+        level = ((value - low) / step).round().clamp(0, last)
+        center = low + step * level
+        # Finite stand-ins for the tails of the outermost cells: no infinity enters the gradients.
+        far = 2 * (high - low) + 100 * scale
+        lower = (torch.where(level > 0, center - step / 2, low - far) - self.means) / scale
+        upper = (torch.where(level < last, center + step / 2, high + far) - self.means) / scale
+        # By symmetry move the cell to the left of the mean, where log_ndtr keeps its precision.
+        flip = lower + upper > 0
+        near = torch.where(flip, -lower, upper)
+        away = torch.where(flip, -upper, lower)
+        log_near, log_away = torch.special.log_ndtr(near), torch.special.log_ndtr(away)
+        # log(Φ(near) - Φ(away)) = log Φ(near) + log(1 - Φ(away)/Φ(near)); the difference is at least a rounding error.
+        return log_near + torch.log(-torch.expm1((log_away - log_near).clamp(max=-1e-6)))
+
+    @property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each component (*batch, B, V), after clamping to the range where values are quantised."""
+        scale = self.log_scales.exp().unsqueeze(-1)
+        if self.quantization_step is None:
+            return self.means, (scale * scale).expand_as(self.means)
+        # Rectified Gaussian: point masses at both ends and a truncated Gaussian between them.
+        low, high = self.value_range
+        alpha, beta = (low - self.means) / scale, (high - self.means) / scale
+        below, above = torch.special.ndtr(alpha), torch.special.ndtr(-beta)
+        inside = (1 - below - above).clamp(min=0)
+        pdf_low = torch.exp(-0.5 * alpha.square()) / math.sqrt(2 * math.pi)
+        pdf_high = torch.exp(-0.5 * beta.square()) / math.sqrt(2 * math.pi)
+        shift = scale * (pdf_low - pdf_high)  # E[(x - m) within]
+        mean = low * below + high * above + self.means * inside + shift
+        # Second moment about the unclamped mean, then moved to the clamped one: no cancellation of large squares.
+        within = scale.square() * (inside + alpha * pdf_low - beta * pdf_high)
+        about = (low - self.means).square() * below + (high - self.means).square() * above + within
+        return mean.clamp(low, high), (about - (mean - self.means).square()).clamp(min=0)
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected value, `(*batch, V)`; inside the value range."""
+        mean, _ = self._moments
+        return (self.probs.unsqueeze(-1) * mean).sum(-2)
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance of each channel, `(*batch, V)` (rounding to a level, at most a quarter step², left out)."""
+        mean, variance = self._moments
+        weights = self.probs.unsqueeze(-1)
+        overall = (weights * mean).sum(-2, keepdim=True)
+        return (weights * (variance + (mean - overall).square())).sum(-2)
+
+    @property
+    def stddev(self) -> Tensor:
+        """Standard deviation of each channel, `(*batch, V)`."""
+        return self.variance.sqrt()
+
+    @property
+    def mode(self) -> Tensor:
+        """Most probable of the component means, `(*batch, V)`, rounded to a level where values are quantised.
+
+        The maximum of a mixture has no closed form; it lies near a component's mean unless components merge.
+        """
+        candidates = self._quantize(self.means).movedim(-2, 0)  # (B, *batch, V)
+        best = torch.stack([self.log_prob(candidate) for candidate in candidates]).argmax(0)  # (*batch,)
+        index = best[None, ..., None].expand(1, *best.shape, candidates.shape[-1])
+        return candidates.gather(0, index)[0]
+
+    def sample(
+        self,
+        sample_shape: tuple[int, ...] | torch.Size = (),
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw values, `(*sample_shape, *batch, V)`.
+
+        Args:
+            temperature (`float`): Each factor of the mixture (the choice of a bin, the Gaussian) is raised to the power
+                1 / temperature; 0 takes the most probable bin's mean.
+            generator (`torch.Generator` or `None`): Source of randomness on the distribution's device.
+        """
+        check_temperature(temperature)
+        shape = tuple(sample_shape)
+        with torch.no_grad():
+            uniform = torch.rand(shape + self.log_weights.shape, generator=generator, device=self.means.device)
+            noise = torch.randn(
+                shape + self.batch_shape + self.event_shape, generator=generator, device=self.means.device
+            )
+            # Gumbel's trick: argmax(log q / T + g) is a draw from softmax(log q / T), also at T = 0.
+            gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 6e-8)))
+            chosen = (self.log_weights + temperature * gumbel).argmax(-1, keepdim=True)  # (*shape, *batch, 1)
+            means = self.means.expand(shape + self.means.shape)
+            index = chosen.unsqueeze(-1).expand(*chosen.shape, means.shape[-1])
+            mean = means.gather(-2, index).squeeze(-2)
+            scale = self.log_scales.expand(shape + self.log_scales.shape).gather(-1, chosen).exp()
+            return self._quantize(mean + math.sqrt(temperature) * scale * noise)
+
+    def entropy(self, num_samples: int = 256) -> Tensor:
+        """Entropy in nats, `(*batch,)`.
+
+        Exact for one quantised channel (a sum over its levels); otherwise the mean of -log p over `num_samples` draws
+        with a fixed seed, so that the same distribution always has the same entropy.
+        """
+        with torch.no_grad():
+            if self.quantization_step is not None and self.event_shape[0] == 1:
+                levels = self.levels
+                log_mass = torch.stack(
+                    [self.log_prob(level.expand(self.batch_shape + (1,))) for level in levels], -1
+                )  # (*batch, L)
+                return -(log_mass.exp() * log_mass).sum(-1)
+            generator = torch.Generator(self.means.device).manual_seed(0)
+            total = torch.zeros(self.batch_shape, device=self.means.device)
+            for _ in range(num_samples):
+                total -= self.log_prob(self.sample(generator=generator))
+            return total / num_samples
+
+    def _quantize(self, value: Tensor) -> Tensor:
+        """Clamp to the range and round to a level, where values are quantised."""
+        if self.quantization_step is None:
+            return value
+        low, high = self.value_range
+        level = ((value.clamp(low, high) - low) / self.quantization_step).round()
+        return (low + level * self.quantization_step).clamp(low, high)
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise `ValueError` unless `temperature` is a finite number that is not negative."""
+    if not (isinstance(temperature, (int, float)) and math.isfinite(temperature) and temperature >= 0):
+        raise ValueError(f"temperature: expected a finite number of at least 0, got {temperature!r}")

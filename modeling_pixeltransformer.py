@@ -1,0 +1,633 @@
+"""PixelTransformer: the distribution of a signal's value at any place, given its values at a few (Tulsiani & Gupta 2021).
+
+The file reads in the paper's order: embed, attend, encode, decode, distribution. Sampling and joint likelihood stand in
+`sampling_pixeltransformer.py`. In the comments B = batch, K = context, M = buffer, Q = queries, P and V = dimensions of
+positions and values, W = hidden size, H = heads, D = head dim, L = tokens.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+try:  # as a file of a checkpoint folder (trust_remote_code), or of an installed package
+    from .configuration_pixeltransformer import PixelTransformerConfig
+    from .distribution_pixeltransformer import ValueDistribution
+    from .sampling_pixeltransformer import SampleState, joint_log_prob, sample_iter
+    from .validation_pixeltransformer import check_places, check_values
+except ImportError:  # as a top-level module beside the scripts
+    from configuration_pixeltransformer import PixelTransformerConfig
+    from distribution_pixeltransformer import ValueDistribution
+    from sampling_pixeltransformer import SampleState, joint_log_prob, sample_iter
+    from validation_pixeltransformer import check_places, check_values
+
+
+@dataclass
+class PixelTransformerOutput(ModelOutput):
+    """What `PixelTransformerModel.forward` returns.
+
+    Args:
+        loss (`Tensor` of shape `()`): Mean negative log-likelihood in nats over all scored values (queries with
+            `query_values`, and the buffer).
+        distribution (`ValueDistribution`, batch shape `(B, Q)`): Of each query given the context alone.
+        buffer_distribution (`ValueDistribution`, batch shape `(B, M)`): Of each buffer value given the context and the
+            buffer's earlier blocks.
+    """
+
+    loss: Tensor | None = None
+    distribution: ValueDistribution | None = None
+    buffer_distribution: ValueDistribution | None = None
+
+
+@dataclass
+class Span:
+    """Tokens start:stop of a sequence attend to the first `num_keys` keys, where `mask` (broadcastable to
+    (B, H, stop - start, num_keys), True = visible) allows it."""
+
+    start: int
+    stop: int
+    num_keys: int
+    mask: Tensor | None = None
+
+
+class FourierFeatures(nn.Module):
+    """Random Fourier features of a position (Tancik et al. 2020), with trained frequencies as in the paper."""
+
+    def __init__(self, position_dim: int, num_features: int, scale: float):
+        super().__init__()
+        self.scale = scale
+        self.frequencies = nn.Parameter(torch.empty(num_features // 2, position_dim))  # cycles per unit
+
+    def forward(self, positions: Tensor) -> Tensor:  # (B, L, P)
+        angles = 2 * math.pi * F.linear(positions.float(), self.frequencies.float())
+        return torch.cat((angles.sin(), angles.cos()), -1)  # (B, L, num_features)
+
+
+class RotaryEmbedding(nn.Module):
+    """Angles by which heads are rotated at a continuous position; each head has trained frequency vectors in P axes.
+
+    Rotating queries by their angle and keys by theirs makes a score depend on the difference of positions
+    (Su et al. 2021; frequencies along mixed axes: Heo et al., ECCV 2024).
+    """
+
+    def __init__(self, position_dim: int, num_heads: int, head_dim: int, max_frequency: float):
+        super().__init__()
+        self.max_frequency = max_frequency
+        self.frequencies = nn.Parameter(torch.empty(num_heads, head_dim // 2, position_dim))  # radians per unit
+
+    def reset_parameters(self) -> None:
+        """Magnitudes log-spaced from 1 to `max_frequency` in each head, directions uniform on the sphere."""
+        heads, count, axes = self.frequencies.shape
+        magnitude = torch.logspace(0, math.log10(self.max_frequency), count)
+        direction = F.normalize(torch.randn(heads, count, axes), dim=-1)
+        with torch.no_grad():
+            self.frequencies.copy_(magnitude[:, None] * direction)
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:  # (B, L, P)
+        with torch.autocast(positions.device.type, enabled=False):
+            angles = torch.einsum("blp,hdp->bhld", positions.float(), self.frequencies.float())
+        return angles.cos(), angles.sin()  # each (B, H, L, D/2)
+
+
+def rotate(x: Tensor, rotation: tuple[Tensor, Tensor], inverse: bool = False) -> Tensor:
+    """Rotate pairs of the last dimension of x (B, H, L, D) by the angles of `rotation`, or back."""
+    cos, sin = rotation[0].to(x.dtype), rotation[1].to(x.dtype)
+    if inverse:
+        sin = -sin
+    first, second = x.chunk(2, -1)
+    return torch.cat((first * cos - second * sin, first * sin + second * cos), -1)
+
+
+def make_norm(config: PixelTransformerConfig, width: int) -> nn.Module:
+    """The configured normalisation over `width` features."""
+    return nn.RMSNorm(width, eps=1e-6) if config.norm == "rms" else nn.LayerNorm(width)
+
+
+class FeedForward(nn.Module):
+    """Two-layer perceptron, gated by SiLU ("swiglu") or plain ("relu")."""
+
+    def __init__(self, config: PixelTransformerConfig):
+        super().__init__()
+        self.gate = None
+        if config.activation == "swiglu":
+            self.gate = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size, bias=self.gate is None)
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=self.gate is None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.up(x).relu() if self.gate is None else F.silu(self.gate(x)) * self.up(x)
+        return self.down(hidden)
+
+
+class Block(nn.Module):
+    """Attention to given keys and values, then a feed-forward layer; the same block encodes and decodes."""
+
+    def __init__(self, config: PixelTransformerConfig):
+        super().__init__()
+        width, self.num_heads = config.hidden_size, config.num_attention_heads
+        self.pre_norm = config.norm_position == "pre"
+        self.rotary_values = config.rotary_values
+        self.attention_norm = make_norm(config, width)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.output = nn.Linear(width, width, bias=False)
+        self.query_norm = nn.RMSNorm(config.head_dim, eps=1e-6) if config.qk_norm else nn.Identity()
+        self.key_norm = nn.RMSNorm(config.head_dim, eps=1e-6) if config.qk_norm else nn.Identity()
+        self.feed_forward_norm = make_norm(config, width)
+        self.feed_forward = FeedForward(config)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, L, W) -> (B, H, L, D)
+
+    def keys_values(self, tokens: Tensor, rotation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, H, L, D) of `tokens` (B, L, W) at the places of `rotation`."""
+        keys, values = self.key_norm(self._heads(self.key(tokens))), self._heads(self.value(tokens))
+        if rotation is not None:
+            keys = rotate(keys, rotation)
+            values = rotate(values, rotation) if self.rotary_values else values
+        return keys, values
+
+    def attend(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, keys: Tensor, values: Tensor, spans: list[Span]
+    ) -> Tensor:
+        """Update `x` (B, L, W), already normalised where the block is pre-norm, from keys and values as `spans` say."""
+        queries = self.query_norm(self._heads(self.query(x)))
+        if rotation is not None:
+            queries = rotate(queries, rotation)
+        parts = [
+            F.scaled_dot_product_attention(
+                queries[:, :, span.start : span.stop],
+                keys[:, :, : span.num_keys],
+                values[:, :, : span.num_keys],
+                attn_mask=span.mask,
+            )
+            for span in spans
+        ]
+        mixed = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+        if self.rotary_values:
+            mixed = rotate(mixed, rotation, inverse=True)
+        return self.output(mixed.transpose(1, 2).flatten(2))
+
+    def finish(self, x: Tensor, update: Tensor) -> Tensor:
+        """Residual sums and the feed-forward layer, with the norms where the configuration places them."""
+        if self.pre_norm:
+            x = x + update
+            return x + self.feed_forward(self.feed_forward_norm(x))
+        x = self.attention_norm(x + update)
+        return self.feed_forward_norm(x + self.feed_forward(x))
+
+
+class Memory:
+    """Keys and values of all tokens encoded so far, for each encoder and each decoder layer.
+
+    Tokens are ordered: the "nothing observed" token and the context (block 0), then the buffer. With `capacity` the
+    tensors are allocated once and filled in place (sampling); without, they grow by concatenation (training).
+
+    Attributes:
+        length (`int`): Tokens held.
+        encoder, decoder (`list`): Per layer a pair of keys and values (B, H, >= length, D).
+        padding (`Tensor` (B, 1 + K) or `None`): False where a context token is padding.
+    """
+
+    def __init__(self, num_encoder_layers: int, num_decoder_layers: int, capacity: int | None = None):
+        self.encoder: list[tuple[Tensor, Tensor] | None] = [None] * num_encoder_layers
+        self.decoder: list[tuple[Tensor, Tensor] | None] = [None] * num_decoder_layers
+        self.capacity = capacity
+        self.length = 0
+        self.padding: Tensor | None = None
+
+    def extend(self, layers: list, index: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Append keys and values (B, H, L, D) to a layer and return all that it holds."""
+        held = layers[index]
+        if self.capacity is None:
+            if held is not None:
+                keys, values = torch.cat((held[0], keys), 2), torch.cat((held[1], values), 2)
+            layers[index] = (keys, values)
+            return keys, values
+        if held is None:
+            shape = (*keys.shape[:2], self.capacity, keys.shape[3])
+            layers[index] = held = (keys.new_empty(shape), values.new_empty(shape))
+        stop = self.length + keys.shape[2]
+        held[0][:, :, self.length : stop] = keys
+        held[1][:, :, self.length : stop] = values
+        return held[0][:, :, :stop], held[1][:, :, :stop]
+
+    def repeat(self, times: int, capacity: int) -> "Memory":
+        """Each item `times` times, `times` slowest, with room for `capacity` tokens."""
+        copy = Memory(len(self.encoder), len(self.decoder), capacity)
+        copy.padding = None if self.padding is None else self.padding.repeat(times, 1)
+        for source, target in ((self.encoder, copy.encoder), (self.decoder, copy.decoder)):
+            for index, (keys, values) in enumerate(source):
+                copy.extend(target, index, keys.repeat(times, 1, 1, 1), values.repeat(times, 1, 1, 1))
+        copy.length = self.length
+        return copy
+
+    def mask(self, causal: Tensor | None, num_keys: int) -> Tensor | None:
+        """Visibility (B or 1, 1, L, num_keys) from the padding and `causal` (L, num_keys); `None` if all is visible."""
+        if self.padding is None:
+            return None if causal is None else causal[None, None]
+        padding = F.pad(self.padding, (0, num_keys - self.padding.shape[1]), value=True)[:, None, None]
+        return padding if causal is None else padding & causal
+
+
+class PixelTransformerPreTrainedModel(PreTrainedModel):
+    """Loading, saving and initialisation."""
+
+    config_class = PixelTransformerConfig
+    base_model_prefix = "pixeltransformer"
+    main_input_name = "context_positions"
+    _supports_sdpa = True
+    _no_split_modules = ["Block"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        deviation = self.config.initializer_range
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=deviation)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+            nn.init.ones_(module.weight)
+            if getattr(module, "bias", None) is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, FourierFeatures):
+            nn.init.normal_(module.frequencies, std=module.scale)
+        elif isinstance(module, RotaryEmbedding):
+            module.reset_parameters()
+        elif isinstance(module, PixelTransformerModel):
+            nn.init.normal_(module.nothing_observed, std=deviation)
+            module.bin_centers.copy_(uniform_bins(self.config))
+        if isinstance(module, Block):
+            # Residual branches start small, so that depth does not change the scale of the stream.
+            depth = self.config.num_encoder_layers + self.config.num_decoder_layers
+            for branch in (module.output, module.feed_forward.down):
+                nn.init.normal_(branch.weight, std=deviation / math.sqrt(depth))
+
+
+class PixelTransformerModel(PixelTransformerPreTrainedModel):
+    """Encoder over the observed set, cross-attention decoder over queries, mixture distribution over values.
+
+    Positions lie in [-1, 1]^P at cell centres, x before y before z (videos t, x, y). A `context_mask` (B, K) is True at
+    real tokens. K may be 0.
+
+    Example:
+
+    ```python
+    >>> model = PixelTransformerModel(PixelTransformerConfig(native_grid=[8, 8], hidden_size=16, num_bins=4)).eval()
+    >>> positions, values = torch.rand(1, 5, 2) * 2 - 1, torch.rand(1, 5, 1)
+    >>> model.predict(positions, values, model.native_positions()).mean.shape
+    torch.Size([1, 64, 1])
+
+    ```
+    """
+
+    def __init__(self, config: PixelTransformerConfig):
+        super().__init__(config)
+        width, half = config.hidden_size, config.hidden_size // 2
+        self.position_features = FourierFeatures(config.position_dim, half, config.fourier_scale)
+        self.value_embedding = nn.Linear(config.value_dim, half)
+        self.token_embedding = nn.Linear(self.position_features.frequencies.shape[0] * 2 + half, width)
+        self.query_embedding = nn.Linear(self.position_features.frequencies.shape[0] * 2, width)
+        self.nothing_observed = nn.Parameter(torch.empty(width))
+        self.rotary = None
+        if config.rotary:
+            self.rotary = RotaryEmbedding(
+                config.position_dim, config.num_attention_heads, config.head_dim, config.rotary_nyquist
+            )
+        self.encoder = nn.ModuleList(Block(config) for _ in range(config.num_encoder_layers))
+        self.encoder_norm = make_norm(config, width) if config.norm_position == "pre" else nn.Identity()
+        self.decoder = nn.ModuleList(Block(config) for _ in range(config.num_decoder_layers))
+        self.decoder_norm = make_norm(config, width) if config.norm_position == "pre" else nn.Identity()
+        self.head = nn.Linear(width, config.num_bins * (config.value_dim + 2))
+        self.register_buffer("bin_centers", torch.empty(config.num_bins, config.value_dim))
+        self.post_init()
+
+    # ------------------------------------------------------------------ embed
+
+    def set_bins(self, centers: Tensor) -> None:
+        """Place the bins of the value distribution at `centers` (num_bins, V), in the units of values."""
+        expected = tuple(self.bin_centers.shape)
+        if tuple(centers.shape) != expected or not torch.isfinite(centers).all():
+            raise ValueError(f"centers: expected finite numbers of shape {expected}, got shape {tuple(centers.shape)}")
+        self.bin_centers.copy_(centers)
+
+    def native_positions(self, grid: list[int] | None = None) -> Tensor:
+        """Cell centres of a grid (default: the checkpoint's native one), (1, number of cells, P).
+
+        The last axis of the signal's array runs fastest and is the first coordinate: for an image x, then y; a video's
+        frames come one after another, although its positions are (t, x, y).
+        """
+        grid = list(grid) if grid is not None else self.config.native_grid
+        if len(grid) != self.config.position_dim or min(grid) < 1:
+            raise ValueError(f"grid: expected {self.config.position_dim} positive sizes, got {grid}")
+        axes = [(torch.arange(n, device=self.device) + 0.5) * (2 / n) - 1 for n in grid]
+        names = "txy" if self.config.signal == "video" else "xyz"[: len(grid)]
+        slowest_first = sorted(range(len(grid)), key=lambda axis: "tzyx".index(names[axis]))
+        cells = torch.meshgrid(*(axes[axis] for axis in slowest_first), indexing="ij")
+        coordinates = {axis: cell for axis, cell in zip(slowest_first, cells, strict=True)}
+        return torch.stack([coordinates[axis] for axis in range(len(grid))], -1).reshape(1, -1, len(grid))
+
+    def embed_tokens(self, positions: Tensor, values: Tensor) -> Tensor:
+        """Tokens [value encoding ; Fourier features of the position], (B, L, W)."""
+        features = self.position_features(positions).to(self.dtype)
+        return self.token_embedding(torch.cat((self.value_embedding(values.to(self.dtype)), features), -1))
+
+    def embed_queries(self, positions: Tensor) -> Tensor:
+        """Queries from the Fourier features of their positions, (B, Q, W)."""
+        return self.query_embedding(self.position_features(positions).to(self.dtype))
+
+    def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Cosine and sine of the rotary angles at positions (B, L, P), or `None` for a model without them."""
+        return None if self.rotary is None else self.rotary(positions)
+
+    # ------------------------------------------------------- encode and decode
+
+    def _run_encoder(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, memory: Memory, spans: list[Span]
+    ) -> None:
+        """Encode tokens (B, L, W), appending to `memory` their keys and values in every layer of both stacks."""
+        for index, block in enumerate(self.encoder):
+            normed = block.attention_norm(x) if block.pre_norm else x
+            keys, values = memory.extend(memory.encoder, index, *block.keys_values(normed, rotation))
+            x = block.finish(x, block.attend(normed, rotation, keys, values, spans))
+        x = self.encoder_norm(x)
+        for index, block in enumerate(self.decoder):
+            memory.extend(memory.decoder, index, *block.keys_values(x, rotation))
+        memory.length += x.shape[1]
+
+    def _run_decoder(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, memory: Memory, spans: list[Span]
+    ) -> Tensor:
+        """Let queries (B, Q, W) look at the memory; a query never looks at another."""
+        for index, block in enumerate(self.decoder):
+            normed = block.attention_norm(x) if block.pre_norm else x
+            x = block.finish(x, block.attend(normed, rotation, *memory.decoder[index], spans))
+        return self.decoder_norm(x)
+
+    def _context_tokens(self, positions: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Context tokens behind the learned "nothing observed" token, and their positions (that token's is 0)."""
+        batch = positions.shape[0]
+        tokens = self.embed_tokens(positions, values)
+        nothing = self.nothing_observed.to(tokens.dtype).expand(batch, 1, -1)
+        return torch.cat((nothing, tokens), 1), F.pad(positions, (0, 0, 1, 0))
+
+    def _new_memory(self, context_mask: Tensor | None, capacity: int | None = None) -> Memory:
+        memory = Memory(len(self.encoder), len(self.decoder), capacity)
+        if context_mask is not None:
+            memory.padding = F.pad(context_mask.bool(), (1, 0), value=True)
+        return memory
+
+    def encode(self, positions: Tensor, values: Tensor, context_mask: Tensor | None = None) -> Memory:
+        """Encode the context (B, K, P), (B, K, V) as block 0: every token sees every other, and nothing else."""
+        tokens, positions = self._context_tokens(positions, values)
+        memory = self._new_memory(context_mask)
+        length = tokens.shape[1]
+        spans = [Span(0, length, length, memory.mask(None, length))]
+        self._run_encoder(tokens, self.rotation(positions), memory, spans)
+        return memory
+
+    def append(self, memory: Memory, tokens: Tensor, rotation: tuple | None, blocks: Tensor | None = None) -> None:
+        """Encode buffer tokens (B, M, W) behind all that `memory` holds.
+
+        A token sees the memory and those of its own or an earlier block; `blocks` (M,) numbers them in rising order,
+        `None` makes all M one block.
+        """
+        count = tokens.shape[1]
+        total = memory.length + count
+        causal = None if blocks is None else F.pad(blocks[None, :] <= blocks[:, None], (memory.length, 0), value=True)
+        self._run_encoder(tokens, rotation, memory, [Span(0, count, total, memory.mask(causal, total))])
+
+    def decode(
+        self, memory: Memory, queries: Tensor, rotation: tuple | None, causal: Tensor | None = None
+    ) -> ValueDistribution:
+        """Distribution of queries (B, Q, W) given the memory, or the part of it that `causal` (Q, length) shows."""
+        span = Span(0, queries.shape[1], memory.length, memory.mask(causal, memory.length))
+        return self.value_distribution(self._run_decoder(queries, rotation, memory, [span]))
+
+    def value_distribution(self, x: Tensor) -> ValueDistribution:
+        """Read the mixture off decoded queries (B, Q, W): per bin a logit, a V-dim offset of the mean, a log-scale."""
+        config, bins, channels = self.config, self.config.num_bins, self.config.value_dim
+        logits, offsets, log_scales = self.head(x).float().split((bins, bins * channels, bins), -1)
+        low, high = (math.log(bound) for bound in config.scale_bounds)
+        # Smoothly bounded scale, starting near the distance between two bins.
+        start = math.log(1 / bins) - 0.5
+        start = min(max((start - low) / (high - low), 0.05), 0.95)
+        log_scales = low + (high - low) * torch.sigmoid(log_scales + math.log(start / (1 - start)))
+        means = self._bounded_means(offsets.unflatten(-1, (bins, channels)))
+        range_ = None if config.value_range is None else tuple(config.value_range)
+        return ValueDistribution(logits, means, log_scales, range_, config.quantization_step, self.bin_centers)
+
+    def _bounded_means(self, offsets: Tensor) -> Tensor:
+        """Component means from offsets (B, Q, bins, V): near the bin's centre at 0, never out of reach or range."""
+        centers = self.bin_centers.float()
+        if self.config.offset_radius is None and self.config.value_range is None:
+            return centers + offsets
+        low, high = self.config.value_range or (-math.inf, math.inf)
+        radius = math.inf if self.config.offset_radius is None else self.config.offset_radius
+        radius = radius * (high - low) if self.config.value_range else radius
+        lowest, highest = (centers - radius).clamp(min=low), (centers + radius).clamp(max=high)
+        middle, half = (lowest + highest) / 2, ((highest - lowest) / 2).clamp(min=1e-6)
+        # tanh saturates at the ends of the interval, so no mean is ever stuck behind a clamp without gradient.
+        start = torch.atanh(((centers - middle) / half).clamp(-0.95, 0.95))
+        return middle + half * torch.tanh(offsets + start)
+
+    # -------------------------------------------------------------- interface
+
+    def forward(
+        self,
+        context_positions: Tensor,
+        context_values: Tensor,
+        query_positions: Tensor,
+        query_values: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        buffer_positions: Tensor | None = None,
+        buffer_values: Tensor | None = None,
+        buffer_blocks: Tensor | None = None,
+    ) -> PixelTransformerOutput:
+        """Distributions at the queries given the context and, in the same pass, of a buffer of values in order.
+
+        Args:
+            context_positions (`Tensor` (B, K, P)), context_values (`Tensor` (B, K, V)): The observed set.
+            query_positions (`Tensor` (B, Q, P)), query_values (`Tensor` (B, Q, V)): Where values are asked for, and
+                the true ones.
+            context_mask (`Tensor` (B, K)): True at real tokens; `None`: all are real.
+            buffer_positions (`Tensor` (B, M, P)), buffer_values (`Tensor` (B, M, V)): Values revealed after the
+                context, in order. Each is scored given the context and the blocks before its own.
+            buffer_blocks (`Tensor` (M,), integers from 1 in rising order): The block of each buffer value; `None`:
+                blocks of one. The order of blocks is shared by the batch.
+
+        Raises:
+            ValueError: naming the argument, what was expected and what came.
+        """
+        check = not (self.training or torch.compiler.is_compiling())  # the trainer makes its own, valid, input
+        if check:
+            check_places(self.config, "context", context_positions, context_values, context_mask)
+            check_places(self.config, "query", query_positions, query_values, batch=context_positions.shape[0])
+            if buffer_positions is not None:
+                check_values("buffer_values", buffer_values)
+                check_places(
+                    self.config, "buffer", buffer_positions, buffer_values, batch=context_positions.shape[0]
+                )
+        tokens, token_positions = self._context_tokens(context_positions, context_values)
+        memory = self._new_memory(context_mask)
+        known, num_queries = tokens.shape[1], query_positions.shape[1]
+        num_buffer = 0 if buffer_positions is None else buffer_positions.shape[1]
+        spans = [Span(0, known, known, memory.mask(None, known))]
+        query_spans = [Span(0, num_queries, known, memory.mask(None, known))]
+        if num_buffer:
+            total = known + num_buffer
+            if buffer_blocks is None:
+                buffer_blocks = torch.arange(1, num_buffer + 1, device=tokens.device)
+            seen = F.pad(buffer_blocks[None, :] <= buffer_blocks[:, None], (known, 0), value=True)  # (M, 1 + K + M)
+            past = F.pad(buffer_blocks[None, :] < buffer_blocks[:, None], (known, 0), value=True)
+            spans.append(Span(known, total, total, memory.mask(seen, total)))
+            query_spans.append(Span(num_queries, num_queries + num_buffer, total, memory.mask(past, total)))
+            tokens = torch.cat((tokens, self.embed_tokens(buffer_positions, buffer_values)), 1)
+            token_positions = torch.cat((token_positions, buffer_positions), 1)
+            query_positions = torch.cat((query_positions, buffer_positions), 1)
+        self._run_encoder(tokens, self.rotation(token_positions), memory, spans)
+        queries = self.embed_queries(query_positions)
+        decoded = self._run_decoder(queries, self.rotation(query_positions), memory, query_spans)
+        distribution = self.value_distribution(decoded)
+        loss = None
+        if query_values is not None:
+            targets = query_values if not num_buffer else torch.cat((query_values, buffer_values), 1)
+            scored = distribution if query_values is not None else distribution[:, num_queries:]
+            loss = -scored.log_prob(targets).mean()
+        if not num_buffer:
+            return PixelTransformerOutput(loss, distribution)
+        return PixelTransformerOutput(loss, distribution[:, :num_queries], distribution[:, num_queries:])
+
+    @torch.no_grad()
+    def predict(
+        self,
+        context_positions: Tensor,
+        context_values: Tensor,
+        query_positions: Tensor,
+        context_mask: Tensor | None = None,
+        chunk_size: int = 16384,
+    ) -> ValueDistribution:
+        """Marginal distributions, batch shape (B, Q), of any number of queries.
+
+        The context is encoded once; queries are answered `chunk_size` at a time (over the whole batch), so that memory
+        is bounded up to the result itself. Arguments and errors as in `forward`.
+        """
+        batch = context_positions.shape[0] if isinstance(context_positions, Tensor) else None
+        check_places(self.config, "context", context_positions, context_values, context_mask)
+        check_places(self.config, "query", query_positions, batch=batch)
+        memory = self.encode(context_positions, context_values, context_mask)
+        return self.predict_from(memory, query_positions.expand(batch, -1, -1), chunk_size)
+
+    def predict_from(self, memory: Memory, query_positions: Tensor, chunk_size: int = 16384) -> ValueDistribution:
+        """As `predict`, given an encoded memory and queries (B, Q, P)."""
+        size = max(1, chunk_size // query_positions.shape[0])
+        parts = [
+            self.decode(memory, self.embed_queries(chunk), self.rotation(chunk))
+            for chunk in query_positions.split(size, 1)
+        ]
+        return parts[0] if len(parts) == 1 else ValueDistribution.cat(parts, 1)
+
+    def sample(
+        self, context_positions: Tensor, context_values: Tensor, query_positions: Tensor, **kwargs
+    ) -> Tensor:
+        """Joint samples (num_samples, B, Q, V): the last state of `sample_iter`, whose arguments it takes."""
+        state = None
+        for state in self.sample_iter(context_positions, context_values, query_positions, **kwargs):
+            pass
+        return state.values
+
+    def sample_iter(
+        self,
+        context_positions: Tensor,
+        context_values: Tensor,
+        query_positions: Tensor,
+        num_samples: int = 1,
+        num_steps: int | None = None,
+        num_autoregressive: int | None = None,
+        temperature: float = 1.0,
+        order: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        context_mask: Tensor | None = None,
+        use_cache: bool = True,
+    ) -> Iterator[SampleState]:
+        """Draw joint samples by the chain rule, yielding the state after every step.
+
+        Args:
+            num_samples (`int`): S, samples per batch item.
+            num_steps (`int` or `None`): Steps to spend; values drawn in the same step are drawn independently of each
+                other. `None`: one query per step, which is exact.
+            num_autoregressive (`int` or `None`): Draw this many values and fill the rest with their conditional mean
+                (the paper's hybrid). `None`: draw all.
+            temperature (`float`): See `ValueDistribution.sample`.
+            order (`Tensor` (Q,) or (S, B, Q) or `None`): Order in which queries are drawn; `None`: a fresh random one
+                for each sample.
+            generator (`torch.Generator` or `None`): Source of all randomness, on the model's device.
+            use_cache (`bool`): False re-encodes everything at each step under the same masks: the paper's cost, the
+                same numbers.
+
+        Yields:
+            `SampleState`, whose tensors are overwritten by the next step.
+        """
+        return sample_iter(
+            self,
+            context_positions,
+            context_values,
+            query_positions,
+            num_samples=num_samples,
+            num_steps=num_steps,
+            num_autoregressive=num_autoregressive,
+            temperature=temperature,
+            order=order,
+            generator=generator,
+            context_mask=context_mask,
+            use_cache=use_cache,
+        )
+
+    def log_prob(
+        self,
+        context_positions: Tensor,
+        context_values: Tensor,
+        query_positions: Tensor,
+        query_values: Tensor,
+        order: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        context_mask: Tensor | None = None,
+        blocks: Tensor | None = None,
+    ) -> Tensor:
+        """Joint log-likelihood (B,) of the query values given the context, in nats, by the chain rule.
+
+        Args:
+            order (`Tensor` (Q,) or (B, Q) or `None`): The order of the chain; `None`: a random one per item.
+            blocks (`Tensor` (Q,) or `None`): Block of the first, second, … value of the order, rising from 1: values of
+                one block are scored independently, as `num_steps` samples them. `None`: blocks of one, which is exact.
+        """
+        return joint_log_prob(
+            self,
+            context_positions,
+            context_values,
+            query_positions,
+            query_values,
+            order=order,
+            generator=generator,
+            context_mask=context_mask,
+            blocks=blocks,
+        )
+
+
+def uniform_bins(config: PixelTransformerConfig) -> Tensor:
+    """Bin centres spread evenly over the value range (num_bins, V); grey levels where V > 1, [-1, 1] without a range."""
+    low, high = config.value_range or (-1.0, 1.0)
+    if config.num_bins == 1:
+        centers = torch.tensor([(low + high) / 2])
+    else:
+        centers = torch.linspace(low, high, config.num_bins)
+    return centers[:, None].expand(-1, config.value_dim).clone()
+
+
+PixelTransformerModel.register_for_auto_class("AutoModel")

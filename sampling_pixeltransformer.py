@@ -1,0 +1,242 @@
+"""Joint samples and joint likelihoods by the chain rule: orders and blocks are plain functions, apart from the network."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+try:
+    from .distribution_pixeltransformer import check_temperature
+    from .validation_pixeltransformer import check_places, check_values
+except ImportError:
+    from distribution_pixeltransformer import check_temperature
+    from validation_pixeltransformer import check_places, check_values
+
+
+@dataclass
+class SampleState:
+    """What is drawn after a step of `sample_iter`.
+
+    Attributes:
+        values (`Tensor` (S, B, Q, V)): Values drawn so far; NaN where none is yet.
+        drawn (`Tensor` (S, B, Q)): True where a value is there.
+        step, num_steps (`int`): Steps done, and steps in all.
+    """
+
+    values: Tensor
+    drawn: Tensor
+    step: int
+    num_steps: int
+
+
+def random_orders(shape: tuple[int, ...], length: int, device, generator: torch.Generator | None = None) -> Tensor:
+    """Independent uniformly random permutations of 0 … length - 1, `(*shape, length)`."""
+    return torch.rand(*shape, length, generator=generator, device=device).argsort(-1)
+
+
+def block_sizes(num_queries: int, num_steps: int | None) -> list[int]:
+    """How many queries each step draws: `num_steps` positive sizes that sum to `num_queries`.
+
+    Blocks grow linearly: early values say much about each other, late ones hardly, given all that is known by then.
+    """
+    if num_steps is None or num_steps >= num_queries:
+        return [1] * num_queries
+    ends = [round(num_queries * (step / num_steps) ** 2) for step in range(num_steps + 1)]
+    for step in range(1, num_steps + 1):  # at least one query per step
+        ends[step] = max(ends[step], ends[step - 1] + 1)
+    return [stop - start for start, stop in zip(ends, ends[1:], strict=False)]
+
+
+def _take(x: Tensor, order: Tensor) -> Tensor:
+    """Rows of x (N, Q, C) in the order (N, Q)."""
+    return x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def _take_rotation(rotation: tuple[Tensor, Tensor] | None, start: int, stop: int):
+    return None if rotation is None else (rotation[0][:, :, start:stop], rotation[1][:, :, start:stop])
+
+
+def _check_count(name: str, value: object, low: int, high: int | None = None) -> None:
+    expected = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
+    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+
+
+def _check_order(order: Tensor, shapes: tuple[tuple[int, ...], ...]) -> Tensor:
+    expected = " or ".join(str(shape) for shape in shapes)
+    if not isinstance(order, Tensor) or tuple(order.shape) not in shapes:
+        got = tuple(order.shape) if isinstance(order, Tensor) else type(order).__name__
+        raise ValueError(f"order: expected shape {expected}, got {got}")
+    count = order.shape[-1]
+    if not torch.equal(order.sort(-1).values, torch.arange(count, device=order.device).expand_as(order)):
+        raise ValueError(f"order: expected permutations of 0 … {count - 1}, got repeated or missing numbers")
+    return order.expand(shapes[-1])
+
+
+def _check_sampling(model, context_positions, context_values, query_positions, context_mask) -> Tensor:
+    """Check what sampling and joint likelihood share; returns queries with the context's batch size."""
+    check_places(model.config, "context", context_positions, context_values, context_mask)
+    batch, known = context_positions.shape[:2]
+    check_places(model.config, "query", query_positions, batch=batch)
+    if known + query_positions.shape[1] > model.config.max_tokens:
+        raise ValueError(
+            f"query_positions: expected context and queries together at most {model.config.max_tokens} "
+            f"(config.max_tokens, a guard for memory), got {known} + {query_positions.shape[1]}"
+        )
+    return query_positions.expand(batch, -1, -1)
+
+
+def sample_iter(
+    model,
+    context_positions: Tensor,
+    context_values: Tensor,
+    query_positions: Tensor,
+    num_samples: int = 1,
+    num_steps: int | None = None,
+    num_autoregressive: int | None = None,
+    temperature: float = 1.0,
+    order: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    context_mask: Tensor | None = None,
+    use_cache: bool = True,
+) -> Iterator[SampleState]:
+    """See `PixelTransformerModel.sample_iter`. Arguments are checked before the first state is asked for."""
+    query_positions = _check_sampling(model, context_positions, context_values, query_positions, context_mask)
+    batch, count = query_positions.shape[:2]
+    _check_count("num_samples", num_samples, 1)
+    if num_steps is not None:
+        _check_count("num_steps", num_steps, 1)
+    if num_autoregressive is not None:
+        _check_count("num_autoregressive", num_autoregressive, 0, count)
+    check_temperature(temperature)
+    if order is not None:
+        order = _check_order(order, ((count,), (num_samples, batch, count)))
+    to_draw = count if num_autoregressive is None else num_autoregressive
+    sizes = block_sizes(to_draw, num_steps)
+    return _sample_steps(
+        model,
+        (context_positions, context_values, context_mask),
+        query_positions,
+        num_samples,
+        sizes,
+        temperature,
+        order,
+        generator,
+        use_cache,
+    )
+
+
+@torch.no_grad()
+def _sample_steps(
+    model,
+    context: tuple[Tensor, Tensor, Tensor | None],
+    query_positions: Tensor,
+    num_samples: int,
+    sizes: list[int],
+    temperature: float,
+    order: Tensor | None,
+    generator: torch.Generator | None,
+    use_cache: bool,
+) -> Iterator[SampleState]:
+    batch, count = query_positions.shape[:2]
+    rows, drawn_count, channels = num_samples * batch, sum(sizes), model.config.value_dim
+    if order is None:
+        order = random_orders((num_samples, batch), count, query_positions.device, generator)
+    order = order.reshape(rows, count)
+    positions = _take(query_positions.repeat(num_samples, 1, 1), order)  # (rows, Q, P), in the order of drawing
+    # All that depends on positions alone is computed once, outside the loop.
+    queries, rotation = model.embed_queries(positions[:, :drawn_count]), model.rotation(positions[:, :drawn_count])
+    encoded = model.encode(*context)
+    memory = encoded.repeat(num_samples, encoded.length + drawn_count)
+    ordered = torch.zeros(rows, drawn_count, channels, device=positions.device)  # values in the order of drawing
+    values = torch.full((rows, count, channels), float("nan"), device=positions.device)
+    drawn = torch.zeros(rows, count, dtype=torch.bool, device=positions.device)
+    num_steps = len(sizes) + (drawn_count < count)
+
+    def state(step: int) -> SampleState:
+        shape = (num_samples, batch, count)
+        return SampleState(values.view(*shape, channels), drawn.view(shape), step, num_steps)
+
+    start = 0
+    for step, size in enumerate(sizes):
+        stop = start + size
+        if not use_cache and step:
+            memory = _encode_again(model, context, num_samples, positions, ordered, sizes[:step])
+        here = _take_rotation(rotation, start, stop)
+        block = model.decode(memory, queries[:, start:stop], here).sample((), temperature, generator)
+        ordered[:, start:stop] = block
+        values.scatter_(1, order[:, start:stop, None].expand(-1, -1, channels), block)
+        drawn.scatter_(1, order[:, start:stop], True)
+        yield state(step + 1)
+        if use_cache and stop < count:
+            model.append(memory, model.embed_tokens(positions[:, start:stop], block), here)
+        start = stop
+    if drawn_count < count:
+        if not use_cache:
+            memory = _encode_again(model, context, num_samples, positions, ordered, sizes)
+        rest = model.predict_from(memory, positions[:, drawn_count:]).mean
+        values.scatter_(1, order[:, drawn_count:, None].expand(-1, -1, channels), rest)
+        drawn.fill_(True)
+        yield state(num_steps)
+
+
+def _encode_again(model, context, num_samples: int, positions: Tensor, ordered: Tensor, sizes: list[int]):
+    """Everything known after blocks of `sizes`, encoded anew in one pass under the masks that the cache implies."""
+    context_positions, context_values, context_mask = context
+    memory = model.encode(
+        context_positions.repeat(num_samples, 1, 1),
+        context_values.repeat(num_samples, 1, 1),
+        None if context_mask is None else context_mask.repeat(num_samples, 1),
+    )
+    known = sum(sizes)
+    if known:
+        blocks = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(positions.device)
+        tokens = model.embed_tokens(positions[:, :known], ordered[:, :known])
+        model.append(memory, tokens, model.rotation(positions[:, :known]), blocks)
+    return memory
+
+
+@torch.no_grad()
+def joint_log_prob(
+    model,
+    context_positions: Tensor,
+    context_values: Tensor,
+    query_positions: Tensor,
+    query_values: Tensor,
+    order: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    context_mask: Tensor | None = None,
+    blocks: Tensor | None = None,
+    chunk_size: int = 1024,
+) -> Tensor:
+    """See `PixelTransformerModel.log_prob`. Values pass in chunks of about `chunk_size`: memory grows linearly."""
+    query_positions = _check_sampling(model, context_positions, context_values, query_positions, context_mask)
+    check_values("query_values", query_values)
+    check_places(model.config, "query", query_positions, query_values, batch=context_positions.shape[0])
+    batch, count = query_positions.shape[:2]
+    if order is None:
+        order = random_orders((batch,), count, query_positions.device, generator)
+    else:
+        order = _check_order(order, ((count,), (batch, count)))
+    if blocks is None:
+        blocks = torch.arange(1, count + 1, device=query_positions.device)
+    elif blocks.shape != (count,) or (blocks.diff() < 0).any():
+        raise ValueError(f"blocks: expected rising integers of shape (Q,) = ({count},), got {tuple(blocks.shape)}")
+    positions, values = _take(query_positions, order), _take(query_values, order)
+    encoded = model.encode(context_positions, context_values, context_mask)
+    memory = encoded.repeat(1, encoded.length + count)
+    total = torch.zeros(batch, device=positions.device)
+    start = 0
+    while start < count:
+        stop = min(start + chunk_size, count)
+        while stop < count and blocks[stop] == blocks[stop - 1]:  # a block is never cut in two
+            stop += 1
+        chunk, part = positions[:, start:stop], blocks[start:stop]
+        rotation, known = model.rotation(chunk), memory.length
+        model.append(memory, model.embed_tokens(chunk, values[:, start:stop]), rotation, part)
+        past = torch.nn.functional.pad(part[None, :] < part[:, None], (known, 0), value=True)
+        distribution = model.decode(memory, model.embed_queries(chunk), rotation, past)
+        total += distribution.log_prob(values[:, start:stop]).sum(1)
+        start = stop
+    return total

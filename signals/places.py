@@ -1,0 +1,64 @@
+"""Where a signal is looked at: random places of a batch and its values there, all on the batch's device."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def cell_positions(grid: list[int], cells: Tensor) -> Tensor:
+    """Positions (*cells.shape, P) in [-1, 1] of cells numbered as an array (…, y, x) is flattened: x runs fastest.
+
+    Args:
+        grid (`list[int]`): Number of cells along x, y, …
+        cells (`Tensor` of integers): Cell numbers, 0 … prod(grid) - 1.
+    """
+    coordinates = []
+    for size in grid:
+        coordinates.append((cells % size + 0.5) * (2 / size) - 1)
+        cells = cells // size
+    return torch.stack(coordinates, -1)
+
+
+def random_cells(batch: int, count: int, grid: list[int], generator: torch.Generator | None, device) -> Tensor:
+    """`count` different cells for each of `batch` signals, (batch, count), in random order.
+
+    Raises:
+        ValueError: where the grid has fewer than `count` cells.
+    """
+    total = torch.Size(grid).numel()
+    if count > total:
+        raise ValueError(f"count: expected at most the {total} cells of grid {grid}, got {count}")
+    return torch.rand(batch, total, generator=generator, device=device).topk(count, -1).indices
+
+
+def values_at_cells(arrays: Tensor, cells: Tensor) -> Tensor:
+    """Values (B, N, V) of arrays (B, …, y, x, V) at cells (B, N)."""
+    flat = arrays.flatten(1, -2)
+    return flat.gather(1, cells[..., None].expand(-1, -1, flat.shape[-1]))
+
+
+def values_at_positions(arrays: Tensor, positions: Tensor) -> Tensor:
+    """Values (B, N, V) of arrays (B, y, x, V) or (B, z, y, x, V) at continuous positions (B, N, P).
+
+    Bilinear (trilinear) between cell centres, constant beyond the outermost ones: the paper's way of training.
+    """
+    channels_first = arrays.movedim(-1, 1)
+    spatial = channels_first.dim() - 2
+    grid = positions.view(positions.shape[0], *[1] * (spatial - 1), -1, spatial)
+    values = F.grid_sample(channels_first, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return values.flatten(2).transpose(1, 2)
+
+
+def random_places(
+    arrays: Tensor, count: int, continuous: bool = False, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Positions (B, count, P) and values (B, count, V) at random places of arrays (B, …, y, x, V).
+
+    Different cells of the grid in random order or, if `continuous`, uniform positions in [-1, 1]^P.
+    """
+    batch, grid = arrays.shape[0], list(arrays.shape[-2:0:-1])
+    if continuous:
+        positions = torch.rand(batch, count, len(grid), generator=generator, device=arrays.device) * 2 - 1
+        return positions, values_at_positions(arrays, positions)
+    cells = random_cells(batch, count, grid, generator, arrays.device)
+    return cell_positions(grid, cells), values_at_cells(arrays, cells)

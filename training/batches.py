@@ -1,0 +1,127 @@
+"""What a training step sees: how much context, which signals, and where they are looked at.
+
+Everything is a function of (seed, step, process), so that a resumed run continues exactly.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from signals.places import random_places
+
+
+@dataclass
+class EpisodeSizes:
+    """Numbers of places of one step's signals; all signals of a step share them, so that nothing is padded.
+
+    Attributes:
+        context, buffer, queries (`int`): K, M and Q of each signal.
+        block (`int`): Size of the buffer's blocks.
+        signals (`int`): Batch size that fills the token budget.
+    """
+
+    context: int
+    buffer: int
+    queries: int
+    block: int
+    signals: int
+
+
+@dataclass
+class EpisodeSampler:
+    """Draws the sizes of a step.
+
+    K is 0 with probability `zero_probability`, else log-uniform from 1 to `max_context`. A buffer comes in blocks of
+    one or, with probability `block_probability`, of 2 … 32 (a power of two), as `num_steps` samples in blocks.
+
+    Attributes:
+        num_cells (`int`): Places that a signal has; positions are distinct up to there. 0: continuous positions.
+        token_budget (`int`): Most tokens and queries of a step on one device: K + 2 M + Q for each signal.
+    """
+
+    seed: int
+    max_context: int
+    buffer: int
+    queries: int
+    token_budget: int
+    num_cells: int = 0
+    max_signals: int = 256
+    zero_probability: float = 0.05
+    block_probability: float = 0.25
+
+    def sizes(self, step: int) -> EpisodeSizes:
+        """The sizes of step `step`, the same on every process."""
+        generator = torch.Generator().manual_seed(_mix(self.seed, 1, step))
+        zero, level, blocked, power = torch.rand(4, generator=generator).tolist()
+        context = 0 if zero < self.zero_probability else round(math.exp(level * math.log(self.max_context)))
+        buffer, queries = self.buffer, self.queries
+        if self.num_cells:  # the context gives way last
+            context = min(context, self.num_cells - 2)
+            buffer = min(buffer, (self.num_cells - context) // 2)
+            queries = min(queries, self.num_cells - context - buffer)
+        block = 2 ** (1 + int(power * 5)) if blocked < self.block_probability else 1
+        signals = self.token_budget // (context + 2 * buffer + queries)
+        return EpisodeSizes(context, buffer, queries, block, max(1, min(signals, self.max_signals)))
+
+
+class EpisodeBatches:
+    """Endless batches of dataset indices from step `start` on: seeded epochs, dealt out to processes in turn.
+
+    A batch sampler for `DataLoader`; accelerate's own sharding wants batches of one size, and these follow K.
+    """
+
+    def __init__(self, num_rows: int, sampler: EpisodeSampler, rank: int = 0, world_size: int = 1, start: int = 0):
+        self.num_rows, self.sampler = num_rows, sampler
+        self.rank, self.world_size, self.start = rank, world_size, start
+
+    def rows(self, first: int, count: int) -> list[int]:
+        """Rows number first, first + 1, … of the endless concatenation of shuffled epochs."""
+        out: list[int] = []
+        while len(out) < count:
+            epoch, offset = divmod(first + len(out), self.num_rows)
+            generator = torch.Generator().manual_seed(_mix(self.sampler.seed, 2, epoch))
+            permutation = torch.randperm(self.num_rows, generator=generator)
+            out += permutation[offset : offset + count - len(out)].tolist()
+        return out
+
+    def __iter__(self) -> Iterator[list[int]]:
+        seen = sum(self.sampler.sizes(step).signals for step in range(self.start)) * self.world_size
+        step = self.start
+        while True:
+            count = self.sampler.sizes(step).signals
+            yield self.rows(seen + self.rank * count, count)
+            seen += count * self.world_size
+            step += 1
+
+
+def make_episode(
+    arrays: Tensor, sizes: EpisodeSizes, continuous: bool, seed: int, step: int, rank: int = 0
+) -> dict[str, Tensor]:
+    """The model's arguments for one training step on arrays (B, …, y, x, V) of values: context, buffer, queries."""
+    generator = torch.Generator(arrays.device).manual_seed(_mix(seed, 3 + rank, step))
+    count = sizes.context + sizes.buffer + sizes.queries
+    positions, values = random_places(arrays, count, continuous, generator)
+    first, second = sizes.context, sizes.context + sizes.buffer
+    episode = {
+        "context_positions": positions[:, :first],
+        "context_values": values[:, :first],
+        "query_positions": positions[:, second:],
+        "query_values": values[:, second:],
+    }
+    if sizes.buffer:
+        episode["buffer_positions"] = positions[:, first:second]
+        episode["buffer_values"] = values[:, first:second]
+        episode["buffer_blocks"] = torch.arange(sizes.buffer, device=arrays.device) // sizes.block + 1
+    return episode
+
+
+def _mix(*numbers: int) -> int:
+    """One 63-bit seed from several integers (a multiplicative hash; neighbours must not share a stream)."""
+    seed = 0x9E3779B97F4A7C15
+    for number in numbers:
+        seed = ((seed ^ (number + 0x632BE59BD9B4E019)) * 0xFF51AFD7ED558CCD) % 2**64
+        seed ^= seed >> 33
+    return seed >> 1
