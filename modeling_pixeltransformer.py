@@ -6,21 +6,26 @@ positions and values, W = hidden size, H = heads, D = head dim, L = tokens.
 """
 
 import math
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub import HfApi
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 try:  # as a file of a checkpoint folder (trust_remote_code), or of an installed package
+    from .card_pixeltransformer import model_card
     from .configuration_pixeltransformer import PixelTransformerConfig
     from .distribution_pixeltransformer import ValueDistribution
     from .sampling_pixeltransformer import SampleState, joint_log_prob, sample_iter
     from .validation_pixeltransformer import check_places, check_values
 except ImportError:  # as a top-level module beside the scripts
+    from card_pixeltransformer import model_card
     from configuration_pixeltransformer import PixelTransformerConfig
     from distribution_pixeltransformer import ValueDistribution
     from sampling_pixeltransformer import SampleState, joint_log_prob, sample_iter
@@ -105,7 +110,7 @@ def rotate(x: Tensor, rotation: tuple[Tensor, Tensor], inverse: bool = False) ->
 
 def make_norm(config: PixelTransformerConfig, width: int) -> nn.Module:
     """The configured normalisation over `width` features."""
-    return nn.RMSNorm(width, eps=1e-6) if config.norm == "rms" else nn.LayerNorm(width)
+    return nn.RMSNorm(width, eps=1e-6) if config.norm == "rms" else nn.LayerNorm(width, bias=False)
 
 
 class FeedForward(nn.Module):
@@ -137,8 +142,8 @@ class Block(nn.Module):
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
         self.output = nn.Linear(width, width, bias=False)
-        self.query_norm = nn.RMSNorm(config.head_dim, eps=1e-6) if config.qk_norm else nn.Identity()
-        self.key_norm = nn.RMSNorm(config.head_dim, eps=1e-6) if config.qk_norm else nn.Identity()
+        self.query_norm = make_norm(config, config.head_dim) if config.qk_norm else nn.Identity()
+        self.key_norm = make_norm(config, config.head_dim) if config.qk_norm else nn.Identity()
         self.feed_forward_norm = make_norm(config, width)
         self.feed_forward = FeedForward(config)
 
@@ -307,6 +312,50 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         self.head = nn.Linear(width, config.num_bins * (config.value_dim + 2))
         self.register_buffer("bin_centers", torch.empty(config.num_bins, config.value_dim))
         self.post_init()
+
+    # -------------------------------------------------------------------- hub
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
+        """Write config, safetensors weights, the code files and a model card (README.md) into a folder."""
+        if kwargs.pop("push_to_hub", False):
+            raise ValueError("push_to_hub: call model.push_to_hub(repo_id) instead, which uploads the card too")
+        super().save_pretrained(save_directory, **kwargs)
+        self._card(str(save_directory)).save(os.path.join(save_directory, "README.md"))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "Upload PixelTransformer",
+        private: bool | None = None,
+        token: bool | str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        **kwargs,
+    ) -> str:
+        """Create the repository if need be and upload what `save_pretrained` writes, card included, as one commit.
+
+        (The inherited method would replace the card by an empty one.) Further arguments go to `save_pretrained`.
+
+        Returns:
+            `str`: The address of the commit.
+        """
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, **kwargs)
+            self._card(repo_id).save(os.path.join(folder, "README.md"))
+            commit = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message,
+                revision=revision,
+                create_pr=create_pr,
+            )
+        return commit.commit_url
+
+    def _card(self, name: str):
+        return model_card(self.config, sum(p.numel() for p in self.parameters()), name)
 
     # ------------------------------------------------------------------ embed
 

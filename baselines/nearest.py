@@ -1,0 +1,12 @@
+"""Nearest-neighbour lookup: every place takes the value of the observed place closest to it."""
+
+import torch
+from torch import Tensor
+
+
+def nearest_values(context_positions: Tensor, context_values: Tensor, query_positions: Tensor) -> Tensor:
+    """Values (B, Q, V) at queries (B, Q, P) from the nearest of K >= 1 context places (B, K, P), (B, K, V)."""
+    if context_positions.shape[1] == 0:
+        raise ValueError("context_positions: expected at least one place, got none")
+    index = torch.cdist(query_positions, context_positions).argmin(-1, keepdim=True)  # (B, Q, 1)
+    return context_values.gather(1, index.expand(-1, -1, context_values.shape[-1]))

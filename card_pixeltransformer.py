@@ -1,0 +1,100 @@
+"""The model card that every saved checkpoint carries, written from its configuration."""
+
+from huggingface_hub import ModelCard, ModelCardData
+
+TEMPLATE = """---
+{metadata}
+---
+
+# {title}
+
+A [PixelTransformer](https://shubhtuls.github.io/PixelTransformer/): given the values of a signal at a few arbitrary
+places it infers the distribution of its values everywhere else, and draws whole plausible signals from it.
+This checkpoint: {signal}, native grid {grid}, {channels} of a value, {parameters:,} parameters.
+
+## How to use
+
+```python
+import torch
+from transformers import AutoModel
+
+model = AutoModel.from_pretrained("{folder}", trust_remote_code=True).eval()
+positions = torch.rand(1, 16, {position_dim}) * 2 - 1  # (B, K, P) in [-1, 1], cell centres
+values = torch.rand(1, 16, {value_dim})  # (B, K, V), {range}
+queries = model.native_positions()
+marginal = model.predict(positions, values, queries)
+print(marginal.mean.shape, marginal.entropy().shape)  # {mean_shape}
+samples = model.sample(positions, values, queries, num_samples=4)  # (4, 1, Q, V)
+nats = model.log_prob(positions, values, queries, samples[0])  # joint, (1,)
+```
+
+## Training data
+
+{data}
+
+## Training
+
+{training}
+
+## Metrics
+
+{metrics}
+
+## Limits
+
+It knows signals like those it was trained on and nothing else: given others it stays confident. Pixels drawn far from a
+training signal's resolution, clustered observations, or more of them than {max_context} at once, are outside
+what it has seen. Drawn signals are plausible, not true: do not take them for a measurement of what was hidden.
+Values drawn in one step (`num_steps`) do not know of each other; `log_prob(..., blocks=...)` tells what that costs.
+
+## Citation
+
+```bibtex
+@inproceedings{{tulsiani2021pixeltransformer,
+  title     = {{PixelTransformer: Sample Conditioned Signal Generation}},
+  author    = {{Tulsiani, Shubham and Gupta, Abhinav}},
+  booktitle = {{International Conference on Machine Learning (ICML)}},
+  year      = {{2021}}
+}}
+```
+"""
+
+UNKNOWN = "Not recorded."
+
+
+def model_card(config, num_parameters: int, folder: str = "path/to/this/folder") -> ModelCard:
+    """The card of a checkpoint.
+
+    Args:
+        config (`PixelTransformerConfig`): Its `provenance`, where there is one, fills the sections on data, training
+            and metrics: keys `name`, `dataset`, `data`, `training`, `metrics` (Markdown texts), `max_context`.
+        folder (`str`): What the example loads: a Hub name or a folder.
+    """
+    provenance = config.provenance or {}
+    metadata = ModelCardData(
+        license="apache-2.0",
+        library_name="transformers",
+        tags=["pixeltransformer", "neural-process", "generative", config.signal],
+        datasets=[provenance["dataset"]] if provenance.get("dataset") else None,
+    )
+    cells = 1
+    for size in config.native_grid:
+        cells *= size
+    bounds = "unbounded" if config.value_range is None else "in [{:g}, {:g}]".format(*config.value_range)
+    return ModelCard(
+        TEMPLATE.format(
+            metadata=metadata.to_yaml(),
+            title="PixelTransformer" + (f" on {provenance['name']}" if provenance.get("name") else ""),
+            signal=config.signal,
+            grid="×".join(map(str, config.native_grid)),
+            channels=f"{config.value_dim} channel" + ("s" if config.value_dim > 1 else ""),
+            parameters=num_parameters,
+            folder=folder,
+            position_dim=config.position_dim,
+            value_dim=config.value_dim,
+            range=bounds,
+            mean_shape=f"(1, {cells}, {config.value_dim}) and (1, {cells})",
+            max_context=provenance.get("max_context", "the training's largest context"),
+            **{key: provenance.get(key) or UNKNOWN for key in ("data", "training", "metrics")},
+        )
+    )

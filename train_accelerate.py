@@ -1,0 +1,216 @@
+"""Train a PixelTransformer: `accelerate launch train_accelerate.py --preset mnist`; `--help` explains every flag."""
+
+import itertools
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from evaluation.against_context import markdown_table, marginals_against_context
+from signals.image import stack_arrays, to_values
+from training.arguments import Arguments, parse_arguments
+from training.batches import EpisodeBatches, EpisodeSampler, make_episode
+from training.optimizers import make_ema, make_optimizers, schedule, set_learning_rate
+from training.pictures import sample_grid
+from training.setup import command, load_data, machine, make_model, read_arrays
+
+BINS_FROM = 2000  # images whose pixels place the bins
+
+
+class Progress:
+    """Optimiser steps and training seconds so far: what a training state must remember besides the tensors."""
+
+    def __init__(self):
+        self.step, self.seconds = 0, 0.0
+
+    def state_dict(self) -> dict:
+        return {"step": self.step, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.step, self.seconds = state["step"], state["seconds"]
+
+    def fraction(self, arguments: Arguments) -> float:
+        """How much of the run is done, by steps or by the clock, whichever is further."""
+        by_step = self.step / arguments.max_train_steps if arguments.max_train_steps else 0.0
+        by_clock = self.seconds / (60 * arguments.max_train_minutes) if arguments.max_train_minutes else 0.0
+        return max(by_step, by_clock)
+
+
+def find_state(arguments: Arguments) -> Path:
+    """The folder of the training state that `--resume` names."""
+    if arguments.resume != "latest":
+        folder = Path(arguments.resume)
+        if not folder.is_dir():
+            raise ValueError(f"--resume: expected \"latest\" or a folder, got {arguments.resume!r}, which is none")
+        return folder
+    states = list_states(arguments)
+    if not states:
+        raise ValueError(f"--resume: expected a training state in {arguments.output_dir}, found none")
+    return states[-1]
+
+
+def list_states(arguments: Arguments) -> list[Path]:
+    """Folders of the training states in the output folder, oldest first."""
+    folders = Path(arguments.output_dir).glob("state-*")
+    return sorted((folder for folder in folders if folder.name[6:].isdigit()), key=lambda folder: int(folder.name[6:]))
+
+
+def save_state(accelerator: Accelerator, arguments: Arguments, step: int) -> None:
+    """Write a training state under another name first, so that a torn one never looks whole; drop the oldest."""
+    final = Path(arguments.output_dir) / f"state-{step}"
+    accelerator.save_state(str(final) + ".partial")
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        shutil.rmtree(final, ignore_errors=True)
+        Path(str(final) + ".partial").rename(final)
+        for old in list_states(arguments)[: -arguments.max_checkpoints]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+
+
+def validate(accelerator: Accelerator, model, arrays: torch.Tensor, arguments: Arguments, step: int) -> list[dict]:
+    """NLL and RMSE against K on held-out images, logged together with a picture of mean images and samples."""
+    model.eval()
+    cells = arrays.shape[1] * arrays.shape[2]
+    contexts = [context for context in arguments.validation_contexts if context < cells]
+    rows = marginals_against_context(model, arrays, contexts, to_values)
+    scores = {f"validation/bits_per_dim_K{row['context']}": row["bits_per_dim"] for row in rows}
+    scores |= {f"validation/rmse_K{row['context']}": row["rmse"] for row in rows}
+    accelerator.log(scores, step=step)
+    picture = sample_grid(model, to_values(arrays[:8].to(model.device)), contexts)
+    folder = Path(arguments.output_dir) / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    picture.save(folder / f"step-{step:07d}.png")
+    for tracker in accelerator.trackers:
+        if hasattr(tracker, "log_images"):
+            tracker.log_images({"validation/mean and sample": torch.tensor(list(picture.convert("RGB").tobytes()))
+                                .view(1, picture.height, picture.width, 3).byte().numpy()}, step=step,
+                               **({"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}))
+    return rows
+
+
+def export(model, arguments: Arguments, rows: list[dict], progress: Progress, num_training: int) -> Path:
+    """Save the model with a card that tells how it came to be."""
+    folder = Path(arguments.output_dir) / "export"
+    name = arguments.dataset_name.rstrip("/").split("/")[-1]
+    model.config.provenance = {
+        "name": name,
+        "dataset": arguments.dataset_name if not Path(arguments.dataset_name).exists() else None,
+        "data": f"{num_training:,} images of `{name}`, split `{arguments.train_split}`.",
+        "training": f"```\n{command()}\n```\n\n{progress.step:,} steps in {progress.seconds / 60:.0f} minutes on {machine()}.",
+        "metrics": f"On {rows[0]['signals']:,} validation images (unobserved pixels, 95 % intervals):\n\n"
+        + markdown_table(rows) if rows else None,
+        "max_context": arguments.max_context,
+    }
+    model.save_pretrained(folder)
+    (folder / "arguments.json").write_text(json.dumps(vars(arguments), indent=2) + "\n")
+    return folder
+
+
+def train(arguments: Arguments) -> Path | None:
+    """Run the training that `arguments` describe; returns the folder of the exported model."""
+    accelerator = Accelerator(
+        mixed_precision=arguments.mixed_precision,
+        gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+        log_with=None if arguments.report_to == "none" else arguments.report_to,
+        project_dir=arguments.output_dir,
+    )
+    set_seed(arguments.seed)
+    with accelerator.main_process_first():
+        training, validation = load_data(arguments)
+    validation_arrays = read_arrays(validation, arguments.validation_images)
+    model = make_model(arguments, read_arrays(training, BINS_FROM))
+    grid = model.config.native_grid
+    episodes = EpisodeSampler(
+        seed=arguments.seed,
+        max_context=arguments.max_context,
+        buffer=arguments.buffer_size,
+        queries=arguments.max_queries,
+        token_budget=arguments.token_budget,
+        num_cells=grid[0] * grid[1] if arguments.positions == "grid" else 0,
+        zero_probability=arguments.zero_probability,
+        block_probability=arguments.block_probability,
+    )
+    optimizers = make_optimizers(
+        model, arguments.optimizer, arguments.learning_rate, arguments.adam_learning_rate, arguments.weight_decay
+    )
+    ema, progress = make_ema(model, arguments.ema_decay).to(accelerator.device), Progress()
+    model, *optimizers = accelerator.prepare(model, *optimizers)
+    accelerator.register_for_checkpointing(ema, progress)
+    if arguments.resume is not None:
+        accelerator.load_state(str(find_state(arguments)))
+        accelerator.print(f"resumed at step {progress.step}")
+    if accelerator.is_main_process and arguments.report_to != "none":
+        accelerator.init_trackers("log", {k: v for k, v in vars(arguments).items() if isinstance(v, int | float | str)})
+
+    accumulate = arguments.gradient_accumulation_steps
+    batches = EpisodeBatches(
+        len(training), episodes, accelerator.process_index, accelerator.num_processes, progress.step * accumulate
+    )
+    loader = iter(
+        DataLoader(training, batch_sampler=batches, collate_fn=stack_arrays, num_workers=arguments.num_workers)
+    )
+    numbers = itertools.count(progress.step * accumulate)
+    bar = tqdm(total=arguments.max_train_steps, initial=progress.step, disable=not accelerator.is_main_process)
+    rows: list[dict] = []
+    model.train()
+    while progress.fraction(arguments) < 1:
+        started = time.perf_counter()
+        set_learning_rate(optimizers, schedule(progress.fraction(arguments), arguments.warmup, arguments.decay))
+        total = torch.zeros((), device=accelerator.device)
+        for _ in range(accumulate):
+            number = next(numbers)
+            arrays = to_values(next(loader).to(accelerator.device, non_blocking=True))
+            episode = make_episode(
+                arrays, episodes.sizes(number), arguments.positions == "continuous", arguments.seed, number,
+                accelerator.process_index,
+            )  # fmt: skip
+            with accelerator.accumulate(model):
+                loss = model(**episode).loss
+                accelerator.backward(loss)
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm)
+                for optimizer in optimizers:
+                    optimizer.step()
+                    optimizer.zero_grad()
+            total += loss.detach() / accumulate
+        ema.update_parameters(accelerator.unwrap_model(model))
+        progress.step += 1
+        progress.seconds += time.perf_counter() - started
+        bar.update()
+        if progress.step % 20 == 0:
+            factor = schedule(progress.fraction(arguments), arguments.warmup, arguments.decay)
+            accelerator.log({"train/nats_per_value": total.item(), "train/rate": factor}, step=progress.step)
+            bar.set_postfix(nats=f"{total.item():.3f}", done=f"{progress.fraction(arguments):.0%}")
+        if progress.step % arguments.save_every == 0:
+            save_state(accelerator, arguments, progress.step)
+        if progress.step % arguments.validate_every == 0 and accelerator.is_main_process:
+            rows = validate(accelerator, ema.module, validation_arrays, arguments, progress.step)
+            bits = " ".join(f"K{row['context']} {row['bits_per_dim']:.3f}" for row in rows)
+            bar.write(f"step {progress.step}, {progress.seconds / 60:.1f} min: {bits} bits per dimension")
+    bar.close()
+    save_state(accelerator, arguments, progress.step)
+    folder = None
+    if accelerator.is_main_process:
+        rows = validate(accelerator, ema.module, validation_arrays, arguments, progress.step)
+        folder = export(ema.module, arguments, rows, progress, len(training))
+        print(markdown_table(rows))
+        print(f"exported to {folder}")
+        if arguments.push_to_hub:
+            print("pushed as", ema.module.push_to_hub(arguments.hub_model_id))
+    accelerator.end_training()
+    return folder
+
+
+if __name__ == "__main__":
+    try:
+        train(parse_arguments(sys.argv[1:]))
+    except ValueError as error:
+        sys.exit(f"train_accelerate.py: {error}")

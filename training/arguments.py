@@ -1,0 +1,153 @@
+"""The flags of `train_accelerate.py`: one dataclass, whose presets are JSON files of the same fields."""
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+from transformers import HfArgumentParser
+
+PRESETS = Path(__file__).parent.parent / "presets"
+
+
+def flag(text: str, default=None):
+    """A dataclass field with a help text."""
+    return field(default=default, metadata={"help": text})
+
+
+def flags(text: str, default: list):
+    """A dataclass field that takes several values."""
+    return field(default_factory=lambda: list(default), metadata={"help": text})
+
+
+@dataclass
+class Arguments:
+    """Train a PixelTransformer."""
+
+    dataset_name: str = flag("Hub dataset (ylecun/mnist), local folder of dataset files, or folder of image files.")
+    output_dir: str = flag("Folder for training states, logged pictures and the exported model (in `export`).")
+    preset: str | None = flag("Name of a file in presets/, or a JSON file, whose fields replace these defaults.")
+    image_column: str | None = flag("Column with the images; needed only where there are several.")
+    image_size: int | None = flag("Side to which images are resized and centre-cropped; default: as they are.")
+    channels: Literal["auto", "grey", "colour"] = flag("Channels of a value; auto looks at the first image.", "auto")
+    train_split: str = flag("Split to train on.", "train")
+    validation_split: str | None = flag("Split to validate on; default: rows held out of the training split.")
+    validation_size: int = flag("Rows held out of the training split where no validation split is named.", 1000)
+    cache_dir: str | None = flag("Where `datasets` keeps what it prepares; default: its own cache.")
+
+    architecture: Literal["default", "paper"] = flag("Network: ours, or the published one with its sizes.", "default")
+    hidden_size: int | None = flag("Width of the network; default: the architecture's.")
+    num_encoder_layers: int | None = flag("Encoder layers; default: the architecture's.")
+    num_decoder_layers: int | None = flag("Decoder layers; default: the architecture's.")
+    num_attention_heads: int | None = flag("Attention heads; default: the architecture's.")
+    intermediate_size: int | None = flag("Width of the feed-forward layers; default: the architecture's.")
+    num_bins: int | None = flag("Components of the value distribution; default: the architecture's.")
+    bins: Literal["kmeans", "uniform"] = flag("Bin centres: k-means of training values, or spread evenly.", "kmeans")
+    init_from: str | None = flag("Checkpoint folder or Hub name whose weights training starts from.")
+
+    positions: Literal["grid", "continuous"] = flag(
+        "Places: different cells of the pixel grid, or continuous with bilinear lookup (the paper's way).", "grid"
+    )
+    max_context: int = flag("Largest number of observed places K; K is log-uniform from 1, and sometimes 0.", 512)
+    buffer_size: int = flag("Values after the context in causal order, each scored given all before it (M).", 64)
+    max_queries: int = flag("Queries that see the context alone (Q).", 64)
+    zero_probability: float = flag("Share of steps with K = 0.", 0.05)
+    block_probability: float = flag("Share of steps whose buffer comes in blocks of more than one.", 0.25)
+    token_budget: int = flag("Most tokens and queries (K + 2 M + Q per image) of a step on one device.", 8192)
+
+    max_train_steps: int | None = flag("Stop after this many optimiser steps.")
+    max_train_minutes: float | None = flag("Stop after this many minutes of training; the schedule follows the clock.")
+    optimizer: Literal["muon", "adamw"] = flag("Muon for the matrices of the layers, AdamW for the rest; or AdamW.", "muon")
+    learning_rate: float = flag("Peak rate of Muon.", 2e-3)
+    adam_learning_rate: float = flag("Peak rate of AdamW.", 2e-3)
+    weight_decay: float = flag("Decoupled weight decay of matrices.", 0.01)
+    warmup: float = flag("Share of training in which the rate rises.", 0.02)
+    decay: Literal["linear", "cosine"] = flag("How the rate falls to 0 after that.", "linear")
+    gradient_accumulation_steps: int = flag("Batches per optimiser step.", 1)
+    max_grad_norm: float = flag("Gradients are scaled down to this norm.", 1.0)
+    ema_decay: float = flag("Decay of the running average of the weights, used for validation and export.", 0.999)
+    mixed_precision: Literal["no", "bf16", "fp16"] = flag("Dtype of matrix products in training.", "bf16")
+    seed: int = flag("Seed of weights, data order and places.", 0)
+    num_workers: int = flag("Processes that decode images; 0: the training process does.", 0)
+
+    validate_every: int = flag("Optimiser steps between two validations.", 500)
+    validation_contexts: list[int] = flags("Context sizes K that are validated.", [0, 4, 16, 64, 256])
+    validation_images: int = flag("Most images of the validation rows that are used during training.", 256)
+    save_every: int = flag("Optimiser steps between two training states.", 500)
+    max_checkpoints: int = flag("Training states kept on disk.", 2)
+    resume: str | None = flag('"latest", or the folder of a training state, to go on from.')
+    report_to: str = flag('Tracker that accelerate knows ("tensorboard", "wandb", …), or "none".', "tensorboard")
+
+    push_to_hub: bool = flag("Upload the exported model when done.", False)
+    hub_model_id: str | None = flag("Repository to upload to.")
+
+    def check(self) -> None:
+        """Raise `ValueError` for values and combinations that cannot work, before any work starts."""
+
+        def expect(ok: bool, name: str, expected: str) -> None:
+            if not ok:
+                raise ValueError(f"--{name}: expected {expected}, got {getattr(self, name)!r}")
+
+        expect(bool(self.dataset_name), "dataset_name", "a Hub dataset or a folder")
+        expect(bool(self.output_dir), "output_dir", "a folder")
+        expect(
+            self.max_train_steps is not None or self.max_train_minutes is not None,
+            "max_train_steps",
+            "this or --max_train_minutes",
+        )
+        positive = "max_train_steps max_train_minutes image_size learning_rate adam_learning_rate max_grad_norm"
+        counts = "max_queries validation_size validate_every validation_images save_every max_checkpoints"
+        for name in f"{positive} {counts} gradient_accumulation_steps max_context".split():
+            value = getattr(self, name)
+            expect(value is None or value > 0, name, "a number above 0")
+        for name in ("buffer_size", "weight_decay", "num_workers"):
+            expect(getattr(self, name) >= 0, name, "a number of at least 0")
+        for name in ("zero_probability", "block_probability", "warmup", "ema_decay"):
+            expect(0 <= getattr(self, name) <= 1, name, "a number from 0 to 1")
+        expect(
+            self.token_budget >= self.max_context + 2 * self.buffer_size + self.max_queries,
+            "token_budget",
+            "at least --max_context + 2 × --buffer_size + --max_queries "
+            f"({self.max_context + 2 * self.buffer_size + self.max_queries}), so that one image fits",
+        )
+        expect(min(self.validation_contexts, default=-1) >= 0, "validation_contexts", "numbers of at least 0")
+        expect(not self.push_to_hub or bool(self.hub_model_id), "hub_model_id", "a repository with --push_to_hub")
+        sizes = (self.hidden_size, self.num_encoder_layers, self.num_decoder_layers, self.num_attention_heads)
+        expect(
+            self.init_from is None or not any(sizes),
+            "init_from",
+            "no network sizes beside it, as they come with the checkpoint",
+        )
+
+
+def parse_arguments(argv: list[str]) -> Arguments:
+    """Arguments from the command line, over those of a preset, over the defaults.
+
+    Raises:
+        ValueError: naming the flag or the preset's field.
+    """
+    parser = HfArgumentParser(Arguments, description=__doc__)
+    for action in parser._actions:  # required only after the preset had its say
+        action.required = False
+    preset = parser.parse_known_args(argv)[0].preset
+    if preset is not None:
+        parser.set_defaults(**read_preset(preset))
+    arguments = Arguments(**vars(parser.parse_args(argv)))
+    arguments.check()
+    return arguments
+
+
+def read_preset(name: str) -> dict:
+    """Fields of a preset: a name in presets/ or the path of a JSON file."""
+    path = Path(name) if name.endswith(".json") else PRESETS / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in PRESETS.glob("*.json")))
+        raise ValueError(f"--preset: expected one of {known}, or a JSON file; {path} does not exist")
+    try:
+        values = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--preset: {path} is not JSON: {error}") from error
+    unknown = set(values) - {entry.name for entry in fields(Arguments)}
+    if unknown:
+        raise ValueError(f"--preset: {path} has unknown fields: {', '.join(sorted(unknown))}")
+    return values
