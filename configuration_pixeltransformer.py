@@ -37,7 +37,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         qk_norm (`bool`): Normalise queries and keys in each head.
         rotary (`bool`): Rotate queries and keys by their continuous positions, so that attention sees relative position.
         rotary_values (`bool`): Rotate values too and the attended result back, so that what is read from a token is
-            expressed relative to the reader's place (Miyato et al., GTA, ICLR 2024).
+            expressed relative to the reader's place (Miyato et al., GTA, ICLR 2024); no gain per unit of time here.
         rotary_max_frequency (`float`): Highest initial angular frequency in radians per unit of position; the lowest
             is 1. `None`: the Nyquist frequency of the native grid.
         fourier_scale (`float`): Standard deviation of the initial frequencies of the position features, in cycles per
@@ -73,7 +73,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         norm_position: str = "pre",
         qk_norm: bool = True,
         rotary: bool = True,
-        rotary_values: bool = True,
+        rotary_values: bool = False,
         rotary_max_frequency: float | None = None,
         fourier_scale: float = 2.0,
         max_tokens: int = 16384,

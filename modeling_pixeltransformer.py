@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from huggingface_hub import HfApi
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
 try:  # as a file of a checkpoint folder (trust_remote_code), or of an installed package
@@ -680,3 +680,5 @@ def uniform_bins(config: PixelTransformerConfig) -> Tensor:
 
 
 PixelTransformerModel.register_for_auto_class("AutoModel")
+AutoConfig.register(PixelTransformerConfig.model_type, PixelTransformerConfig, exist_ok=True)
+AutoModel.register(PixelTransformerConfig, PixelTransformerModel, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import shutil
 import sys
 import time
@@ -117,11 +118,14 @@ def export(model, arguments: Arguments, rows: list[dict], progress: Progress, nu
 def train(arguments: Arguments) -> Path | None:
     """Run the training that `arguments` describe; returns the folder of the exported model."""
     accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
         mixed_precision=arguments.mixed_precision,
         gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         log_with=None if arguments.report_to == "none" else arguments.report_to,
         project_dir=arguments.output_dir,
     )
+    # Launchers leave one thread to each process on CPUs; the cores are shared out evenly instead.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     set_seed(arguments.seed)
     with accelerator.main_process_first():
         training, validation = load_data(arguments)

@@ -1,0 +1,49 @@
+"""What the model says as pictures: enlarged pixels, an uncertainty map with its scale."""
+
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image
+
+from demo.observations import Observed
+from signals.image import to_image
+
+SIZE = 336  # side of a shown picture in screen pixels
+PAPER = (0.16, 0.18, 0.24)  # where nothing is observed or drawn yet
+PAPER_LIGHT = (0.22, 0.25, 0.32)
+
+
+def enlarge(values: torch.Tensor) -> Image.Image:
+    """Values (y, x, V) as a picture of about `SIZE` pixels with visible cells."""
+    picture = to_image(values).convert("RGB")
+    zoom = max(1, SIZE // max(picture.size))
+    return picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
+
+
+def checkered(grid: list[int]) -> torch.Tensor:
+    """A dim chequered ground (y, x, 3) that no image is mistaken for."""
+    width, height = grid
+    odd = (torch.arange(height)[:, None] + torch.arange(width)[None]) % 2
+    return torch.where(odd[..., None].bool(), torch.tensor(PAPER), torch.tensor(PAPER_LIGHT))
+
+
+def show_observed(observed: Observed) -> Image.Image:
+    """The observed cells on the chequered ground."""
+    sheet = checkered(observed.grid).flatten(0, 1)
+    sheet[observed.cells] = observed.values.expand(-1, 3)
+    return enlarge(sheet.view(observed.grid[1], observed.grid[0], 3))
+
+
+def show_partial(values: torch.Tensor, drawn: torch.Tensor, observed: Observed) -> Image.Image:
+    """A sample (Q, V) while it is drawn (Q,): what is drawn or observed, on the chequered ground."""
+    sheet = checkered(observed.grid).flatten(0, 1)
+    sheet[drawn] = values[drawn].expand(-1, 3)
+    sheet[observed.cells] = observed.values.expand(-1, 3)
+    return enlarge(sheet.view(observed.grid[1], observed.grid[0], 3))
+
+
+def show_uncertainty(deviation: torch.Tensor) -> Image.Image:
+    """Standard deviation (y, x, V) in the range of values, 0 black to 0.5 bright."""
+    level = (deviation.mean(-1) / 0.5).clamp(0, 1).numpy()
+    colours = matplotlib.colormaps["magma"](level)[..., :3].astype(np.float32)
+    return enlarge(torch.from_numpy(colours))

@@ -1,0 +1,80 @@
+"""Small models and small generated images that the tests share."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from configuration_pixeltransformer import PixelTransformerConfig  # noqa: E402
+from modeling_pixeltransformer import PixelTransformerModel  # noqa: E402
+
+
+def make_model(seed: int = 0, **config) -> PixelTransformerModel:
+    """A small model whose weights are large enough that everything depends on everything."""
+    torch.manual_seed(seed)
+    defaults = dict(native_grid=[6, 6], hidden_size=32, num_encoder_layers=2, num_decoder_layers=2)
+    defaults |= dict(num_attention_heads=2, intermediate_size=48, num_bins=5, initializer_range=0.2)
+    return PixelTransformerModel(PixelTransformerConfig(**{**defaults, **config})).eval()
+
+
+def make_context(model, batch: int = 2, context: int = 7, seed: int = 1):
+    """Random places and values (B, K, P), (B, K, V)."""
+    generator = torch.Generator().manual_seed(seed)
+    config = model.config
+    positions = torch.rand(batch, context, config.position_dim, generator=generator) * 2 - 1
+    values = torch.rand(batch, context, config.value_dim, generator=generator)
+    if config.quantization_step:
+        values = (values * 255).round() / 255
+    return positions, values
+
+
+@pytest.fixture(params=["default", "paper", "colour", "continuous", "curve"])
+def model(request) -> PixelTransformerModel:
+    """Every kind of configuration in small."""
+    if request.param == "paper":
+        small = dict(native_grid=[6, 6], hidden_size=32, num_encoder_layers=2, num_decoder_layers=2)
+        small |= dict(intermediate_size=48, num_bins=5, initializer_range=0.2)
+        torch.manual_seed(0)
+        return PixelTransformerModel(PixelTransformerConfig.paper(**small)).eval()
+    variants = {
+        "default": {},
+        "colour": dict(value_dim=3),
+        "continuous": dict(
+            signal="shape", native_grid=[4, 4, 4], value_range=[-1.0, 1.0], quantization_step=None, norm="rms"
+        ),
+        "curve": dict(
+            signal="polynomial",
+            native_grid=[32],
+            value_range=None,
+            quantization_step=None,
+            num_bins=3,
+            offset_radius=None,
+            rotary_values=False,
+        ),
+    }
+    return make_model(**variants[request.param])
+
+
+@pytest.fixture
+def grey_model() -> PixelTransformerModel:
+    return make_model()
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """A folder of 40 grey PNGs of 8×8: bright discs at random places."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:8, :8]
+    for index in range(40):
+        cx, cy = random.uniform(2, 6, 2)
+        disc = 255 / (1 + np.exp(2 * (np.hypot(x - cx, y - cy) - 2)))
+        Image.fromarray(disc.astype(np.uint8)).save(folder / f"{index:02d}.png")
+    return folder

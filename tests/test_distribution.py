@@ -1,0 +1,134 @@
+"""The value distribution is a proper one, and its summaries agree with it."""
+
+import math
+
+import pytest
+import torch
+
+from distribution_pixeltransformer import ValueDistribution
+
+STEP = 1 / 255
+
+
+def mixture(channels: int = 1, quantized: bool = True, seed: int = 0, batch=(3,), bins: int = 4) -> ValueDistribution:
+    generator = torch.Generator().manual_seed(seed)
+    return ValueDistribution(
+        torch.randn(*batch, bins, generator=generator),
+        torch.rand(*batch, bins, channels, generator=generator),
+        torch.randn(*batch, bins, generator=generator) - 2,
+        (0.0, 1.0),
+        STEP if quantized else None,
+    )
+
+
+def all_log_masses(d: ValueDistribution) -> torch.Tensor:
+    return torch.stack([d.log_prob(level.expand(*d.batch_shape, 1)) for level in d.levels], -1)
+
+
+def test_cell_masses_sum_to_one():
+    assert torch.allclose(all_log_masses(mixture()).exp().sum(-1), torch.ones(3), atol=1e-5)
+
+
+def test_cell_masses_sum_to_one_in_colour():
+    step = 1 / 7  # 8³ colours
+    d = mixture(channels=3)
+    d = ValueDistribution(d.log_weights, d.means, d.log_scales, (0.0, 1.0), step)
+    axis = torch.arange(8) * step
+    colours = torch.cartesian_prod(axis, axis, axis)
+    masses = d.log_prob(colours[:, None, :].expand(-1, 3, -1)).exp()
+    assert torch.allclose(masses.sum(0), torch.ones(3), atol=1e-5)
+
+
+def test_density_integrates_to_one():
+    d = mixture(quantized=False)
+    grid = torch.linspace(-8, 9, 200_001)
+    density = d.log_prob(grid[:, None, None].expand(-1, 3, 1)).exp()
+    assert torch.allclose(torch.trapezoid(density, grid, dim=0), torch.ones(3), atol=1e-4)
+
+
+@pytest.mark.parametrize("quantized", [True, False])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_moments_are_those_of_samples(channels, quantized):
+    d = mixture(channels, quantized)
+    samples = d.sample((200_000,), generator=torch.Generator().manual_seed(0))
+    assert samples.shape == (200_000, 3, channels)
+    assert torch.allclose(samples.mean(0), d.mean, atol=0.01)
+    assert torch.allclose(samples.var(0), d.variance, rtol=0.03, atol=1e-3)
+
+
+def test_samples_follow_the_cell_masses():
+    d = mixture(batch=())
+    samples = d.sample((100_000,), generator=torch.Generator().manual_seed(0))
+    counts = torch.bincount((samples[:, 0] * 255).round().long(), minlength=256) / len(samples)
+    assert (counts - all_log_masses(d).exp()).abs().max() < 0.006
+
+
+def test_entropy_is_the_expected_surprise():
+    d = mixture()
+    log_masses = all_log_masses(d)
+    assert torch.allclose(d.entropy(), -(log_masses.exp() * log_masses).sum(-1), atol=1e-4)
+    colour = mixture(channels=3)
+    samples = colour.sample((20_000,), generator=torch.Generator().manual_seed(5))
+    assert torch.allclose(colour.entropy(), -colour.log_prob(samples).mean(0), atol=0.4)
+
+
+def test_entropy_of_one_gaussian_is_known():
+    d = ValueDistribution(torch.zeros(1, 1), torch.zeros(1, 1, 2), torch.zeros(1, 1))
+    assert abs(d.entropy(4000).item() - math.log(2 * math.pi * math.e)) < 0.05
+
+
+def test_mode_is_the_most_probable_level():
+    d = ValueDistribution(
+        torch.tensor([[0.0, 1.0]]), torch.tensor([[[0.2], [0.7]]]), torch.tensor([[-3.0, -4.0]]), (0.0, 1.0), STEP
+    )
+    assert abs(d.mode.item() - d.levels[all_log_masses(d).argmax()].item()) <= STEP
+
+
+def test_temperature_zero_is_deterministic_and_low_temperature_narrows():
+    d = mixture()
+    cold = d.sample((50,), temperature=0.0)
+    assert (cold == cold[0]).all()
+    assert (d.sample((5000,), temperature=0.3).var(0) < d.sample((5000,)).var(0)).all()
+    with pytest.raises(ValueError, match="temperature: expected .* got -1"):
+        d.sample(temperature=-1)
+
+
+def test_same_seed_same_sample():
+    d = mixture()
+    first, second = (d.sample((4,), generator=torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("quantized", [True, False])
+def test_extreme_parameters_give_finite_numbers_and_gradients(dtype, quantized):
+    extremes = torch.tensor([-1e4, -80.0, 0.0, 80.0, 1e4], dtype=dtype)
+    logits = extremes[:, None].expand(-1, 2).clone().requires_grad_()
+    means = torch.tensor([[[0.0], [1.0]]], dtype=dtype).expand(5, -1, -1).clone().requires_grad_()
+    log_scales = torch.tensor([-7.6, -0.7], dtype=dtype).expand(5, -1).clone().requires_grad_()
+    d = ValueDistribution(logits, means, log_scales, (0.0, 1.0), STEP if quantized else None)
+    for value in (0.0, 0.5, 1.0):
+        log_prob = d.log_prob(torch.full((5, 1), value))
+        assert torch.isfinite(log_prob).all() and (not quantized or (log_prob <= 1e-5).all())
+        gradients = torch.autograd.grad(log_prob.sum(), (logits, means, log_scales))
+        assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    for statistic in (d.mean, d.variance, d.mode, d.entropy(), d.sample()):
+        assert torch.isfinite(statistic).all()
+
+
+def test_far_tail_is_exact():
+    d = ValueDistribution(torch.zeros(1, 1), torch.zeros(1, 1, 1), torch.full((1, 1), math.log(0.05)), (0.0, 1.0), STEP)
+    upper, lower = (torch.tensor((200 + side) * STEP / 0.05, dtype=torch.float64) for side in (-0.5, 0.5))
+    exact = torch.special.log_ndtr(-upper) + torch.log1p(
+        -torch.exp(torch.special.log_ndtr(-lower) - torch.special.log_ndtr(-upper))
+    )
+    assert torch.allclose(d.log_prob(torch.tensor([[200 * STEP]])).double(), exact, rtol=1e-4)
+
+
+def test_indexing_expanding_and_concatenating_commute_with_log_prob():
+    d = mixture(batch=(2, 3))
+    value = torch.rand(2, 3, 1)
+    whole = d.log_prob(value)
+    assert torch.allclose(d[:, 1:].log_prob(value[:, 1:]), whole[:, 1:])
+    assert torch.allclose(ValueDistribution.cat([d[:, :1], d[:, 1:]], 1).log_prob(value), whole)
+    assert torch.allclose(d.expand((4, 2, 3)).log_prob(value), whole.expand(4, 2, 3))

@@ -1,0 +1,149 @@
+"""What is saved loads elsewhere; what is pushed arrives and loads."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, make_context
+from hub_server import run_hub
+from transformers import AutoConfig, AutoModel
+
+from modeling_pixeltransformer import PixelTransformerModel
+
+CODE = sorted(path.name for path in ROOT.glob("*_pixeltransformer.py"))
+LOAD = """
+import sys, torch
+from transformers import AutoConfig, AutoModel
+config = AutoConfig.from_pretrained(sys.argv[1], trust_remote_code=True)
+model = AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True).eval()
+assert type(model).__module__.startswith("transformers_modules"), type(model).__module__
+positions, values = torch.linspace(-0.9, 0.9, 6).view(1, 3, 2), torch.linspace(0, 1, 3).view(1, 3, 1)
+print(config.model_type, *model.predict(positions, values, model.native_positions()).mean[0, :3, 0].tolist())
+"""
+
+
+def run_outside(code: str, *arguments: str, folder: Path, **environment: str) -> str:
+    """Run Python code in a fresh process whose working folder and path know nothing of the repository."""
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    variables |= {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=folder, env=variables, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def expected_line(model) -> list[float]:
+    positions, values = torch.linspace(-0.9, 0.9, 6).view(1, 3, 2), torch.linspace(0, 1, 3).view(1, 3, 1)
+    return model.predict(positions, values, model.native_positions()).mean[0, :3, 0].tolist()
+
+
+def check_loads(model, folder: Path, elsewhere: Path) -> None:
+    elsewhere.mkdir(exist_ok=True)
+    words = run_outside(LOAD, str(folder), folder=elsewhere).split()
+    assert words[-4] == "pixeltransformer"
+    assert [float(word) for word in words[-3:]] == pytest.approx(expected_line(model), abs=1e-5)
+
+
+def test_saved_folder_holds_config_weights_code_and_card_and_nothing_else(grey_model, tmp_path):
+    grey_model.save_pretrained(tmp_path / "model")
+    names = sorted(path.name for path in (tmp_path / "model").iterdir())
+    assert names == sorted(["README.md", "config.json", "model.safetensors", *CODE])
+    for name in CODE:
+        assert (tmp_path / "model" / name).read_text() == (ROOT / name).read_text()
+
+
+def test_saved_folder_loads_in_a_fresh_process_outside_the_repo(grey_model, tmp_path):
+    grey_model.save_pretrained(tmp_path / "model")
+    check_loads(grey_model, tmp_path / "model", tmp_path / "elsewhere")
+
+
+def test_a_loaded_model_saves_a_folder_that_loads_again(grey_model, tmp_path):
+    """Saving from remote code must not lose the code files."""
+    grey_model.save_pretrained(tmp_path / "first")
+    (tmp_path / "elsewhere").mkdir()
+    again = LOAD + "model.save_pretrained(sys.argv[2])"
+    run_outside(again, str(tmp_path / "first"), str(tmp_path / "second"), folder=tmp_path / "elsewhere")
+    assert {path.name for path in (tmp_path / "second").iterdir()} >= set(CODE)
+    check_loads(grey_model, tmp_path / "second", tmp_path / "elsewhere")
+
+
+def test_round_trip_keeps_every_number(model, tmp_path):
+    model.set_bins(model.bin_centers * 0.9)
+    model.save_pretrained(tmp_path)
+    loaded = PixelTransformerModel.from_pretrained(tmp_path)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, loaded.state_dict()[name]), name
+
+
+def test_auto_classes_know_the_model_beside_the_scripts(grey_model):
+    assert type(AutoModel.from_config(grey_model.config)) is PixelTransformerModel
+    assert AutoConfig.for_model("pixeltransformer").model_type == "pixeltransformer"
+
+
+def test_card_tells_what_a_stranger_needs(grey_model, tmp_path):
+    grey_model.config.provenance = {"name": "discs", "dataset": "some/discs", "metrics": "| K | bits |", "data": "Discs."}
+    grey_model.save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    for heading in ("How to use", "Training data", "Training", "Metrics", "Limits", "Citation"):
+        assert f"## {heading}" in card
+    for words in ("license: apache-2.0", "- some/discs", "Discs.", "| K | bits |", "6×6"):
+        assert words in card
+    example = re.search(r"```python\n(.*?)```", card, re.S).group(1)
+    (tmp_path / "elsewhere").mkdir()
+    run_outside(example, folder=tmp_path / "elsewhere")
+
+
+def test_push_to_hub_sends_every_file_and_what_arrives_loads(grey_model, tmp_path):
+    grey_model.config.provenance = {"name": "discs"}
+    grey_model.save_pretrained(tmp_path / "model")
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from modeling_pixeltransformer import PixelTransformerModel
+print(PixelTransformerModel.from_pretrained(sys.argv[1]).push_to_hub("someone/discs", private=True))
+"""
+    arrived = tmp_path / "arrived"
+    arrived.mkdir()
+    with run_hub(arrived) as hub:
+        printed = run_outside(
+            code, str(tmp_path / "model"), folder=tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="hf_x", HF_HUB_OFFLINE="0"
+        )
+        assert hub.calls[0] == "/api/repos/create"
+        assert "/api/models/someone/discs/preupload/main" in hub.calls
+        assert "/api/models/someone/discs/commit/main" in hub.calls
+    assert "someone/discs/commit/" in printed
+    names = sorted(path.name for path in arrived.iterdir())
+    assert names == sorted(["README.md", "config.json", "model.safetensors", *CODE])
+    assert "PixelTransformer on discs" in (arrived / "README.md").read_text()
+    assert 'from_pretrained("someone/discs"' in (arrived / "README.md").read_text()
+    check_loads(grey_model, arrived, tmp_path / "elsewhere")
+
+
+def test_pushing_while_saving_is_refused_with_a_way_out(grey_model, tmp_path):
+    with pytest.raises(ValueError, match="push_to_hub: call model.push_to_hub"):
+        grey_model.save_pretrained(tmp_path, push_to_hub=True)
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "checkpoints").iterdir()), ids=lambda folder: folder.name)
+def test_shipped_checkpoint_is_complete_current_and_loads(folder, tmp_path):
+    for name in CODE:
+        assert (folder / name).read_text() == (ROOT / name).read_text()
+    assert not [path for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    assert config.provenance["metrics"] in (folder / "README.md").read_text()
+    model = PixelTransformerModel.from_pretrained(folder)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    context = make_context(model, batch=1)
+    assert torch.isfinite(model.predict(*context, model.native_positions()).mean).all()
+    words = run_outside(
+        "import sys\nfrom transformers import AutoModel\n"
+        "print(AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True).config.model_type)",
+        str(folder),
+        folder=tmp_path,
+    )
+    assert words.split()[-1] == "pixeltransformer"

@@ -1,0 +1,96 @@
+"""Images become positions and values, and the other way round."""
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from baselines.nearest import nearest_values
+from signals.image import as_arrays, find_image_column, image_to_array, load_images, stack_arrays, to_image, to_values
+from signals.places import cell_positions, random_places, values_at_positions
+
+
+def test_folder_of_images_loads_as_arrays(image_folder):
+    rows = load_images(str(image_folder))["train"]
+    arrays = as_arrays(rows, find_image_column(rows.features), None, 1)
+    batch = stack_arrays([arrays[index] for index in range(3)])
+    assert batch.shape == (3, 8, 8, 1) and batch.dtype == torch.uint8
+    assert np.array_equal(batch[0, ..., 0].numpy(), np.array(rows[0]["image"].convert("L")))
+
+
+def test_parquet_folder_loads(tmp_path, image_folder):
+    (tmp_path / "parquet").mkdir()
+    rows = load_images(str(image_folder))["train"]
+    rows.to_parquet(tmp_path / "parquet" / "train-00000-of-00001.parquet")
+    again = load_images(str(tmp_path / "parquet"))["train"]
+    assert find_image_column(again.features) == "image" and len(again) == 40
+
+
+def test_unknown_dataset_and_missing_column_are_named(tmp_path):
+    with pytest.raises(ValueError, match="--dataset_name: cannot load .*no/such-dataset"):
+        load_images("no/such-dataset")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="--dataset_name: .*empty folder"):
+        load_images(str(tmp_path / "empty"))
+    features = datasets.Features({"text": datasets.Value("string")})
+    with pytest.raises(ValueError, match=r"image column; the columns are text \(Value\)"):
+        find_image_column(features)
+    two = datasets.Features({"a": datasets.Image(), "b": datasets.Image()})
+    with pytest.raises(ValueError, match="--image_column: expected one of a, b"):
+        find_image_column(two)
+    assert find_image_column(two, "b") == "b"
+    with pytest.raises(ValueError, match="--image_column: .*got 'c'"):
+        find_image_column(two, "c")
+
+
+def test_images_of_different_sizes_ask_for_a_size():
+    rows = [{"array": torch.zeros(2, 2, 1)}, {"array": torch.zeros(3, 2, 1)}]
+    with pytest.raises(ValueError, match="--image_size"):
+        stack_arrays(rows)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_every_mode_is_read(mode):
+    array = image_to_array(Image.new(mode, (20, 10)), 8, 3)
+    assert array.shape == (8, 8, 3) and array.dtype == np.uint8
+
+
+def test_transparent_pixels_are_white():
+    assert (image_to_array(Image.new("RGBA", (4, 4), (255, 0, 0, 0)), None, 3) == 255).all()
+
+
+def test_continuous_lookup_agrees_with_the_grid_at_cell_centres():
+    arrays = torch.rand(2, 3, 5, 2)  # (B, y, x, V)
+    positions = cell_positions([5, 3], torch.arange(15)).expand(2, -1, -1)
+    assert torch.allclose(values_at_positions(arrays, positions), arrays.flatten(1, 2), atol=1e-5)
+    volume = torch.rand(1, 2, 3, 4, 1)
+    positions = cell_positions([4, 3, 2], torch.arange(24))[None]
+    assert torch.allclose(values_at_positions(volume, positions), volume.flatten(1, 3), atol=1e-5)
+
+
+def test_continuous_lookup_is_linear_between_centres():
+    arrays = torch.arange(4.0).view(1, 1, 4, 1)
+    halfway = torch.tensor([[[-0.5, 0.0]]])
+    assert values_at_positions(arrays, halfway).item() == pytest.approx(0.5)
+
+
+def test_random_cells_are_distinct_and_values_match():
+    arrays = torch.rand(2, 4, 6, 3)
+    positions, values = random_places(arrays, 24)
+    assert len({tuple(place) for place in positions[0].tolist()}) == 24
+    assert torch.allclose(values_at_positions(arrays, positions), values, atol=1e-5)
+    with pytest.raises(ValueError, match="count: expected at most the 24 cells"):
+        random_places(arrays, 25)
+
+
+def test_values_survive_the_way_to_an_image():
+    array = torch.randint(0, 256, (5, 4, 3), dtype=torch.uint8)
+    assert np.array_equal(np.array(to_image(to_values(array))), array.numpy())
+
+
+def test_nearest_neighbour_of_an_observed_place_is_its_value():
+    positions, values = torch.rand(2, 6, 2), torch.rand(2, 6, 1)
+    assert torch.equal(nearest_values(positions, values, positions.flip(1)), values.flip(1))
+    with pytest.raises(ValueError, match="context_positions"):
+        nearest_values(positions[:, :0], values[:, :0], positions)

@@ -1,0 +1,211 @@
+"""Truths about the network: what it depends on, and what it does not."""
+
+import pytest
+import torch
+from conftest import make_context, make_model
+
+from configuration_pixeltransformer import PixelTransformerConfig
+from modeling_pixeltransformer import PixelTransformerModel
+
+
+def parameters_of(distribution):
+    return torch.cat((distribution.log_weights, distribution.means.flatten(-2), distribution.log_scales), -1)
+
+
+def same(first, second, tolerance: float = 1e-4) -> bool:
+    return torch.allclose(parameters_of(first), parameters_of(second), atol=tolerance)
+
+
+def test_permuted_context_gives_the_same_prediction(model):
+    positions, values = make_context(model)
+    queries = model.native_positions()
+    order = torch.randperm(positions.shape[1])
+    first, second = (
+        model.predict(p, v, queries) for p, v in ((positions, values), (positions[:, order], values[:, order]))
+    )
+    assert same(first, second)
+
+
+def test_prediction_depends_on_values_positions_and_query(model):
+    positions, values = make_context(model)
+    queries = model.native_positions()
+    base = model.predict(positions, values, queries)
+    assert not same(base, model.predict(positions, values.flip(1), queries))
+    assert not same(base, model.predict(positions.flip(1), values, queries))
+    assert not same(base, model.predict(positions, values, queries.flip(1)))
+
+
+def test_padding_with_a_mask_changes_nothing(model):
+    positions, values = make_context(model)
+    queries = model.native_positions()
+    padded = [torch.cat((part, torch.full_like(part[:, :3], 0.9)), 1) for part in (positions, values)]
+    mask = torch.ones(2, positions.shape[1] + 3, dtype=torch.bool)
+    mask[:, -3:] = False
+    assert same(model.predict(positions, values, queries), model.predict(*padded, queries, context_mask=mask))
+    samples = [
+        model.sample(*context, queries[:, :9], generator=torch.Generator().manual_seed(0), context_mask=m)
+        for context, m in (((positions, values), None), (padded, mask))
+    ]
+    assert torch.allclose(*samples, atol=1e-4)
+
+
+def test_a_batch_equals_its_items_one_by_one(model):
+    positions, values = make_context(model, batch=3)
+    queries = model.native_positions()
+    together = model.predict(positions, values, queries)
+    for index in range(3):
+        alone = model.predict(positions[index : index + 1], values[index : index + 1], queries)
+        assert same(together[index : index + 1], alone)
+
+
+def test_queries_do_not_see_each_other_and_chunks_change_nothing(model):
+    positions, values = make_context(model)
+    queries = model.native_positions()
+    whole = model.predict(positions, values, queries)
+    assert same(whole, model.predict(positions, values, queries, chunk_size=7))
+    assert same(whole[:, 3:5], model.predict(positions, values, queries[:, 3:5]))
+
+
+def test_nothing_observed_is_well_defined(model):
+    positions, values = make_context(model, context=0)
+    marginal = model.predict(positions, values, model.native_positions())
+    assert torch.isfinite(marginal.mean).all()
+    sample = model.sample(positions, values, model.native_positions())
+    assert torch.isfinite(sample).all()
+
+
+def test_buffer_is_causal_and_context_is_not(model):
+    """A buffer value changes the prediction of later ones and of nothing else."""
+    positions, values = make_context(model, context=4)
+    buffer_positions, buffer_values = make_context(model, context=6, seed=2)
+    queries = model.native_positions()[:, :5].expand(2, -1, -1)
+    arguments = dict(context_positions=positions, context_values=values, query_positions=queries)
+    before = model(**arguments, buffer_positions=buffer_positions, buffer_values=buffer_values)
+    changed = buffer_values.clone()
+    changed[:, 2] = 1 - changed[:, 2]
+    after = model(**arguments, buffer_positions=buffer_positions, buffer_values=changed)
+    assert same(before.distribution, after.distribution)
+    assert same(before.buffer_distribution[:, :3], after.buffer_distribution[:, :3])
+    for later in range(3, 6):
+        assert not same(
+            before.buffer_distribution[:, later : later + 1], after.buffer_distribution[:, later : later + 1]
+        )
+
+
+def test_no_token_sees_at_evaluation_what_it_did_not_see_in_training(model):
+    """The training pass and the incremental one agree on every conditional, at K = 0 and above, in blocks too.
+
+    In particular the "nothing observed" token belongs to block 0 and never sees a drawn value.
+    """
+    for context in (0, 3):
+        for blocks in (torch.tensor([1, 2, 3, 4, 5, 6]), torch.tensor([1, 1, 2, 3, 3, 3])):
+            positions, values = make_context(model, context=context)
+            buffer_positions, buffer_values = make_context(model, context=6, seed=2)
+            trained = model(
+                positions,
+                values,
+                buffer_positions[:, :1],
+                buffer_positions=buffer_positions,
+                buffer_values=buffer_values,
+                buffer_blocks=blocks,
+            ).buffer_distribution
+            memory = model.encode(positions, values)
+            frozen = [(keys.clone(), other.clone()) for keys, other in memory.encoder + memory.decoder]
+            for block in blocks.unique():
+                here = blocks == block
+                place = buffer_positions[:, here]
+                rotation = model.rotation(place)
+                evaluated = model.decode(memory, model.embed_queries(place), rotation)
+                assert same(trained[:, here], evaluated)
+                model.append(memory, model.embed_tokens(place, buffer_values[:, here]), rotation)
+            for (keys, other), (old_keys, old_other) in zip(memory.encoder + memory.decoder, frozen, strict=True):
+                assert torch.equal(keys[:, :, : context + 1], old_keys)
+                assert torch.equal(other[:, :, : context + 1], old_other)
+
+
+def test_loss_is_the_mean_over_queries_and_buffer(model):
+    positions, values = make_context(model)
+    queries, truth = make_context(model, context=5, seed=2)
+    buffer_positions, buffer_values = make_context(model, context=3, seed=3)
+    out = model(positions, values, queries, truth, None, buffer_positions, buffer_values)
+    total = out.distribution.log_prob(truth).sum() + out.buffer_distribution.log_prob(buffer_values).sum()
+    assert torch.allclose(out.loss, -total / (2 * 8), atol=1e-5)
+    assert model(positions, values, queries).loss is None
+
+
+def test_gradients_reach_every_parameter(model):
+    model.train()
+    positions, values = make_context(model)
+    queries, truth = make_context(model, context=5, seed=2)
+    buffer_positions, buffer_values = make_context(model, context=3, seed=3)
+    model(positions, values, queries, truth, None, buffer_positions, buffer_values).loss.backward()
+    missing = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert missing == []
+
+
+def test_mean_stays_inside_the_value_range():
+    model = make_model(initializer_range=2.0, value_dim=3)
+    positions, values = make_context(model)
+    marginal = model.predict(positions, values, model.native_positions())
+    assert marginal.means.min() >= 0 and marginal.means.max() <= 1
+    assert marginal.mean.min() >= 0 and marginal.mean.max() <= 1
+
+
+def test_bfloat16_model_gives_finite_float32_distributions(model):
+    model = model.to(torch.bfloat16)
+    positions, values = make_context(model)
+    marginal = model.predict(positions, values, model.native_positions())
+    assert marginal.mean.dtype == torch.float32 and torch.isfinite(marginal.mean).all()
+    assert torch.isfinite(model.sample(positions, values, model.native_positions()[:, :6])).all()
+
+
+def test_relative_attention_sees_only_differences_of_positions():
+    """With rotary values too, one block is unchanged when all places move together."""
+    model = make_model()
+    block, tokens = model.encoder[0], torch.randn(1, 5, 32)
+    places = torch.rand(1, 5, 2) - 0.5
+    outputs = []
+    for shift in (0.0, 0.3):
+        from modeling_pixeltransformer import Span
+
+        rotation = model.rotation(places + shift)
+        keys, values = block.keys_values(tokens, rotation)
+        outputs.append(block.attend(tokens, rotation, keys, values, [Span(0, 5, 5)]))
+    assert torch.allclose(*outputs, atol=1e-4)
+
+
+def test_native_positions_are_cell_centres_with_x_fastest():
+    model = make_model(native_grid=[4, 2])
+    places = model.native_positions()[0]
+    assert torch.allclose(places[0], torch.tensor([-0.75, -0.5]))
+    assert torch.allclose(places[1], torch.tensor([-0.25, -0.5]))
+    assert torch.allclose(places[4], torch.tensor([-0.75, 0.5]))
+    video = make_model(signal="video", native_grid=[3, 4, 2]).native_positions()[0]  # t, x, y
+    assert torch.allclose(video[1] - video[0], torch.tensor([0.0, 0.5, 0.0]))
+    assert torch.allclose(video[4] - video[0], torch.tensor([0.0, 0.0, 1.0]))
+
+
+def test_paper_configuration_is_the_published_one():
+    config = PixelTransformerConfig.paper(value_dim=3)
+    published = (config.num_encoder_layers, config.num_decoder_layers, config.hidden_size, config.intermediate_size)
+    assert published == (10, 10, 256, 512) and config.num_attention_heads == 4 and config.num_bins == 512
+    assert not config.rotary and config.norm_position == "post" and config.fourier_scale == 2.0
+    assert PixelTransformerModel(PixelTransformerConfig.paper(hidden_size=16, num_bins=2)).rotary is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("signal", "smell"),
+        ("native_grid", [4, 0]),
+        ("hidden_size", 30),
+        ("value_range", [1.0, 0.0]),
+        ("norm", "batch"),
+        ("min_scale", 0.9),
+        ("quantization_step", -1.0),
+        ("num_bins", 0),
+    ],
+)
+def test_bad_configuration_names_the_field(field, value):
+    with pytest.raises(ValueError, match=f"PixelTransformerConfig.{field}: expected .*, got"):
+        PixelTransformerConfig(**{field: value, **({"num_attention_heads": 4} if field == "hidden_size" else {})})

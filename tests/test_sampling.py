@@ -1,0 +1,159 @@
+"""Joint samples and joint likelihoods follow the chain rule, cached or not."""
+
+import pytest
+import torch
+from conftest import make_context
+
+from sampling_pixeltransformer import block_sizes, random_orders
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"num_steps": 5}, {"num_autoregressive": 6}, {"num_autoregressive": 0}])
+@pytest.mark.parametrize("context", [0, 5])
+def test_cached_sampler_equals_the_uncached(model, context, arguments):
+    positions, values = make_context(model, context=context)
+    queries = model.native_positions()[:, :12]
+    draws = [
+        model.sample(positions, values, queries, num_samples=3, generator=generator(), use_cache=cached, **arguments)
+        for cached in (True, False)
+    ]
+    assert draws[0].shape == (3, 2, 12, model.config.value_dim)
+    assert torch.allclose(*draws, atol=1e-4)
+
+
+def test_cached_sampler_equals_teacher_forced_evaluation(model):
+    """The distributions from which the sampler drew are those of one training pass over what it drew."""
+    positions, values = make_context(model)
+    queries = model.native_positions()[:, :10].expand(2, -1, -1)
+    order = torch.randperm(10, generator=generator())
+    seen, decode = [], model.decode
+
+    def spy(*args):
+        seen.append(decode(*args))
+        return seen[-1]
+
+    model.decode = spy
+    sample = model.sample(positions, values, queries, order=order, generator=generator())[0]
+    del model.decode
+    forced = model(
+        positions, values, queries[:, :1], buffer_positions=queries[:, order], buffer_values=sample[:, order]
+    ).buffer_distribution
+    for step, drawn_from in enumerate(seen):
+        for part in ("log_weights", "means", "log_scales"):
+            one, other = getattr(drawn_from, part)[:, 0], getattr(forced, part)[:, step]
+            assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_log_prob_of_one_query_is_that_of_predict(model):
+    positions, values = make_context(model)
+    queries, truth = make_context(model, context=1, seed=4)
+    joint = model.log_prob(positions, values, queries, truth)
+    marginal = model.predict(positions, values, queries).log_prob(truth)[:, 0]
+    assert torch.allclose(joint, marginal, atol=1e-4)
+
+
+def test_joint_log_prob_is_the_sum_of_conditionals(model):
+    positions, values = make_context(model, context=3)
+    queries, truth = make_context(model, context=6, seed=4)
+    order = torch.randperm(6, generator=generator())
+    total = torch.zeros(2)
+    for step in range(6):
+        known, now = order[:step], order[step : step + 1]
+        conditional = model(
+            positions,
+            values,
+            queries[:, :1],
+            buffer_positions=torch.cat((queries[:, known], queries[:, now]), 1),
+            buffer_values=torch.cat((truth[:, known], truth[:, now]), 1),
+        ).buffer_distribution[:, -1:]
+        total += conditional.log_prob(truth[:, now])[:, 0]
+    assert torch.allclose(model.log_prob(positions, values, queries, truth, order=order), total, atol=1e-3)
+
+
+def test_joint_log_prob_does_not_depend_on_chunks(model):
+    from sampling_pixeltransformer import joint_log_prob
+
+    positions, values = make_context(model, context=3)
+    queries, truth = make_context(model, context=9, seed=4)
+    for blocks in (None, torch.tensor([1, 1, 1, 2, 2, 3, 3, 3, 3])):
+        whole, cut = (
+            joint_log_prob(
+                model, positions, values, queries, truth, torch.arange(9), blocks=blocks, chunk_size=size
+            )
+            for size in (100, 2)
+        )
+        assert torch.allclose(whole, cut, atol=1e-3)
+
+
+def test_blocks_are_scored_as_independent_given_the_past(model):
+    positions, values = make_context(model, context=3)
+    queries, truth = make_context(model, context=4, seed=4)
+    one_block = model.log_prob(positions, values, queries, truth, blocks=torch.ones(4, dtype=torch.long))
+    marginals = model.predict(positions, values, queries).log_prob(truth).sum(1)
+    assert torch.allclose(one_block, marginals, atol=1e-3)
+
+
+def test_same_seed_same_sample_and_another_seed_another(model):
+    positions, values = make_context(model)
+    queries = model.native_positions()[:, :8]
+    first, second, third = (
+        model.sample(positions, values, queries, generator=generator(seed)) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, second) and not torch.equal(first, third)
+
+
+def test_samples_of_one_call_differ(grey_model):
+    positions, values = make_context(grey_model)
+    draws = grey_model.sample(positions, values, grey_model.native_positions(), num_samples=3)
+    assert not torch.equal(draws[0], draws[1]) and not torch.equal(draws[1], draws[2])
+
+
+def test_hybrid_fills_the_rest_with_the_conditional_mean(model):
+    positions, values = make_context(model)
+    queries = model.native_positions()[:, :9]
+    order = torch.randperm(9, generator=generator())
+    filled = model.sample(positions, values, queries, num_autoregressive=0, order=order)[0]
+    assert torch.allclose(filled, model.predict(positions, values, queries).mean, atol=1e-4)
+
+
+def test_iteration_reveals_more_at_each_step_and_ends_as_sample(grey_model):
+    positions, values = make_context(grey_model)
+    queries = grey_model.native_positions()
+    counts, last = [], None
+    for state in grey_model.sample_iter(positions, values, queries, num_steps=6, generator=generator()):
+        assert torch.equal(state.drawn, ~state.values.isnan().any(-1))
+        counts.append(int(state.drawn[0, 0].sum()))
+        last = state.values.clone()
+    assert counts == sorted(set(counts)) and len(counts) == 6 and counts[-1] == 36
+    assert torch.equal(last, grey_model.sample(positions, values, queries, num_steps=6, generator=generator()))
+
+
+@pytest.mark.parametrize(("queries", "steps"), [(10, 1), (10, 10), (10, 3), (784, 64), (1024, 1000), (5, 99), (1, None)])
+def test_block_sizes_are_positive_and_complete(queries, steps):
+    sizes = block_sizes(queries, steps)
+    assert sum(sizes) == queries and min(sizes) >= 1
+    assert len(sizes) == min(steps or queries, queries)
+
+
+def test_random_orders_are_permutations():
+    orders = random_orders((3, 2), 50, "cpu", generator())
+    assert torch.equal(orders.sort(-1).values, torch.arange(50).expand(3, 2, 50))
+    assert not torch.equal(orders[0, 0], orders[1, 0])
+
+
+def test_samples_follow_the_joint_distribution():
+    """Of two binary pixels all four outcomes come as often as `log_prob` says."""
+    from conftest import make_model
+
+    model = make_model(native_grid=[2, 1], quantization_step=1.0, num_bins=2, min_scale=0.05)
+    positions, values = torch.zeros(1, 0, 2), torch.zeros(1, 0, 1)
+    queries, order = model.native_positions(), torch.tensor([0, 1])
+    draws = model.sample(positions, values, queries, num_samples=4000, order=order, generator=generator())
+    codes = (draws[:, 0, :, 0] @ torch.tensor([1.0, 2.0])).long()
+    for code in range(4):
+        outcome = torch.tensor([[[code % 2], [code // 2]]], dtype=torch.float32)
+        expected = model.log_prob(positions, values, queries, outcome, order=order).exp().item()
+        assert abs((codes == code).float().mean().item() - expected) < 0.03

@@ -1,0 +1,152 @@
+"""The training command, at small size: what it draws, writes, resumes, and that it learns."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from modeling_pixeltransformer import PixelTransformerModel
+from train_accelerate import train
+from training.arguments import Arguments, parse_arguments
+from training.batches import EpisodeBatches, EpisodeSampler, make_episode
+from training.optimizers import make_ema, make_optimizers, schedule
+from training.setup import kmeans_bins
+
+SAMPLER = EpisodeSampler(seed=0, max_context=40, buffer=8, queries=8, token_budget=256, num_cells=64)
+
+
+def arguments(image_folder, output_dir, **changes) -> Arguments:
+    small = dict(hidden_size=16, num_encoder_layers=1, num_decoder_layers=1, intermediate_size=16, num_bins=4)
+    small |= dict(max_context=40, buffer_size=8, max_queries=8, token_budget=256, mixed_precision="no")
+    small |= dict(validation_size=8, validation_contexts=[0, 4], max_train_steps=6, validate_every=3, save_every=2)
+    return Arguments(dataset_name=str(image_folder), output_dir=str(output_dir), **{**small, **changes})
+
+
+def test_context_sizes_are_log_uniform_with_zero_among_them():
+    sizes = [SAMPLER.sizes(step) for step in range(2000)]
+    contexts = torch.tensor([s.context for s in sizes])
+    assert 0.02 < (contexts == 0).float().mean() < 0.09
+    assert 0.3 < (contexts[contexts > 0] <= 6).float().mean() < 0.7 and contexts.max() == 40
+    assert {s.block for s in sizes} == {1, 2, 4, 8, 16, 32}
+    assert all(s.context + s.buffer + s.queries <= 64 for s in sizes)
+    assert all(s.signals * (s.context + 2 * s.buffer + s.queries) <= 256 for s in sizes)
+
+
+def test_an_epoch_shows_every_row_once_whatever_the_number_of_processes():
+    for world in (1, 2):
+        streams = [iter(EpisodeBatches(50, SAMPLER, rank, world)) for rank in range(world)]
+        seen = [row for _ in range(40) for stream in streams for row in next(stream)]
+        assert sorted(seen[:50]) == list(range(50)) and sorted(seen[50:100]) == list(range(50))
+        assert seen[:50] != seen[50:100]
+
+
+def test_batches_go_on_where_they_stopped():
+    whole, rest = iter(EpisodeBatches(50, SAMPLER)), iter(EpisodeBatches(50, SAMPLER, start=7))
+    for _ in range(7):
+        next(whole)
+    assert [next(whole) for _ in range(5)] == [next(rest) for _ in range(5)]
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_context_buffer_and_queries_share_no_place(continuous):
+    arrays = torch.rand(3, 8, 8, 1)
+    sizes = SAMPLER.sizes(3)
+    episode = make_episode(arrays, sizes, continuous, seed=0, step=3)
+    places = torch.cat([episode[f"{part}_positions"] for part in ("context", "buffer", "query")], 1)
+    assert places.shape == (3, sizes.context + sizes.buffer + sizes.queries, 2)
+    assert all(len({tuple(p) for p in rows}) == places.shape[1] for rows in places.tolist())
+    again = make_episode(arrays, sizes, continuous, seed=0, step=3)
+    assert all(torch.equal(episode[key], again[key]) for key in episode)
+    other = make_episode(arrays, sizes, continuous, seed=0, step=3, rank=1)
+    assert not torch.equal(other["query_positions"], episode["query_positions"])
+
+
+def test_schedule_rises_then_falls_to_zero():
+    assert schedule(0.05, 0.1, "linear") == pytest.approx(0.5)
+    for decay in ("linear", "cosine"):
+        factors = [schedule(x / 100, 0.1, decay) for x in range(10, 101)]
+        assert factors[0] == pytest.approx(1) and factors == sorted(factors, reverse=True)
+        assert factors[-1] == pytest.approx(0, abs=1e-6)
+
+
+def test_every_parameter_has_one_optimizer(grey_model):
+    for name in ("muon", "adamw"):
+        held = [
+            parameter
+            for optimizer in make_optimizers(grey_model, name, 1e-3, 1e-3, 0.01)
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        ]
+        assert {id(p) for p in held} == {id(p) for p in grey_model.parameters()}
+        assert len(held) == len(list(grey_model.parameters()))
+
+
+def test_running_average_lags_and_forgets_the_start(grey_model):
+    ema = make_ema(grey_model, 0.5)
+    with torch.no_grad():
+        for value in (1.0, 1.0, 0.0):
+            grey_model.head.bias.fill_(value)
+            ema.update_parameters(grey_model)
+    assert 0 < ema.module.head.bias[0] < 1
+
+
+def test_kmeans_bins_sit_on_the_values():
+    values = torch.tensor([0.0, 0.5, 1.0]).repeat(100).view(10, 5, 6, 1)
+    config = type("Config", (), {"value_dim": 1, "num_bins": 3})
+    assert torch.allclose(kmeans_bins(values, config, 0)[:, 0], torch.tensor([0.0, 0.5, 1.0]), atol=1e-4)
+
+
+def test_training_learns_writes_and_exports(image_folder, tmp_path):
+    folder = train(arguments(image_folder, tmp_path / "run", max_train_steps=60, validate_every=30, save_every=30))
+    model = PixelTransformerModel.from_pretrained(folder)
+    assert model.config.native_grid == [8, 8] and model.config.value_dim == 1
+    log = EventAccumulator(str(tmp_path / "run" / "log"))
+    log.Reload()
+    bits = [event.value for event in log.Scalars("validation/bits_per_dim_K4")]
+    assert bits[-1] < bits[0] - 0.1
+    assert log.Tags()["images"] == ["validation/mean and sample"]
+    card = (folder / "README.md").read_text()
+    assert "| 4 |" in card and "accelerate launch" in card and "32 images" in card
+    assert not list(folder.glob("*.bin"))
+    assert sorted(path.name for path in (tmp_path / "run").glob("state-*")) == ["state-30", "state-60"]
+
+
+def test_resumed_training_ends_with_the_same_weights(image_folder, tmp_path):
+    whole = train(arguments(image_folder, tmp_path / "whole"))
+    train(arguments(image_folder, tmp_path / "parts", max_train_steps=6, save_every=4, max_checkpoints=5))
+    (tmp_path / "parts" / "state-6").rename(tmp_path / "later")
+    parts = train(arguments(image_folder, tmp_path / "parts", resume="latest"))
+    first, second = (load_file(folder / "model.safetensors") for folder in (whole, parts))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("changes", [{"positions": "continuous", "optimizer": "adamw", "architecture": "paper"},
+                                     {"gradient_accumulation_steps": 2, "bins": "uniform", "channels": "colour"},
+                                     {"buffer_size": 0, "mixed_precision": "bf16", "image_size": 12}])  # fmt: skip
+def test_other_flags_train_too(image_folder, tmp_path, changes):
+    folder = train(arguments(image_folder, tmp_path / "run", max_train_steps=2, report_to="none", **changes))
+    assert (folder / "model.safetensors").exists()
+
+
+def test_command_line_reports_errors_in_one_line():
+    command = [sys.executable, "train_accelerate.py", "--dataset_name", "x"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0 and "--output_dir: expected a folder, got None" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_explains_every_flag(capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(["--help"])
+    shown = capsys.readouterr().out
+    assert all(f"--{name}" in shown for name in Arguments.__dataclass_fields__)
+
+
+def test_presets_hold_only_known_flags():
+    for preset in (ROOT / "presets").glob("*.json"):
+        assert json.loads(preset.read_text()) and parse_arguments(["--preset", preset.stem])

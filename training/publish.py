@@ -1,0 +1,72 @@
+"""Put an exported model into `checkpoints/`: `python -m training.publish runs/mnist/export checkpoints/mnist`.
+
+Weights become bfloat16 (half the size; they load as float32), code files become links to the root's, so that no copy
+goes stale. `--metrics` takes the JSON that `evaluate.py` wrote and replaces the card's validation figures by it.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from configuration_pixeltransformer import PixelTransformerConfig
+from evaluation.against_context import markdown_table
+from modeling_pixeltransformer import PixelTransformerModel
+
+ROOT = Path(__file__).parent.parent
+
+
+def publish(source: Path, target: Path) -> None:
+    """Copy the model in `source` to `target`, as the module says."""
+    if not (source / "model.safetensors").is_file():
+        raise ValueError(f"source: expected a folder with an exported model, got {source}")
+    target.mkdir(parents=True, exist_ok=True)
+    weights = load_file(source / "model.safetensors")
+    # Bin centres stay exact: they are data, not weights.
+    small = {name: w if name == "bin_centers" else w.to(torch.bfloat16) for name, w in weights.items()}
+    save_file(small, target / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((source / "config.json").read_text())
+    config["dtype"] = "float32"
+    (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    up = Path(*[".."] * len(target.resolve().relative_to(ROOT).parts))
+    for code in ROOT.glob("*_pixeltransformer.py"):
+        link = target / code.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(up / code.name)
+    write_card(target)
+
+
+def write_card(folder: Path, metrics: Path | None = None) -> None:
+    """Write the card of a published checkpoint anew, with the figures of an evaluation if given."""
+    config = PixelTransformerConfig.from_pretrained(folder)
+    if metrics is not None:
+        report = json.loads(metrics.read_text())
+        raw = json.loads((folder / "config.json").read_text())
+        raw["provenance"]["metrics"] = (
+            f"On {report['signals']:,} images of split `{report['split']}`, unobserved pixels only, 95 % intervals "
+            f"over images:\n\n{markdown_table(report['rows'])}\n\n```\n{report['command']}\n```"
+        )
+        (folder / "config.json").write_text(json.dumps(raw, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        config = PixelTransformerConfig.from_pretrained(folder)
+    model = PixelTransformerModel.from_pretrained(folder)
+    name = folder.resolve().relative_to(ROOT).as_posix()
+    from card_pixeltransformer import model_card
+
+    model_card(config, sum(p.numel() for p in model.parameters()), name).save(folder / "README.md")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="folder of an exported model, or the checkpoint itself with --metrics")
+    parser.add_argument("target", type=Path, help="folder below checkpoints/")
+    parser.add_argument("--metrics", type=Path, help="JSON report of evaluate.py for the card")
+    arguments = parser.parse_args()
+    if arguments.source.resolve() != arguments.target.resolve():
+        publish(arguments.source, arguments.target)
+    write_card(arguments.target, arguments.metrics)
+
+
+if __name__ == "__main__":
+    main()
