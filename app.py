@@ -1,4 +1,4 @@
-"""The Gradio app: `python app.py` serves the checkpoints in `checkpoints/`, offline; also a Hugging Face Space as it is."""
+"""The Gradio app: `python app.py` serves the models in `checkpoints/`, offline; a Hugging Face Space runs it as it is."""
 
 import argparse
 

@@ -25,17 +25,18 @@ class PixelTransformerConfig(PreTrainedConfig):
         num_bins (`int`): B, components of the value distribution (Eq. 1 of the paper).
         min_scale, max_scale (`float` or `None`): Bounds of a component's standard deviation. `None`: an eighth of the
             quantisation step (0.001 of the range without one), and half of the range.
-        offset_radius (`float` or `None`): Farthest that a component's mean moves from the centre of its bin, in units of
-            the value range (it never leaves the range). `None`: unbounded.
+        offset_radius (`float` or `None`): Farthest that a component's mean moves from the centre of its bin, as a
+            share of the value range (which it never leaves). `None`: unbounded.
         hidden_size (`int`): Width of the Transformer.
         num_encoder_layers, num_decoder_layers (`int`): Depth.
-        num_attention_heads (`int`): Heads (few and wide: softmax, not matrix products, takes the time); `hidden_size / num_attention_heads` must be even.
+        num_attention_heads (`int`): Heads, few and wide: softmax, not matrix products, takes the time. `hidden_size`
+            must be a multiple of twice their number.
         intermediate_size (`int`): Width of the feed-forward layers.
         activation (`str`): "swiglu" (gated, Shazeer 2020) or "relu".
         norm (`str`): "layer" (without bias; on CPUs its kernel is several times faster) or "rms".
         norm_position (`str`): "pre" or "post".
         qk_norm (`bool`): Normalise queries and keys in each head.
-        rotary (`bool`): Rotate queries and keys by their continuous positions, so that attention sees relative position.
+        rotary (`bool`): Rotate queries and keys by their continuous positions: attention sees relative position.
         rotary_values (`bool`): Rotate values too and the attended result back, so that what is read from a token is
             expressed relative to the reader's place (Miyato et al., GTA, ICLR 2024); no gain per unit of time here.
         rotary_max_frequency (`float`): Highest initial angular frequency in radians per unit of position; the lowest

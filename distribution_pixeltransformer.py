@@ -151,7 +151,7 @@ class ValueDistribution(Distribution):
 
     @property
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each component (*batch, B, V), after clamping to the range where values are quantised."""
+        """Mean and variance of each component (*batch, B, V), clamped to the range where values are quantised."""
         scale = self.log_scales.exp().unsqueeze(-1)
         if self.quantization_step is None:
             return self.means, (scale * scale).expand_as(self.means)

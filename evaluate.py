@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from evaluation.against_context import markdown_table, marginals_against_context
+from evaluation.against_context import marginals_against_context, markdown_table
 from modeling_pixeltransformer import PixelTransformerModel
 from signals.image import as_arrays, find_image_column, load_images, stack_arrays, to_values
 

@@ -1,4 +1,4 @@
-"""PixelTransformer: the distribution of a signal's value at any place, given its values at a few (Tulsiani & Gupta 2021).
+"""PixelTransformer: the distribution of a signal's value at any place given its values at a few (Tulsiani & Gupta 2021).
 
 The file reads in the paper's order: embed, attend, encode, decode, distribution. Sampling and joint likelihood stand in
 `sampling_pixeltransformer.py`. In the comments B = batch, K = context, M = buffer, Q = queries, P and V = dimensions of
@@ -8,6 +8,7 @@ positions and values, W = hidden size, H = heads, D = head dim, L = tokens.
 import math
 import os
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,13 +24,13 @@ try:  # as a file of a checkpoint folder (trust_remote_code), or of an installed
     from .configuration_pixeltransformer import PixelTransformerConfig
     from .distribution_pixeltransformer import ValueDistribution
     from .sampling_pixeltransformer import SampleState, joint_log_prob, sample_iter
-    from .validation_pixeltransformer import check_places, check_values
+    from .validation_pixeltransformer import check_given, check_places
 except ImportError:  # as a top-level module beside the scripts
     from card_pixeltransformer import model_card
     from configuration_pixeltransformer import PixelTransformerConfig
     from distribution_pixeltransformer import ValueDistribution
     from sampling_pixeltransformer import SampleState, joint_log_prob, sample_iter
-    from validation_pixeltransformer import check_places, check_values
+    from validation_pixeltransformer import check_given, check_places
 
 
 @dataclass
@@ -379,7 +380,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         names = "txy" if self.config.signal == "video" else "xyz"[: len(grid)]
         slowest_first = sorted(range(len(grid)), key=lambda axis: "tzyx".index(names[axis]))
         cells = torch.meshgrid(*(axes[axis] for axis in slowest_first), indexing="ij")
-        coordinates = {axis: cell for axis, cell in zip(slowest_first, cells, strict=True)}
+        coordinates = dict(zip(slowest_first, cells, strict=True))
         return torch.stack([coordinates[axis] for axis in range(len(grid))], -1).reshape(1, -1, len(grid))
 
     def embed_tokens(self, positions: Tensor, values: Tensor) -> Tensor:
@@ -519,10 +520,8 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
             check_places(self.config, "context", context_positions, context_values, context_mask)
             check_places(self.config, "query", query_positions, query_values, batch=context_positions.shape[0])
             if buffer_positions is not None:
-                check_values("buffer_values", buffer_values)
-                check_places(
-                    self.config, "buffer", buffer_positions, buffer_values, batch=context_positions.shape[0]
-                )
+                check_given("buffer_values", buffer_values)
+                check_places(self.config, "buffer", buffer_positions, buffer_values, batch=context_positions.shape[0])
         tokens, token_positions = self._context_tokens(context_positions, context_values)
         memory = self._new_memory(context_mask)
         known, num_queries = tokens.shape[1], query_positions.shape[1]
@@ -547,8 +546,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         loss = None
         if query_values is not None:
             targets = query_values if not num_buffer else torch.cat((query_values, buffer_values), 1)
-            scored = distribution if query_values is not None else distribution[:, num_queries:]
-            loss = -scored.log_prob(targets).mean()
+            loss = -distribution.log_prob(targets).mean()
         if not num_buffer:
             return PixelTransformerOutput(loss, distribution)
         return PixelTransformerOutput(loss, distribution[:, :num_queries], distribution[:, num_queries:])
@@ -582,14 +580,10 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         ]
         return parts[0] if len(parts) == 1 else ValueDistribution.cat(parts, 1)
 
-    def sample(
-        self, context_positions: Tensor, context_values: Tensor, query_positions: Tensor, **kwargs
-    ) -> Tensor:
+    def sample(self, context_positions: Tensor, context_values: Tensor, query_positions: Tensor, **kwargs) -> Tensor:
         """Joint samples (num_samples, B, Q, V): the last state of `sample_iter`, whose arguments it takes."""
-        state = None
-        for state in self.sample_iter(context_positions, context_values, query_positions, **kwargs):
-            pass
-        return state.values
+        states = self.sample_iter(context_positions, context_values, query_positions, **kwargs)
+        return deque(states, maxlen=1).pop().values
 
     def sample_iter(
         self,
@@ -670,12 +664,10 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
 
 
 def uniform_bins(config: PixelTransformerConfig) -> Tensor:
-    """Bin centres spread evenly over the value range (num_bins, V); grey levels where V > 1, [-1, 1] without a range."""
+    """Bin centres spread evenly over the value range, or [-1, 1] without one; grey where V > 1. (num_bins, V)."""
     low, high = config.value_range or (-1.0, 1.0)
-    if config.num_bins == 1:
-        centers = torch.tensor([(low + high) / 2])
-    else:
-        centers = torch.linspace(low, high, config.num_bins)
+    edges = torch.linspace(low, high, config.num_bins)
+    centers = edges if config.num_bins > 1 else torch.tensor([(low + high) / 2])
     return centers[:, None].expand(-1, config.value_dim).clone()
 
 

@@ -1,4 +1,4 @@
-"""Joint samples and joint likelihoods by the chain rule: orders and blocks are plain functions, apart from the network."""
+"""Joint samples and likelihoods by the chain rule; orders and blocks are plain functions, apart from the network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from torch import Tensor
 
 try:
     from .distribution_pixeltransformer import check_temperature
-    from .validation_pixeltransformer import check_places, check_values
+    from .validation_pixeltransformer import check_given, check_places
 except ImportError:
     from distribution_pixeltransformer import check_temperature
-    from validation_pixeltransformer import check_places, check_values
+    from validation_pixeltransformer import check_given, check_places
 
 
 @dataclass
@@ -212,7 +212,7 @@ def joint_log_prob(
 ) -> Tensor:
     """See `PixelTransformerModel.log_prob`. Values pass in chunks of about `chunk_size`: memory grows linearly."""
     query_positions = _check_sampling(model, context_positions, context_values, query_positions, context_mask)
-    check_values("query_values", query_values)
+    check_given("query_values", query_values)
     check_places(model.config, "query", query_positions, query_values, batch=context_positions.shape[0])
     batch, count = query_positions.shape[:2]
     if order is None:

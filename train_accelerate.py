@@ -14,7 +14,7 @@ from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from evaluation.against_context import markdown_table, marginals_against_context
+from evaluation.against_context import marginals_against_context, markdown_table
 from signals.image import stack_arrays, to_values
 from training.arguments import Arguments, parse_arguments
 from training.batches import EpisodeBatches, EpisodeSampler, make_episode
@@ -49,7 +49,7 @@ def find_state(arguments: Arguments) -> Path:
     if arguments.resume != "latest":
         folder = Path(arguments.resume)
         if not folder.is_dir():
-            raise ValueError(f"--resume: expected \"latest\" or a folder, got {arguments.resume!r}, which is none")
+            raise ValueError(f'--resume: expected "latest" or a folder, got {arguments.resume!r}, which is none')
         return folder
     states = list_states(arguments)
     if not states:
@@ -91,9 +91,16 @@ def validate(accelerator: Accelerator, model, arrays: torch.Tensor, arguments: A
     picture.save(folder / f"step-{step:07d}.png")
     for tracker in accelerator.trackers:
         if hasattr(tracker, "log_images"):
-            tracker.log_images({"validation/mean and sample": torch.tensor(list(picture.convert("RGB").tobytes()))
-                                .view(1, picture.height, picture.width, 3).byte().numpy()}, step=step,
-                               **({"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}))
+            tracker.log_images(
+                {
+                    "validation/mean and sample": torch.tensor(list(picture.convert("RGB").tobytes()))
+                    .view(1, picture.height, picture.width, 3)
+                    .byte()
+                    .numpy()
+                },
+                step=step,
+                **({"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}),
+            )
     return rows
 
 
@@ -105,9 +112,12 @@ def export(model, arguments: Arguments, rows: list[dict], progress: Progress, nu
         "name": name,
         "dataset": arguments.dataset_name if not Path(arguments.dataset_name).exists() else None,
         "data": f"{num_training:,} images of `{name}`, split `{arguments.train_split}`.",
-        "training": f"```\n{command()}\n```\n\n{progress.step:,} steps in {progress.seconds / 60:.0f} minutes on {machine()}.",
+        "training": f"```\n{command()}\n```\n\n"
+        f"{progress.step:,} steps in {progress.seconds / 60:.0f} minutes on {machine()}.",
         "metrics": f"On {rows[0]['signals']:,} validation images (unobserved pixels, 95 % intervals):\n\n"
-        + markdown_table(rows) if rows else None,
+        + markdown_table(rows)
+        if rows
+        else None,
         "max_context": arguments.max_context,
     }
     model.save_pretrained(folder)

@@ -18,7 +18,7 @@ def check_tensor(name: str, value: object, shape: tuple[int | None, ...], letter
         raise ValueError(f"{name}: expected floating-point numbers, got {value.dtype}")
 
 
-def check_values(name: str, value: Tensor | None) -> None:
+def check_given(name: str, value: Tensor | None) -> None:
     """Raise if a required tensor is missing."""
     if value is None:
         raise ValueError(f"{name}: expected a tensor, got None")
@@ -34,12 +34,12 @@ def check_places(
 ) -> None:
     """Check `{name}_positions`, `{name}_values` and `{name}_mask` against a model's configuration.
 
-    Only the context may be empty, and only it must have values. With `batch`, positions may also come with a batch of 1.
+    Only the context may be empty, and only it must have values. With `batch`, queries may also have a batch of 1.
 
     Raises:
         TypeError: for what is no tensor.
-        ValueError: for a wrong shape, NaN or infinity, positions outside [-1, 1], values outside the value range,
-            an empty query, or more tokens than `config.max_tokens`.
+        ValueError: for a wrong shape, NaN or infinity, positions outside [-1, 1], quantised values outside the value
+            range, an empty query, or more tokens than `config.max_tokens`.
     """
     letters = {"context": "K", "query": "Q", "buffer": "M"}[name]
     check_tensor(f"{name}_positions", positions, (None, None, config.position_dim), f"(B, {letters}, P)")
@@ -52,12 +52,15 @@ def check_places(
         raise ValueError(f"{name}_positions: expected at least one, got none (shape {tuple(positions.shape)})")
     if name != "query" and count > config.max_tokens:
         raise ValueError(
-            f"{name}_positions: expected at most {config.max_tokens} (config.max_tokens, a guard for memory), got {count}"
+            f"{name}_positions: expected at most {config.max_tokens} (config.max_tokens, a guard for memory), "
+            f"got {count}"
         )
     _check_range(f"{name}_positions", positions, -1.0, 1.0, "cell centres in [-1, 1]")
     if values is not None or name == "context":
         check_tensor(f"{name}_values", values, (size, count, config.value_dim), f"(B, {letters}, V)")
-        low, high = config.value_range or (-float("inf"), float("inf"))
+        # Continuous values may leave the range a little, as the tails of a density do; levels may not.
+        bounded = config.value_range is not None and config.quantization_step is not None
+        low, high = config.value_range if bounded else (-float("inf"), float("inf"))
         _check_range(f"{name}_values", values, low, high, f"values in [{low}, {high}]")
     if mask is not None and (not isinstance(mask, Tensor) or mask.shape != positions.shape[:2]):
         got = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__

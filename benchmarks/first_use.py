@@ -1,4 +1,4 @@
-"""Seconds from a fresh process to a loaded model, and of a warm mean image from 64 pixels: `python -m benchmarks.first_use`."""
+"""Seconds to a first mean image in a fresh process, and to a warm one, from 64 pixels: `python -m benchmarks.first_use`."""
 
 import argparse
 import json

@@ -166,7 +166,9 @@ def build(places: dict[str, str]) -> None:
     pad.change(infer_sketch, by_sketch, shown, api_name="infer_sketch", **quiet())
     for source in (picture, exponent, place_seed):
         source.change(infer_if_any(infer_picture), by_picture, shown, api_visibility="private", **quiet())
-    draw_sketch.click(draw_from_sketch, by_sketch + sampling, gallery, api_name="sample_sketch", show_progress="minimal")
+    draw_sketch.click(
+        draw_from_sketch, by_sketch + sampling, gallery, api_name="sample_sketch", show_progress="minimal"
+    )
     draw_picture.click(
         draw_from_picture, by_picture + sampling, gallery, api_name="sample_picture", show_progress="minimal"
     )

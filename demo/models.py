@@ -16,7 +16,9 @@ def available(extra: list[str] | None = None, signal: str = "image") -> dict[str
         try:
             config = PixelTransformerConfig.from_pretrained(place)
         except (OSError, ValueError) as error:
-            raise ValueError(f"--checkpoint: expected a checkpoint folder or a Hub id, got {place!r}: {error}") from error
+            raise ValueError(
+                f"--checkpoint: expected a checkpoint folder or a Hub id, got {place!r}: {error}"
+            ) from error
         if config.signal == signal:
             names[place.rstrip("/").split("/")[-1]] = place
     return names

@@ -31,7 +31,8 @@ def marginals_against_context(
 
     Returns:
         One row per K: `context`, `signals`, `bits_per_dim` (bits per dimension of 8-bit values, or of a density
-        without quantisation), `half_width` (95 % confidence half-width over signals), `rmse` of the mean, `nearest_rmse`.
+        without quantisation), `half_width` (of its 95 % confidence interval over signals), `rmse` of the mean image,
+        `nearest_rmse`.
     """
     device = model.device
     cells = math.prod(arrays.shape[1:-1])
@@ -79,7 +80,6 @@ def markdown_table(rows: list[dict[str, float]]) -> str:
     ]
     for row in rows:
         nearest = f"{row['nearest_rmse']:.4f}" if row["context"] else "–"
-        lines.append(
-            f"| {row['context']} | {row['bits_per_dim']:.3f} ± {row['half_width']:.3f} | {row['rmse']:.4f} | {nearest} |"
-        )
+        bits = f"{row['bits_per_dim']:.3f} ± {row['half_width']:.3f}"
+        lines.append(f"| {row['context']} | {bits} | {row['rmse']:.4f} | {nearest} |")
     return "\n".join(lines)

@@ -51,7 +51,7 @@ def find_image_column(features: Features, wanted: str | None = None) -> str:
 
 
 def image_to_array(image: Image.Image, size: int | None, channels: int) -> np.ndarray:
-    """A PIL image as uint8 array (y, x, V): upright, over white where transparent, centre-cropped to `size`² if given."""
+    """A PIL image as uint8 array (y, x, V): upright, white where transparent, centre-cropped to `size`² if given."""
     image = ImageOps.exif_transpose(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +60,13 @@ def model(request) -> PixelTransformerModel:
         ),
     }
     return make_model(**variants[request.param])
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    """Each test may choose its own precision: accelerate's state is one for the process."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture

@@ -106,8 +106,8 @@ def test_extreme_parameters_give_finite_numbers_and_gradients(dtype, quantized):
     logits = extremes[:, None].expand(-1, 2).clone().requires_grad_()
     means = torch.tensor([[[0.0], [1.0]]], dtype=dtype).expand(5, -1, -1).clone().requires_grad_()
     log_scales = torch.tensor([-7.6, -0.7], dtype=dtype).expand(5, -1).clone().requires_grad_()
-    d = ValueDistribution(logits, means, log_scales, (0.0, 1.0), STEP if quantized else None)
     for value in (0.0, 0.5, 1.0):
+        d = ValueDistribution(logits, means, log_scales, (0.0, 1.0), STEP if quantized else None)
         log_prob = d.log_prob(torch.full((5, 1), value))
         assert torch.isfinite(log_prob).all() and (not quantized or (log_prob <= 1e-5).all())
         gradients = torch.autograd.grad(log_prob.sum(), (logits, means, log_scales))

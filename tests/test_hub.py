@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, make_context
-from hub_server import run_hub
 from transformers import AutoConfig, AutoModel
 
+from conftest import ROOT, make_context
+from hub_server import run_hub
 from modeling_pixeltransformer import PixelTransformerModel
 
 CODE = sorted(path.name for path in ROOT.glob("*_pixeltransformer.py"))
@@ -86,7 +86,12 @@ def test_auto_classes_know_the_model_beside_the_scripts(grey_model):
 
 
 def test_card_tells_what_a_stranger_needs(grey_model, tmp_path):
-    grey_model.config.provenance = {"name": "discs", "dataset": "some/discs", "metrics": "| K | bits |", "data": "Discs."}
+    grey_model.config.provenance = {
+        "name": "discs",
+        "dataset": "some/discs",
+        "metrics": "| K | bits |",
+        "data": "Discs.",
+    }
     grey_model.save_pretrained(tmp_path)
     card = (tmp_path / "README.md").read_text()
     for heading in ("How to use", "Training data", "Training", "Metrics", "Limits", "Citation"):
@@ -113,7 +118,7 @@ print(PixelTransformerModel.from_pretrained(sys.argv[1]).push_to_hub("someone/di
         printed = run_outside(
             code, str(tmp_path / "model"), folder=tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="hf_x", HF_HUB_OFFLINE="0"
         )
-        assert hub.calls[0] == "/api/repos/create"
+        assert "/api/repos/create" in hub.calls
         assert "/api/models/someone/discs/preupload/main" in hub.calls
         assert "/api/models/someone/discs/commit/main" in hub.calls
     assert "someone/discs/commit/" in printed

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import make_context, make_model
 
 from configuration_pixeltransformer import PixelTransformerConfig
+from conftest import make_context, make_model
 from modeling_pixeltransformer import PixelTransformerModel
 
 

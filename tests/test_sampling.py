@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import make_context
 
+from conftest import make_context
 from sampling_pixeltransformer import block_sizes, random_orders
 
 
@@ -80,9 +80,7 @@ def test_joint_log_prob_does_not_depend_on_chunks(model):
     queries, truth = make_context(model, context=9, seed=4)
     for blocks in (None, torch.tensor([1, 1, 1, 2, 2, 3, 3, 3, 3])):
         whole, cut = (
-            joint_log_prob(
-                model, positions, values, queries, truth, torch.arange(9), blocks=blocks, chunk_size=size
-            )
+            joint_log_prob(model, positions, values, queries, truth, torch.arange(9), blocks=blocks, chunk_size=size)
             for size in (100, 2)
         )
         assert torch.allclose(whole, cut, atol=1e-3)
@@ -99,9 +97,7 @@ def test_blocks_are_scored_as_independent_given_the_past(model):
 def test_same_seed_same_sample_and_another_seed_another(model):
     positions, values = make_context(model)
     queries = model.native_positions()[:, :8]
-    first, second, third = (
-        model.sample(positions, values, queries, generator=generator(seed)) for seed in (0, 0, 1)
-    )
+    first, second, third = (model.sample(positions, values, queries, generator=generator(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, second) and not torch.equal(first, third)
 
 
@@ -131,7 +127,9 @@ def test_iteration_reveals_more_at_each_step_and_ends_as_sample(grey_model):
     assert torch.equal(last, grey_model.sample(positions, values, queries, num_steps=6, generator=generator()))
 
 
-@pytest.mark.parametrize(("queries", "steps"), [(10, 1), (10, 10), (10, 3), (784, 64), (1024, 1000), (5, 99), (1, None)])
+@pytest.mark.parametrize(
+    ("queries", "steps"), [(10, 1), (10, 10), (10, 3), (784, 64), (1024, 1000), (5, 99), (1, None)]
+)
 def test_block_sizes_are_positive_and_complete(queries, steps):
     sizes = block_sizes(queries, steps)
     assert sum(sizes) == queries and min(sizes) >= 1

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from conftest import ROOT
 from modeling_pixeltransformer import PixelTransformerModel
 from train_accelerate import train
 from training.arguments import Arguments, parse_arguments

@@ -57,7 +57,9 @@ class Arguments:
 
     max_train_steps: int | None = flag("Stop after this many optimiser steps.")
     max_train_minutes: float | None = flag("Stop after this many minutes of training; the schedule follows the clock.")
-    optimizer: Literal["muon", "adamw"] = flag("Muon for the matrices of the layers, AdamW for the rest; or AdamW.", "muon")
+    optimizer: Literal["muon", "adamw"] = flag(
+        "Muon for the matrices of the layers, AdamW for the rest; or AdamW.", "muon"
+    )
     learning_rate: float = flag("Peak rate of Muon.", 3e-3)
     adam_learning_rate: float = flag("Peak rate of AdamW.", 2e-3)
     weight_decay: float = flag("Decoupled weight decay of matrices.", 0.01)

@@ -59,7 +59,9 @@ def write_card(folder: Path, metrics: Path | None = None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="folder of an exported model, or the checkpoint itself with --metrics")
+    parser.add_argument(
+        "source", type=Path, help="folder of an exported model, or the checkpoint itself with --metrics"
+    )
     parser.add_argument("target", type=Path, help="folder below checkpoints/")
     parser.add_argument("--metrics", type=Path, help="JSON report of evaluate.py for the card")
     arguments = parser.parse_args()

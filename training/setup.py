@@ -56,7 +56,8 @@ def make_model(arguments: Arguments, arrays: torch.Tensor) -> PixelTransformerMo
                 f"--init_from: expected a checkpoint for {arrays.shape[-1]} channels, got {model.config.value_dim}"
             )
         return model
-    sizes = "hidden_size num_encoder_layers num_decoder_layers num_attention_heads intermediate_size num_bins".split()
+    sizes = ("hidden_size", "num_encoder_layers", "num_decoder_layers", "num_attention_heads", "intermediate_size")
+    sizes += ("num_bins",)
     chosen = {name: getattr(arguments, name) for name in sizes if getattr(arguments, name) is not None}
     make = PixelTransformerConfig.paper if arguments.architecture == "paper" else PixelTransformerConfig
     height, width, channels = arrays.shape[1:]
