@@ -1,4 +1,4 @@
-"""The Gradio app: `python app.py` serves the models in `checkpoints/`, offline; a Hugging Face Space runs it as it is."""
+"""The Gradio app: `python app.py` serves the models in `checkpoints/`, offline, here or as a Hugging Face Space."""
 
 import argparse
 

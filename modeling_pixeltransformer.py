@@ -1,8 +1,9 @@
-"""PixelTransformer: the distribution of a signal's value at any place given its values at a few (Tulsiani & Gupta 2021).
+"""PixelTransformer: a signal's value anywhere, as a distribution, given its values at a few places.
 
-The file reads in the paper's order: embed, attend, encode, decode, distribution. Sampling and joint likelihood stand in
-`sampling_pixeltransformer.py`. In the comments B = batch, K = context, M = buffer, Q = queries, P and V = dimensions of
-positions and values, W = hidden size, H = heads, D = head dim, L = tokens.
+The file reads in the order of the paper (Tulsiani & Gupta, ICML 2021): embed, attend, encode, decode, distribution.
+Sampling and joint likelihood stand in `sampling_pixeltransformer.py`. In the comments B = batch, K = context,
+M = buffer, Q = queries, P and V = dimensions of positions and values, W = hidden size, H = heads, D = head dim,
+L = tokens.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Seconds to a first mean image in a fresh process, and to a warm one, from 64 pixels: `python -m benchmarks.first_use`."""
+"""Seconds to a mean image from 64 pixels, in a fresh process and warm: `python -m benchmarks.first_use`."""
 
 import argparse
 import json

@@ -14,9 +14,9 @@ STROKES = {
 }
 
 
-def digit(number: int, size: int = 28) -> Image.Image:
+def digit(number: int, size: int = 224) -> Image.Image:
     """A grey picture of one of the digits in `STROKES`."""
-    fine = 8 * size
+    fine = 4 * size
     sheet = Image.new("L", (fine, fine))
     draw = ImageDraw.Draw(sheet)
     radius = 0.042 * fine

@@ -14,6 +14,7 @@ from demo.pictures import enlarge, show_observed, show_partial, show_uncertainty
 
 CANVAS = 336
 MAX_SAMPLES = 6
+COUNTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 FRAMES = 24  # partial pictures shown while samples are drawn
 LEVELS = ["#ffffff", "#c0c0c0", "#808080", "#404040", "#000000"]
 
@@ -60,9 +61,9 @@ def sketched(place: str, editor: dict | None) -> Observed:
     return from_sketch(editor, *grid_of(place))
 
 
-def revealed(place: str, picture: Image.Image | None, exponent: float, seed: int) -> Observed:
-    """2^exponent random pixels of a picture."""
-    return reveal(read_picture(picture, *grid_of(place)), round(2**exponent), int(seed))
+def revealed(place: str, picture: Image.Image | None, count: int, seed: int) -> Observed:
+    """`count` random pixels of a picture."""
+    return reveal(read_picture(picture, *grid_of(place)), int(count), int(seed))
 
 
 def guarded(function):
@@ -83,6 +84,9 @@ def guarded(function):
 
 def build(places: dict[str, str]) -> None:
     """Lay out the tab inside a `gr.Blocks`; `places` maps the names of checkpoints to where they are."""
+    if not places:
+        gr.Markdown("There is no checkpoint for images: train one, or name one with `--checkpoint`.")
+        return
     names = list(places)
     gr.Markdown(
         "Give the model a few pixels; it tells what it expects everywhere else, how sure it is, and draws whole "
@@ -99,9 +103,10 @@ def build(places: dict[str, str]) -> None:
             )
             with gr.Tabs():
                 with gr.Tab("Paint", id="paint"):
+                    gr.Markdown("Dab pixels with the brush, in a shade from its palette; the eraser takes them back.")
                     pad = gr.ImageEditor(
                         value=Image.new("RGB", (CANVAS, CANVAS), (52, 58, 74)),
-                        label="Sketchpad: dabs are observed pixels, the eraser takes them back",
+                        label="Sketchpad",
                         brush=gr.Brush(default_size=14, colors=LEVELS, default_color=LEVELS[0], color_mode="fixed"),
                         eraser=gr.Eraser(default_size=20),
                         sources=(),
@@ -117,7 +122,7 @@ def build(places: dict[str, str]) -> None:
                 with gr.Tab("Reveal", id="reveal"):
                     picture = gr.Image(type="pil", label="Picture", height=260, image_mode=None, elem_id="picture")
                     gr.Examples([[examples.digit(number)] for number in examples.STROKES], [picture])
-                    exponent = gr.Slider(0, 9, value=6, step=0.5, label="Pixels to reveal (2 to the power of)")
+                    count = gr.Radio(COUNTS, value=64, label="Pixels to reveal")
                     place_seed = gr.Slider(0, 99, value=0, step=1, label="Which pixels")
                     draw_picture = gr.Button("Draw samples", variant="primary", elem_id="draw-picture")
             with gr.Accordion("Sampling", open=False):
@@ -134,37 +139,37 @@ def build(places: dict[str, str]) -> None:
                 seen = gr.Image(label="Observed", alt_text="Observed pixels", elem_id="observed", **look)
                 mean = gr.Image(label="Mean", alt_text="Mean image", elem_id="mean", **look)
                 doubt = gr.Image(
-                    label="Uncertainty (bright: unsure)",
+                    label="Uncertainty",
                     alt_text="Standard deviation of each pixel, 0 black to 0.5 bright",
                     elem_id="uncertainty",
                     **look,
                 )
             gallery = gr.Gallery(
-                label="Joint samples", columns=4, object_fit="contain", height="auto", elem_id="samples", format="png"
+                label="Joint samples", columns=4, object_fit="contain", height=230, elem_id="samples", format="png"
             )
     shown = [seen, mean, doubt, status]
     sampling = [number, steps, temperature, seed]
-    by_sketch, by_picture = [checkpoint, pad], [checkpoint, picture, exponent, place_seed]
+    by_sketch, by_picture = [checkpoint, pad], [checkpoint, picture, count, place_seed]
 
     @guarded
     def infer_sketch(place, editor):
         return infer(place, sketched(place, editor))
 
     @guarded
-    def infer_picture(place, image, power, which):
-        return infer(place, revealed(place, image, power, which))
+    def infer_picture(place, image, count, which):
+        return infer(place, revealed(place, image, count, which))
 
     @guarded
     def draw_from_sketch(place, editor, *rest):
         return draw(place, sketched(place, editor), *rest)
 
     @guarded
-    def draw_from_picture(place, image, power, which, *rest):
-        return draw(place, revealed(place, image, power, which), *rest)
+    def draw_from_picture(place, image, count, which, *rest):
+        return draw(place, revealed(place, image, count, which), *rest)
 
     quiet = partial(dict, show_progress="hidden", trigger_mode="always_last")
     pad.change(infer_sketch, by_sketch, shown, api_name="infer_sketch", **quiet())
-    for source in (picture, exponent, place_seed):
+    for source in (picture, count, place_seed):
         source.change(infer_if_any(infer_picture), by_picture, shown, api_visibility="private", **quiet())
     draw_sketch.click(
         draw_from_sketch, by_sketch + sampling, gallery, api_name="sample_sketch", show_progress="minimal"
