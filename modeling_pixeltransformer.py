@@ -71,7 +71,8 @@ class FourierFeatures(nn.Module):
         self.frequencies = nn.Parameter(torch.empty(num_features // 2, position_dim))  # cycles per unit
 
     def forward(self, positions: Tensor) -> Tensor:  # (B, L, P)
-        angles = 2 * math.pi * F.linear(positions.float(), self.frequencies.float())
+        with torch.autocast(positions.device.type, enabled=False):  # bfloat16 has too few digits for an angle
+            angles = 2 * math.pi * F.linear(positions.float(), self.frequencies.float())
         return torch.cat((angles.sin(), angles.cos()), -1)  # (B, L, num_features)
 
 
@@ -467,7 +468,8 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         logits, offsets, log_scales = self.head(x).float().split((bins, bins * channels, bins), -1)
         low, high = (math.log(bound) for bound in config.scale_bounds)
         # Smoothly bounded scale, starting near the distance between two bins.
-        start = math.log(1 / bins) - 0.5
+        extent = config.value_range[1] - config.value_range[0] if config.value_range else 1.0
+        start = math.log(extent / bins) - 0.5
         start = min(max((start - low) / (high - low), 0.05), 0.95)
         log_scales = low + (high - low) * torch.sigmoid(log_scales + math.log(start / (1 - start)))
         means = self._bounded_means(offsets.unflatten(-1, (bins, channels)))

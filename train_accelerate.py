@@ -8,9 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast, set_seed
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -18,7 +19,7 @@ from evaluation.against_context import marginals_against_context, markdown_table
 from signals.image import stack_arrays, to_values
 from training.arguments import Arguments, parse_arguments
 from training.batches import EpisodeBatches, EpisodeSampler, make_episode
-from training.optimizers import make_ema, make_optimizers, schedule, set_learning_rate
+from training.optimizers import make_ema, make_optimizers, schedule, set_learning_rate, set_peaks
 from training.pictures import sample_grid
 from training.setup import command, load_data, machine, make_model, read_arrays
 
@@ -76,6 +77,13 @@ def save_state(accelerator: Accelerator, arguments: Arguments, step: int) -> Non
     accelerator.wait_for_everyone()
 
 
+def elapsed(accelerator: Accelerator, seconds: float) -> float:
+    """The main process's seconds, on every process: all must agree on the learning rate and on when to stop."""
+    if accelerator.num_processes == 1:
+        return seconds
+    return broadcast(torch.tensor(seconds, dtype=torch.float64, device=accelerator.device)).item()
+
+
 def validate(accelerator: Accelerator, model, arrays: torch.Tensor, arguments: Arguments, step: int) -> list[dict]:
     """NLL and RMSE against K on held-out images, logged together with a picture of mean images and samples."""
     model.eval()
@@ -89,18 +97,11 @@ def validate(accelerator: Accelerator, model, arrays: torch.Tensor, arguments: A
     folder = Path(arguments.output_dir) / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     picture.save(folder / f"step-{step:07d}.png")
+    image = {"validation/mean and sample": np.asarray(picture.convert("RGB"))[None]}  # (1, y, x, 3)
     for tracker in accelerator.trackers:
         if hasattr(tracker, "log_images"):
-            tracker.log_images(
-                {
-                    "validation/mean and sample": torch.tensor(list(picture.convert("RGB").tobytes()))
-                    .view(1, picture.height, picture.width, 3)
-                    .byte()
-                    .numpy()
-                },
-                step=step,
-                **({"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}),
-            )
+            layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+            tracker.log_images(image, step=step, **layout)
     return rows
 
 
@@ -151,15 +152,15 @@ def train(arguments: Arguments) -> Path | None:
         num_cells=grid[0] * grid[1] if arguments.positions == "grid" else 0,
         zero_probability=arguments.zero_probability,
         block_probability=arguments.block_probability,
+        long_buffer_probability=arguments.long_buffer_probability,
     )
-    optimizers = make_optimizers(
-        model, arguments.optimizer, arguments.learning_rate, arguments.adam_learning_rate, arguments.weight_decay
-    )
+    optimizers = make_optimizers(model, arguments)
     ema, progress = make_ema(model, arguments.ema_decay).to(accelerator.device), Progress()
     model, *optimizers = accelerator.prepare(model, *optimizers)
     accelerator.register_for_checkpointing(ema, progress)
     if arguments.resume is not None:
         accelerator.load_state(str(find_state(arguments)))
+        set_peaks(optimizers, arguments)  # the flags of this run, not those of the one that is resumed
         accelerator.print(f"resumed at step {progress.step}")
     if accelerator.is_main_process and arguments.report_to != "none":
         accelerator.init_trackers("log", {k: v for k, v in vars(arguments).items() if isinstance(v, int | float | str)})
@@ -197,7 +198,7 @@ def train(arguments: Arguments) -> Path | None:
             total += loss.detach() / accumulate
         ema.update_parameters(accelerator.unwrap_model(model))
         progress.step += 1
-        progress.seconds += time.perf_counter() - started
+        progress.seconds += elapsed(accelerator, time.perf_counter() - started)
         bar.update()
         if progress.step % 20 == 0:
             factor = schedule(progress.fraction(arguments), arguments.warmup, arguments.decay)

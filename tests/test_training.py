@@ -78,7 +78,7 @@ def test_every_parameter_has_one_optimizer(grey_model):
     for name in ("muon", "adamw"):
         held = [
             parameter
-            for optimizer in make_optimizers(grey_model, name, 1e-3, 1e-3, 0.01)
+            for optimizer in make_optimizers(grey_model, Arguments(optimizer=name))
             for group in optimizer.param_groups
             for parameter in group["params"]
         ]

@@ -53,6 +53,7 @@ class Arguments:
     max_queries: int = flag("Queries that see the context alone (Q).", 64)
     zero_probability: float = flag("Share of steps with K = 0.", 0.05)
     block_probability: float = flag("Share of steps whose buffer comes in blocks of more than one.", 0.25)
+    long_buffer_probability: float = flag("Share of steps whose buffer is longer, up to --max_context.", 0.3)
     token_budget: int = flag("Most tokens and queries (K + 2 M + Q per image) of a step on one device.", 4096)
 
     max_train_steps: int | None = flag("Stop after this many optimiser steps.")
@@ -104,7 +105,7 @@ class Arguments:
             expect(value is None or value > 0, name, "a number above 0")
         for name in ("buffer_size", "weight_decay", "num_workers"):
             expect(getattr(self, name) >= 0, name, "a number of at least 0")
-        for name in ("zero_probability", "block_probability", "warmup", "ema_decay"):
+        for name in ("zero_probability", "block_probability", "long_buffer_probability", "warmup", "ema_decay"):
             expect(0 <= getattr(self, name) <= 1, name, "a number from 0 to 1")
         expect(
             self.token_budget >= self.max_context + 2 * self.buffer_size + self.max_queries,

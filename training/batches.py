@@ -3,7 +3,6 @@
 Everything is a function of (seed, step, process), so that a resumed run continues exactly.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,8 +33,10 @@ class EpisodeSizes:
 class EpisodeSampler:
     """Draws the sizes of a step.
 
-    K is 0 with probability `zero_probability`, else log-uniform from 1 to `max_context`. A buffer comes in blocks of
-    one or, with probability `block_probability`, of 2 … 32 (a power of two), as `num_steps` samples in blocks.
+    K is 0 with probability `zero_probability`, else log-uniform from 1 to `max_context`. The buffer holds `buffer`
+    values or, with probability `long_buffer_probability`, log-uniformly many from `buffer` to `max_context`: sampling a
+    whole signal makes long buffers. It comes in blocks of one or, with probability `block_probability`, of 2 … 32 (a
+    power of two), as `num_steps` samples in blocks.
 
     Attributes:
         num_cells (`int`): Places that a signal has; positions are distinct up to there. 0: continuous positions.
@@ -51,16 +52,21 @@ class EpisodeSampler:
     max_signals: int = 256
     zero_probability: float = 0.05
     block_probability: float = 0.25
+    long_buffer_probability: float = 0.3
 
     def sizes(self, step: int) -> EpisodeSizes:
         """The sizes of step `step`, the same on every process."""
         generator = torch.Generator().manual_seed(_mix(self.seed, 1, step))
-        zero, level, blocked, power = torch.rand(4, generator=generator).tolist()
-        context = 0 if zero < self.zero_probability else round(math.exp(level * math.log(self.max_context)))
+        zero, level, blocked, power, long, length = torch.rand(6, generator=generator).tolist()
+        largest = min(self.max_context, self.num_cells - 2) if self.num_cells else self.max_context
+        context = 0 if zero < self.zero_probability else round(largest**level)
         buffer, queries = self.buffer, self.queries
+        if buffer and long < self.long_buffer_probability:
+            longest = min(largest, (self.token_budget - context - queries) // 2)
+            buffer = round(buffer * max(longest / buffer, 1) ** length)
         if self.num_cells:  # the context gives way last
-            context = min(context, self.num_cells - 2)
-            buffer = min(buffer, (self.num_cells - context) // 2)
+            left = self.num_cells - context
+            buffer = min(buffer, max(left // 2, left - queries))
             queries = min(queries, self.num_cells - context - buffer)
         block = 2 ** (1 + int(power * 5)) if blocked < self.block_probability else 1
         signals = self.token_budget // (context + 2 * buffer + queries)

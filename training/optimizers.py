@@ -6,30 +6,36 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from training.arguments import Arguments
 
-def make_optimizers(model: nn.Module, name: str, lr: float, adam_lr: float, weight_decay: float) -> list:
+
+def make_optimizers(model: nn.Module, arguments: Arguments) -> list[torch.optim.Optimizer]:
     """Optimisers for all parameters.
 
     "muon": `torch.optim.Muon` (orthogonalised momentum, Jordan et al. 2024) for the matrices of encoder and decoder,
-    AdamW at `adam_lr` for embeddings, head, norms and frequencies. "adamw": AdamW at `adam_lr` for all.
-    Only matrices are decayed.
+    AdamW for embeddings, head, norms and frequencies. "adamw": AdamW for all. Only matrices are decayed.
     """
     inner, matrices, rest = [], [], []
     for path, parameter in model.named_parameters():
         is_matrix = parameter.dim() == 2 and "frequencies" not in path
-        if is_matrix and name == "muon" and path.startswith(("encoder.", "decoder.")):
+        if is_matrix and arguments.optimizer == "muon" and path.startswith(("encoder.", "decoder.")):
             inner.append(parameter)
         else:
             (matrices if is_matrix else rest).append(parameter)
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    optimizers = [torch.optim.AdamW(groups, lr=adam_lr, betas=(0.9, 0.98))]
+    optimizers = [torch.optim.AdamW([{"params": matrices}, {"params": rest}], betas=(0.9, 0.98))]
     if inner:
-        muon = torch.optim.Muon(inner, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-        optimizers.append(muon)
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["peak_lr"] = group["lr"]
+        optimizers.append(torch.optim.Muon(inner, adjust_lr_fn="match_rms_adamw"))
+    set_peaks(optimizers, arguments)
     return optimizers
+
+
+def set_peaks(optimizers: list, arguments: Arguments) -> None:
+    """Give the groups of `make_optimizers` their peak rates and weight decay."""
+    for optimizer, peak in zip(optimizers, (arguments.adam_learning_rate, arguments.learning_rate), strict=False):
+        for group in optimizer.param_groups:
+            group["peak_lr"] = peak
+            group["weight_decay"] = arguments.weight_decay
+    optimizers[0].param_groups[1]["weight_decay"] = 0.0
 
 
 def schedule(progress: float, warmup: float, decay: str) -> float:
@@ -50,8 +56,9 @@ def set_learning_rate(optimizers: list, factor: float) -> None:
 def make_ema(model: nn.Module, decay: float) -> AveragedModel:
     """Running average of the weights; short at first, so that the initial weights are soon forgotten."""
 
-    def average(averaged: torch.Tensor, current: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    @torch.no_grad()
+    def average(averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor) -> None:
         rate = min(decay, (1 + int(count)) / (10 + int(count)))
-        return torch.lerp(current, averaged, rate)
+        torch._foreach_lerp_(averaged, current, 1 - rate)
 
-    return AveragedModel(model, avg_fn=average)
+    return AveragedModel(model, multi_avg_fn=average)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from card_pixeltransformer import model_card
 from configuration_pixeltransformer import PixelTransformerConfig
 from evaluation.against_context import markdown_table
 from modeling_pixeltransformer import PixelTransformerModel
@@ -52,8 +53,6 @@ def write_card(folder: Path, metrics: Path | None = None) -> None:
         config = PixelTransformerConfig.from_pretrained(folder)
     model = PixelTransformerModel.from_pretrained(folder)
     name = folder.resolve().relative_to(ROOT).as_posix()
-    from card_pixeltransformer import model_card
-
     model_card(config, sum(p.numel() for p in model.parameters()), name).save(folder / "README.md")
 
 
