@@ -17,8 +17,7 @@ def build(checkpoints: list[str] | None = None) -> gr.Blocks:
     with gr.Blocks(title=TITLE) as blocks:
         gr.Markdown(INTRO)
         image_tab.build(available(checkpoints))
-    # Two CPU cores: one request computes, others wait their turn.
-    return blocks.queue(max_size=32, default_concurrency_limit=1)
+    return blocks.queue(max_size=32)
 
 
 def main() -> None:

@@ -19,13 +19,14 @@ import torch
 from transformers import AutoModel
 
 model = AutoModel.from_pretrained("{folder}", trust_remote_code=True).eval()
-positions = torch.rand(1, 16, {position_dim}) * 2 - 1  # (B, K, P) in [-1, 1], cell centres
-values = torch.rand(1, 16, {value_dim})  # (B, K, V), {range}
-queries = model.native_positions()
-marginal = model.predict(positions, values, queries)
+places = model.native_positions()  # (1, {cells}, {position_dim}), cell centres in [-1, 1]
+observed = torch.randperm({cells})
+known, queries = places[:, observed[:16]], places[:, observed[16:]]
+values = torch.rand(1, 16, {value_dim})  # (B, K, V), {range}: put your own here
+marginal = model.predict(known, values, queries)
 print(marginal.mean.shape, marginal.entropy().shape)  # {mean_shape}
-samples = model.sample(positions, values, queries, num_samples=4)  # (4, 1, Q, V)
-nats = model.log_prob(positions, values, queries, samples[0])  # joint, (1,)
+samples = model.sample(known, values, queries, num_samples=4)  # (4, 1, Q, V)
+nats = model.log_prob(known, values, queries, samples[0])  # joint, (1,)
 ```
 
 ## Training data
@@ -93,7 +94,8 @@ def model_card(config, num_parameters: int, folder: str = "path/to/this/folder")
             position_dim=config.position_dim,
             value_dim=config.value_dim,
             range=bounds,
-            mean_shape=f"(1, {cells}, {config.value_dim}) and (1, {cells})",
+            mean_shape=f"(1, {cells - 16}, {config.value_dim}) and (1, {cells - 16})",
+            cells=cells,
             max_context=provenance.get("max_context", "the training's largest context"),
             **{key: provenance.get(key) or UNKNOWN for key in ("data", "training", "metrics")},
         )

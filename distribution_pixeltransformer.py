@@ -56,7 +56,8 @@ class ValueDistribution(Distribution):
             raise ValueError("value_range: expected the smallest and largest value with a quantization_step, got None")
         self.log_weights = logits.float().log_softmax(-1)  # (*batch, B)
         self.means = means.float()  # (*batch, B, V)
-        self.log_scales = log_scales.float()  # (*batch, B)
+        # Beyond these bounds a scale is a point or a plain for any data, and float32 arithmetic breaks down.
+        self.log_scales = log_scales.float().clamp(-20, 20)  # (*batch, B)
         self.value_range = tuple(value_range) if value_range is not None else None
         self.quantization_step = quantization_step
         self.bin_centers = bin_centers
@@ -190,11 +191,14 @@ class ValueDistribution(Distribution):
 
     @property
     def mode(self) -> Tensor:
-        """Most probable of the component means, `(*batch, V)`, rounded to a level where values are quantised.
+        """Most probable value, `(*batch, V)`.
 
-        The maximum of a mixture has no closed form; it lies near a component's mean unless components merge.
+        Exact for one quantised channel. Otherwise the maximum of a mixture has no closed form, and this is the most
+        probable of its components' own modes: near it unless components merge.
         """
-        candidates = self._quantize(self.means).movedim(-2, 0)  # (B, *batch, V)
+        if self.quantization_step is not None and self.event_shape[0] == 1:
+            return self.levels[self._log_masses().argmax(-1)].unsqueeze(-1)
+        candidates = self._component_modes().movedim(-2, 0)  # (B, *batch, V)
         best = torch.stack([self.log_prob(candidate) for candidate in candidates]).argmax(0)  # (*batch,)
         index = best[None, ..., None].expand(1, *best.shape, candidates.shape[-1])
         return candidates.gather(0, index)[0]
@@ -236,16 +240,28 @@ class ValueDistribution(Distribution):
         """
         with torch.no_grad():
             if self.quantization_step is not None and self.event_shape[0] == 1:
-                levels = self.levels
-                log_mass = torch.stack(
-                    [self.log_prob(level.expand(self.batch_shape + (1,))) for level in levels], -1
-                )  # (*batch, L)
+                log_mass = self._log_masses()
                 return -(log_mass.exp() * log_mass).sum(-1)
             generator = torch.Generator(self.means.device).manual_seed(0)
             total = torch.zeros(self.batch_shape, device=self.means.device)
             for _ in range(num_samples):
                 total -= self.log_prob(self.sample(generator=generator))
             return total / num_samples
+
+    def _log_masses(self) -> Tensor:
+        """Log-mass of every level of one quantised channel, (*batch, L)."""
+        return torch.stack([self.log_prob(level.expand(self.batch_shape + (1,))) for level in self.levels], -1)
+
+    def _component_modes(self) -> Tensor:
+        """The most probable value of each component, (*batch, B, V): its mean's level, or an end that takes a tail."""
+        modes = self._quantize(self.means)
+        if self.quantization_step is None:
+            return modes
+        scale = self.log_scales.exp().unsqueeze(-1)
+        low, high = (torch.full_like(modes, end) for end in self.value_range)
+        candidates = torch.stack((modes, low, high))
+        masses = torch.stack([self._log_cell_mass(candidate, scale) for candidate in candidates])
+        return candidates.gather(0, masses.argmax(0, keepdim=True))[0]
 
     def _quantize(self, value: Tensor) -> Tensor:
         """Clamp to the range and round to a level, where values are quantised."""

@@ -9,6 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import torch
 from tqdm.auto import tqdm
 
 from evaluation.against_context import marginals_against_context, markdown_table
@@ -18,14 +19,18 @@ from signals.image import as_arrays, find_image_column, load_images, stack_array
 
 def evaluate(arguments: argparse.Namespace) -> dict:
     """The report that `--output` holds."""
-    model = PixelTransformerModel.from_pretrained(arguments.checkpoint).eval()
+    try:
+        model = PixelTransformerModel.from_pretrained(arguments.checkpoint).eval()
+    except OSError as error:
+        raise ValueError(f"--checkpoint: cannot load {arguments.checkpoint!r}: {error}") from error
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     splits = load_images(arguments.dataset_name)
     if arguments.split not in splits:
         raise ValueError(f"--split: expected one of {', '.join(splits)}, got {arguments.split!r}")
     rows = splits[arguments.split]
     rows = rows.select(range(min(arguments.limit or len(rows), len(rows))))
     column = find_image_column(rows.features, arguments.image_column)
-    arrays = as_arrays(rows, column, model.config.native_grid[0], model.config.value_dim)
+    arrays = as_arrays(rows, column, tuple(model.config.native_grid), model.config.value_dim)
     arrays = stack_arrays([arrays[index] for index in tqdm(range(len(arrays)), desc="decoding", leave=False)])
     table = marginals_against_context(
         model, arrays, arguments.contexts, to_values, arguments.queries, seed=arguments.seed, progress=True

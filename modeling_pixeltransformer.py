@@ -509,7 +509,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
             context_positions (`Tensor` (B, K, P)), context_values (`Tensor` (B, K, V)): The observed set.
             query_positions (`Tensor` (B, Q, P)), query_values (`Tensor` (B, Q, V)): Where values are asked for, and
                 the true ones.
-            context_mask (`Tensor` (B, K)): True at real tokens; `None`: all are real.
+            context_mask (`Tensor` (B, K)): True at real tokens; `None`: all are real. Padding holds any valid numbers.
             buffer_positions (`Tensor` (B, M, P)), buffer_values (`Tensor` (B, M, V)): Values revealed after the
                 context, in order. Each is scored given the context and the blocks before its own.
             buffer_blocks (`Tensor` (M,), integers from 1 in rising order): The block of each buffer value; `None`:
@@ -525,6 +525,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
             if buffer_positions is not None:
                 check_given("buffer_values", buffer_values)
                 check_places(self.config, "buffer", buffer_positions, buffer_values, batch=context_positions.shape[0])
+        query_positions = query_positions.expand(context_positions.shape[0], -1, -1)
         tokens, token_positions = self._context_tokens(context_positions, context_values)
         memory = self._new_memory(context_mask)
         known, num_queries = tokens.shape[1], query_positions.shape[1]
@@ -583,9 +584,34 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         ]
         return parts[0] if len(parts) == 1 else ValueDistribution.cat(parts, 1)
 
-    def sample(self, context_positions: Tensor, context_values: Tensor, query_positions: Tensor, **kwargs) -> Tensor:
-        """Joint samples (num_samples, B, Q, V): the last state of `sample_iter`, whose arguments it takes."""
-        states = self.sample_iter(context_positions, context_values, query_positions, **kwargs)
+    def sample(
+        self,
+        context_positions: Tensor,
+        context_values: Tensor,
+        query_positions: Tensor,
+        num_samples: int = 1,
+        num_steps: int | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+        num_autoregressive: int | None = None,
+        order: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        use_cache: bool = True,
+    ) -> Tensor:
+        """Joint samples (num_samples, B, Q, V): the last state of `sample_iter`, whose arguments these are."""
+        states = self.sample_iter(
+            context_positions,
+            context_values,
+            query_positions,
+            num_samples=num_samples,
+            num_steps=num_steps,
+            temperature=temperature,
+            generator=generator,
+            num_autoregressive=num_autoregressive,
+            order=order,
+            context_mask=context_mask,
+            use_cache=use_cache,
+        )
         return deque(states, maxlen=1).pop().values
 
     def sample_iter(
@@ -595,10 +621,10 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         query_positions: Tensor,
         num_samples: int = 1,
         num_steps: int | None = None,
-        num_autoregressive: int | None = None,
         temperature: float = 1.0,
-        order: Tensor | None = None,
         generator: torch.Generator | None = None,
+        num_autoregressive: int | None = None,
+        order: Tensor | None = None,
         context_mask: Tensor | None = None,
         use_cache: bool = True,
     ) -> Iterator[SampleState]:
@@ -608,12 +634,12 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
             num_samples (`int`): S, samples per batch item.
             num_steps (`int` or `None`): Steps to spend; values drawn in the same step are drawn independently of each
                 other. `None`: one query per step, which is exact.
-            num_autoregressive (`int` or `None`): Draw this many values and fill the rest with their conditional mean
-                (the paper's hybrid). `None`: draw all.
             temperature (`float`): See `ValueDistribution.sample`.
+            generator (`torch.Generator` or `None`): Source of all randomness, on the model's device.
+            num_autoregressive (`int` or `None`): Draw this many values and fill the rest with their conditional mean in
+                one further step (the paper's hybrid). `None`: draw all.
             order (`Tensor` (Q,) or (S, B, Q) or `None`): Order in which queries are drawn; `None`: a fresh random one
                 for each sample.
-            generator (`torch.Generator` or `None`): Source of all randomness, on the model's device.
             use_cache (`bool`): False re-encodes everything at each step under the same masks: the paper's cost, the
                 same numbers.
 
@@ -667,11 +693,15 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
 
 
 def uniform_bins(config: PixelTransformerConfig) -> Tensor:
-    """Bin centres spread evenly over the value range, or [-1, 1] without one; grey where V > 1. (num_bins, V)."""
+    """Bin centres (num_bins, V) spread evenly over the value range, or [-1, 1] without one; a lattice where V > 1."""
     low, high = config.value_range or (-1.0, 1.0)
-    edges = torch.linspace(low, high, config.num_bins)
-    centers = edges if config.num_bins > 1 else torch.tensor([(low + high) / 2])
-    return centers[:, None].expand(-1, config.value_dim).clone()
+    bins, channels = config.num_bins, config.value_dim
+    side = 1
+    while side**channels < bins:
+        side += 1
+    axis = torch.linspace(low, high, side) if side > 1 else torch.tensor([(low + high) / 2])
+    lattice = torch.cartesian_prod(*[axis] * channels).view(-1, channels)
+    return lattice[torch.linspace(0, len(lattice) - 1, bins).round().long()]
 
 
 PixelTransformerModel.register_for_auto_class("AutoModel")

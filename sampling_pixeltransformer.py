@@ -74,6 +74,14 @@ def _check_order(order: Tensor, shapes: tuple[tuple[int, ...], ...]) -> Tensor:
     return order.expand(shapes[-1])
 
 
+def _check_blocks(blocks: Tensor, count: int) -> None:
+    if not isinstance(blocks, Tensor) or tuple(blocks.shape) != (count,):
+        got = tuple(blocks.shape) if isinstance(blocks, Tensor) else type(blocks).__name__
+        raise ValueError(f"blocks: expected shape (Q,) = ({count},), got {got}")
+    if blocks[0] < 1 or (blocks.diff() < 0).any():
+        raise ValueError("blocks: expected numbers from 1 on that never fall, got " + str(blocks.tolist()[:16]))
+
+
 def _check_sampling(model, context_positions, context_values, query_positions, context_mask) -> Tensor:
     """Check what sampling and joint likelihood share; returns queries with the context's batch size."""
     check_places(model.config, "context", context_positions, context_values, context_mask)
@@ -221,8 +229,8 @@ def joint_log_prob(
         order = _check_order(order, ((count,), (batch, count)))
     if blocks is None:
         blocks = torch.arange(1, count + 1, device=query_positions.device)
-    elif blocks.shape != (count,) or (blocks.diff() < 0).any():
-        raise ValueError(f"blocks: expected rising integers of shape (Q,) = ({count},), got {tuple(blocks.shape)}")
+    else:
+        _check_blocks(blocks, count)
     positions, values = _take(query_positions, order), _take(query_values, order)
     encoded = model.encode(context_positions, context_values, context_mask)
     memory = encoded.repeat(1, encoded.length + count)

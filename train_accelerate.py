@@ -138,6 +138,7 @@ def train(arguments: Arguments) -> Path | None:
     # Launchers leave one thread to each process on CPUs; the cores are shared out evenly instead.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     set_seed(arguments.seed)
+    state = find_state(arguments) if arguments.resume is not None else None
     with accelerator.main_process_first():
         training, validation = load_data(arguments)
     validation_arrays = read_arrays(validation, arguments.validation_images)
@@ -158,8 +159,8 @@ def train(arguments: Arguments) -> Path | None:
     ema, progress = make_ema(model, arguments.ema_decay).to(accelerator.device), Progress()
     model, *optimizers = accelerator.prepare(model, *optimizers)
     accelerator.register_for_checkpointing(ema, progress)
-    if arguments.resume is not None:
-        accelerator.load_state(str(find_state(arguments)))
+    if state is not None:
+        accelerator.load_state(str(state))
         set_peaks(optimizers, arguments)  # the flags of this run, not those of the one that is resumed
         accelerator.print(f"resumed at step {progress.step}")
     if accelerator.is_main_process and arguments.report_to != "none":

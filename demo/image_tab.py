@@ -23,9 +23,10 @@ def infer(place: str, observed: Observed) -> tuple[Image.Image, Image.Image, Ima
     """Observed pixels, mean image and uncertainty map as pictures, and a line that says what is seen."""
     model = load(place)
     width, height = observed.grid
-    positions, values = observed.context
-    marginal = model.predict(positions, values, model.native_positions())
-    mean, deviation = (part[0].view(height, width, -1) for part in (marginal.mean, marginal.stddev))
+    if len(observed) == width * height:
+        raise ValueError("sketch: expected at least one pixel to be left for the model, got all of them")
+    marginal = model.predict(*observed.context, observed.queries)
+    mean, deviation = observed.complete(marginal.mean[0]), observed.complete(marginal.stddev[0], 0.0)
     line = f"**{len(observed)}** of {width * height} pixels observed · mean standard deviation {deviation.mean():.3f}"
     return show_observed(observed), enlarge(mean), show_uncertainty(deviation), line
 
@@ -33,11 +34,11 @@ def infer(place: str, observed: Observed) -> tuple[Image.Image, Image.Image, Ima
 def draw(place: str, observed: Observed, number: int, steps: int, temperature: float, seed: int) -> Iterator[list]:
     """Samples while they are drawn: lists of pictures."""
     model = load(place)
-    positions, values = observed.context
+    if seed is None or int(seed) < 0:
+        raise ValueError(f"seed: expected an integer of at least 0, got {seed}")
     states = model.sample_iter(
-        positions,
-        values,
-        model.native_positions(),
+        *observed.context,
+        observed.queries,
         num_samples=int(number),
         num_steps=int(steps),
         temperature=float(temperature),
@@ -128,7 +129,7 @@ def build(places: dict[str, str]) -> None:
             with gr.Accordion("Sampling", open=False):
                 number = gr.Slider(1, MAX_SAMPLES, value=4, step=1, label="Samples")
                 steps = gr.Slider(
-                    16, 784, value=196, step=4, label="Steps", info="As many steps as pixels is exact; fewer is faster."
+                    1, 1024, value=196, step=1, label="Steps", info="As many steps as pixels is exact; fewer is faster."
                 )
                 temperature = gr.Slider(0.0, 1.2, value=0.9, step=0.05, label="Temperature")
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31)
@@ -167,15 +168,17 @@ def build(places: dict[str, str]) -> None:
     def draw_from_picture(place, image, count, which, *rest):
         return draw(place, revealed(place, image, count, which), *rest)
 
-    quiet = partial(dict, show_progress="hidden", trigger_mode="always_last")
+    # Both cores work on one request: all events share one place at the model, others wait their turn.
+    shared = {"concurrency_id": "model", "concurrency_limit": 1}
+    quiet = partial(dict, show_progress="hidden", trigger_mode="always_last", **shared)
     pad.change(infer_sketch, by_sketch, shown, api_name="infer_sketch", **quiet())
     for source in (picture, count, place_seed):
         source.change(infer_if_any(infer_picture), by_picture, shown, api_visibility="private", **quiet())
     draw_sketch.click(
-        draw_from_sketch, by_sketch + sampling, gallery, api_name="sample_sketch", show_progress="minimal"
+        draw_from_sketch, by_sketch + sampling, gallery, api_name="sample_sketch", show_progress="minimal", **shared
     )
     draw_picture.click(
-        draw_from_picture, by_picture + sampling, gallery, api_name="sample_picture", show_progress="minimal"
+        draw_from_picture, by_picture + sampling, gallery, api_name="sample_picture", show_progress="minimal", **shared
     )
 
 

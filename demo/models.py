@@ -20,7 +20,9 @@ def available(extra: list[str] | None = None, signal: str = "image") -> dict[str
                 f"--checkpoint: expected a checkpoint folder or a Hub id, got {place!r}: {error}"
             ) from error
         if config.signal == signal:
-            names[place.rstrip("/").split("/")[-1]] = place
+            parts = place.rstrip("/").split("/")
+            # Every training exports to a folder of the same name; its parent's tells them apart.
+            names["/".join(parts[-2:]) if parts[-1] in names or parts[-1] == "export" else parts[-1]] = place
     return names
 
 

@@ -27,6 +27,25 @@ class Observed:
         return len(self.cells)
 
     @property
+    def hidden(self) -> torch.Tensor:
+        """Numbers (Q,) of the cells that are not observed: what is asked for."""
+        mask = torch.ones(self.grid[0] * self.grid[1], dtype=torch.bool)
+        mask[self.cells] = False
+        return mask.nonzero()[:, 0]
+
+    @property
+    def queries(self) -> torch.Tensor:
+        """Positions (1, Q, P) of the hidden cells."""
+        return cell_positions(self.grid, self.hidden)[None]
+
+    def complete(self, hidden: torch.Tensor, observed: torch.Tensor | float | None = None) -> torch.Tensor:
+        """A picture (y, x, V) from values (Q, V) at the hidden cells and `observed` ones (default: the true values)."""
+        sheet = torch.empty(self.grid[0] * self.grid[1], hidden.shape[-1])
+        sheet[self.hidden] = hidden
+        sheet[self.cells] = self.values if observed is None else observed
+        return sheet.view(self.grid[1], self.grid[0], -1)
+
+    @property
     def context(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The model's arguments: positions (1, K, P) and values (1, K, V)."""
         return cell_positions(self.grid, self.cells)[None], self.values[None]
@@ -77,12 +96,12 @@ def read_picture(picture: Image.Image | None, grid: list[int], channels: int) ->
         raise ValueError("picture: expected an image, got none; upload one or click an example")
     if picture.width * picture.height > MAX_PIXELS:
         raise ValueError(f"picture: expected at most {MAX_PIXELS:,} pixels, got {picture.width} × {picture.height}")
-    return to_values(torch.from_numpy(image_to_array(picture, grid[0], channels)))
+    return to_values(torch.from_numpy(image_to_array(picture, tuple(grid), channels)))
 
 
 def reveal(values: torch.Tensor, count: int, seed: int) -> Observed:
-    """`count` random cells of a picture (y, x, V)."""
+    """`count` random cells of a picture (y, x, V); at least one cell stays hidden."""
     height, width, _ = values.shape
-    count = min(count, height * width - 1)
+    count = max(0, min(count, height * width - 1))
     cells = torch.randperm(height * width, generator=torch.Generator().manual_seed(seed))[:count]
     return Observed([width, height], cells, values.flatten(0, 1)[cells])

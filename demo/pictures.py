@@ -35,15 +35,15 @@ def show_observed(observed: Observed) -> Image.Image:
 
 
 def show_partial(values: torch.Tensor, drawn: torch.Tensor, observed: Observed) -> Image.Image:
-    """A sample (Q, V) while it is drawn (Q,): what is drawn or observed, on the chequered ground."""
+    """A sample (Q, V) of the hidden cells while it is drawn (Q,): what is drawn or observed, on the chequered ground."""
     sheet = checkered(observed.grid).flatten(0, 1)
-    sheet[drawn] = values[drawn].expand(-1, 3)
+    sheet[observed.hidden[drawn]] = values[drawn].expand(-1, 3)
     sheet[observed.cells] = observed.values.expand(-1, 3)
     return enlarge(sheet.view(observed.grid[1], observed.grid[0], 3))
 
 
 def show_uncertainty(deviation: torch.Tensor) -> Image.Image:
-    """Standard deviation (y, x, V) in the range of values, 0 black to 0.5 bright."""
+    """Standard deviation (y, x, 1 or V) of values in [0, 1]: black where it is 0, brightest at 0.5."""
     level = (deviation.mean(-1) / 0.5).clamp(0, 1).numpy()
     colours = matplotlib.colormaps["magma"](level)[..., :3].astype(np.float32)
     return enlarge(torch.from_numpy(colours))

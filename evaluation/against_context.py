@@ -21,7 +21,7 @@ def marginals_against_context(
     tokens_per_batch: int = 16384,
     seed: int = 0,
     progress: bool = False,
-) -> list[dict[str, float]]:
+) -> list[dict[str, float | None]]:
     """Score random unobserved cells given K random observed cells of each signal.
 
     Args:
@@ -36,12 +36,13 @@ def marginals_against_context(
     """
     device = model.device
     cells = math.prod(arrays.shape[1:-1])
-    rows = []
+    contexts, rows = list(contexts), []
+    # One batch size for all K, so that all see the same random order of each signal's cells.
+    batch = max(1, tokens_per_batch // (max(contexts, default=0) + min(num_queries, cells)))
     for context in contexts:
         if context >= cells:
             raise ValueError(f"contexts: expected fewer than the {cells} cells of a signal, got {context}")
         queries = min(num_queries, cells - context)
-        batch = max(1, tokens_per_batch // (context + queries))
         nats, error, nearest_error = [], 0.0, 0.0
         starts = range(0, len(arrays), batch)
         for start in tqdm(starts, desc=f"K = {context}", disable=not progress, leave=False):
@@ -49,7 +50,7 @@ def marginals_against_context(
             generator = torch.Generator(device).manual_seed(seed + start)
             positions, known = random_places(values, cells, generator=generator)
             observed, observed_values = positions[:, :context], known[:, :context]
-            # The last cells of the permutation, so that all K are scored at the same ones.
+            # The last cells of the order, so that all K are scored at the same ones while enough are left.
             asked, truth = positions[:, -queries:], known[:, -queries:]
             distribution = model.predict(observed, observed_values, asked)
             nats.append(-distribution.log_prob(truth).double().mean(1).cpu())
@@ -66,13 +67,13 @@ def marginals_against_context(
                 "bits_per_dim": per_signal.mean().item(),
                 "half_width": 1.96 * per_signal.std().item() / math.sqrt(len(per_signal)),
                 "rmse": math.sqrt(error / count),
-                "nearest_rmse": math.sqrt(nearest_error / count) if context else float("nan"),
+                "nearest_rmse": math.sqrt(nearest_error / count) if context else None,
             }
         )
     return rows
 
 
-def markdown_table(rows: list[dict[str, float]]) -> str:
+def markdown_table(rows: list[dict[str, float | None]]) -> str:
     """The rows of `marginals_against_context` as a Markdown table."""
     lines = [
         "| observed places K | bits per dimension | RMSE of the mean | RMSE of nearest neighbour |",

@@ -23,21 +23,25 @@ def figure(model, picture: torch.Tensor, contexts: list[int], num_samples: int, 
     height, width, channels = picture.shape
     generator = torch.Generator().manual_seed(seed)
     cells = torch.randperm(height * width, generator=generator)
-    queries = model.native_positions()
     names = ["observed", "mean", "uncertainty", *[f"sample {index + 1}" for index in range(num_samples)]]
     size = (1.5 * len(contexts) + 0.3, 1.5 * len(names) + 0.4)
     sheet, axes = plt.subplots(len(names), len(contexts), figsize=size, squeeze=False, layout="constrained")
     for column, context in enumerate(contexts):
         known = cells[:context]
         observed = Observed([width, height], known, picture.flatten(0, 1)[known])
-        marginal = model.predict(*observed.context, queries)
+        marginal = model.predict(*observed.context, observed.queries)
         samples = model.sample(
-            *observed.context, queries, num_samples=num_samples, temperature=temperature, generator=generator
+            *observed.context,
+            observed.queries,
+            num_samples=num_samples,
+            temperature=temperature,
+            generator=generator,
         )
         ground = checkered([width, height]).flatten(0, 1)
         ground[known] = observed.values.expand(-1, 3)
-        pictures = [ground, marginal.mean[0].expand(-1, 3), marginal.stddev[0].mean(-1)]
-        pictures += [sample[0].expand(-1, 3) for sample in samples]
+        pictures = [ground, observed.complete(marginal.mean[0]).expand(-1, -1, 3)]
+        pictures += [observed.complete(marginal.stddev[0], 0.0).mean(-1)]
+        pictures += [observed.complete(sample[0]).expand(-1, -1, 3) for sample in samples]
         for row, shown in enumerate(pictures):
             axis = axes[row][column]
             axis.imshow(shown.view(height, width, -1).squeeze(-1), cmap="magma", vmin=0, vmax=0.5 if row == 2 else 1)
@@ -63,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = PixelTransformerModel.from_pretrained(arguments.checkpoint).eval()
     rows = load_images(arguments.dataset_name)[arguments.split]
-    arrays = as_arrays(rows, find_image_column(rows.features), model.config.native_grid[0], model.config.value_dim)
+    arrays = as_arrays(rows, find_image_column(rows.features), tuple(model.config.native_grid), model.config.value_dim)
     picture = to_values(arrays[arguments.index]["array"])
     sheet = figure(model, picture, arguments.contexts, arguments.samples, arguments.temperature, arguments.seed)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

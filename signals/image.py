@@ -5,7 +5,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
-from datasets import Dataset, DatasetDict, Features, IterableDatasetDict
+from datasets import Dataset, DatasetDict, Features
 from datasets import Image as ImageFeature
 from PIL import Image, ImageOps
 
@@ -22,13 +22,10 @@ def load_images(name: str, cache_dir: str | None = None) -> DatasetDict:
     if path.is_dir() and not any(path.iterdir()):
         raise ValueError(f"--dataset_name: expected a folder with dataset or image files, got the empty folder {name}")
     try:
-        loaded = datasets.load_dataset(name, cache_dir=cache_dir)
+        return datasets.load_dataset(name, cache_dir=cache_dir)
     except Exception as error:  # datasets raises many kinds; the user needs one sentence
         kind = "folder" if path.exists() else "Hub dataset (or no folder of that name exists)"
         raise ValueError(f"--dataset_name: cannot load the {kind} {name!r}: {error}") from error
-    if isinstance(loaded, IterableDatasetDict):
-        raise ValueError(f"--dataset_name: expected a dataset that fits on disk, got the streaming dataset {name!r}")
-    return loaded
 
 
 def find_image_column(features: Features, wanted: str | None = None) -> str:
@@ -50,20 +47,31 @@ def find_image_column(features: Features, wanted: str | None = None) -> str:
     return columns[0]
 
 
-def image_to_array(image: Image.Image, size: int | None, channels: int) -> np.ndarray:
-    """A PIL image as uint8 array (y, x, V): upright, white where transparent, centre-cropped to `size`² if given."""
+def image_to_array(image: Image.Image, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    """A PIL image as uint8 array (y, x, V): upright, white where transparent, resized and centre-cropped to `size`.
+
+    Args:
+        size (`tuple[int, int]` or `None`): Width and height; `None`: as the image is.
+
+    Raises:
+        ValueError: for images of 32-bit integers or floats, whose range nobody knows.
+    """
+    if image.mode in ("I", "F"):
+        raise ValueError(f"image: expected 8 or 16 bits per channel, got mode {image.mode!r} of unknown range")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     image = ImageOps.exif_transpose(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert(CHANNEL_MODES[channels])
-    if size is not None and image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+    if size is not None and image.size != size:
+        image = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     array = np.array(image, dtype=np.uint8)
     return array if array.ndim == 3 else array[..., None]
 
 
-def as_arrays(dataset: Dataset, column: str, size: int | None, channels: int) -> Dataset:
+def as_arrays(dataset: Dataset, column: str, size: tuple[int, int] | None, channels: int) -> Dataset:
     """The dataset with one column "array", uint8 (y, x, V), decoded when a row is read."""
 
     def decode(rows: dict) -> dict:

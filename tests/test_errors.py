@@ -95,8 +95,10 @@ def test_more_context_than_memory_is_refused(grey_model):
         ("--preset mnist --token_budget 100", "--token_budget: expected at least .*got 100"),
         ("--preset mnist --push_to_hub", "--hub_model_id: expected"),
         ("--preset mnist --warmup 2", "--warmup: expected a number from 0 to 1, got 2"),
-        ("--preset mnist --init_from z --hidden_size 8", "--init_from: expected no network sizes"),
+        ("--preset mnist --init_from z --hidden_size 8", "--init_from: expected no --hidden_size beside it"),
         ("--preset mnist --buffer_size -1", "--buffer_size: expected"),
+        ("--preset mnist --mixed_precision fp16", "--mixed_precision: expected bf16 or no with --optimizer muon"),
+        ("--preset mnist --report_to nobody", '--report_to: expected "none" or a tracker that is installed .*tensorboard'),
     ],
 )
 def test_bad_flags_say_what_is_wrong_before_any_work(flags, message):
@@ -110,6 +112,12 @@ def test_presets_are_read_and_overridden(tmp_path):
     bad = tmp_path / "bad.json"
     bad.write_text('{"learning_rat": 1}')
     with pytest.raises(ValueError, match="--preset: .*bad.json has unknown fields: learning_rat"):
+        parse_arguments(["--preset", str(bad)])
+    bad.write_text("[1]")
+    with pytest.raises(ValueError, match="--preset: .*bad.json: expected an object"):
+        parse_arguments(["--preset", str(bad)])
+    bad.write_text('{"optimizer": "sgd"}')
+    with pytest.raises(SystemExit):
         parse_arguments(["--preset", str(bad)])
     bad.write_text("{")
     with pytest.raises(ValueError, match="--preset: .*bad.json is not JSON"):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
+from accelerate.tracking import get_available_trackers
 from transformers import HfArgumentParser
 
 PRESETS = Path(__file__).parent.parent / "presets"
@@ -115,11 +116,23 @@ class Arguments:
         )
         expect(min(self.validation_contexts, default=-1) >= 0, "validation_contexts", "numbers of at least 0")
         expect(not self.push_to_hub or bool(self.hub_model_id), "hub_model_id", "a repository with --push_to_hub")
-        sizes = (self.hidden_size, self.num_encoder_layers, self.num_decoder_layers, self.num_attention_heads)
+        sizes = "hidden_size num_encoder_layers num_decoder_layers num_attention_heads intermediate_size num_bins"
+        chosen = [f"--{name}" for name in sizes.split() if getattr(self, name) is not None]
         expect(
-            self.init_from is None or not any(sizes),
+            self.init_from is None or not (chosen or self.architecture != "default"),
             "init_from",
-            "no network sizes beside it, as they come with the checkpoint",
+            f"no {', '.join(chosen) or '--architecture'} beside it, as the network comes with the checkpoint",
+        )
+        expect(
+            not (self.mixed_precision == "fp16" and self.optimizer == "muon"),
+            "mixed_precision",
+            "bf16 or no with --optimizer muon (two optimisers cannot share a gradient scaler)",
+        )
+        trackers = [tracker.value for tracker in get_available_trackers()]
+        expect(
+            self.report_to in ("none", *trackers),
+            "report_to",
+            f'"none" or a tracker that is installed ({", ".join(trackers)})',
         )
 
 
@@ -130,11 +143,9 @@ def parse_arguments(argv: list[str]) -> Arguments:
         ValueError: naming the flag or the preset's field.
     """
     parser = HfArgumentParser(Arguments, description=__doc__)
-    for action in parser._actions:  # required only after the preset had its say
-        action.required = False
     preset = parser.parse_known_args(argv)[0].preset
-    if preset is not None:
-        parser.set_defaults(**read_preset(preset))
+    if preset is not None:  # its fields pass through the parser like flags, so that they are checked like flags
+        argv = [*preset_flags(read_preset(preset)), *argv]
     arguments = Arguments(**vars(parser.parse_args(argv)))
     arguments.check()
     return arguments
@@ -150,7 +161,17 @@ def read_preset(name: str) -> dict:
         values = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"--preset: {path} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"--preset: {path}: expected an object with the names of flags, got {type(values).__name__}")
     unknown = set(values) - {entry.name for entry in fields(Arguments)}
     if unknown:
         raise ValueError(f"--preset: {path} has unknown fields: {', '.join(sorted(unknown))}")
     return values
+
+
+def preset_flags(values: dict) -> list[str]:
+    """The fields of a preset as a command line."""
+    flags = []
+    for name, value in values.items():
+        flags += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return flags

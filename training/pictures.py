@@ -15,16 +15,18 @@ def sample_grid(model, values: Tensor, contexts: list[int], num_steps: int = 64,
     number, height, width, channels = values.shape
     cells = torch.rand(number, height * width, generator=generator, device=values.device).argsort(-1)
     grid = [width, height]
-    queries = cell_positions(grid, torch.arange(height * width, device=values.device))[None]
     blank = torch.full_like(values, 0.5)
     rows = [torch.stack((values, blank, blank), 1)]
     for context in contexts:
-        known = cells[:, :context]
+        known, hidden = cells[:, :context], cells[:, context:]
+        queries = cell_positions(grid, hidden)
         positions, observed = cell_positions(grid, known), values_at_cells(values, known)
         mean = model.predict(positions, observed, queries).mean
         sample = model.sample(positions, observed, queries, num_steps=num_steps, generator=generator)[0]
         shown = blank.flatten(1, 2).scatter(1, known[..., None].expand(-1, -1, channels), observed)
-        triple = [part.view(number, height, width, channels) for part in (shown, mean, sample)]
+        index = hidden[..., None].expand(-1, -1, channels)
+        triple = [shown, shown.scatter(1, index, mean), shown.scatter(1, index, sample)]
+        triple = [part.view(number, height, width, channels) for part in triple]
         rows.append(torch.stack(triple, 1))
     sheet = torch.stack(rows)  # (rows, N, 3, y, x, V)
     sheet = sheet.permute(0, 3, 1, 2, 4, 5).reshape(len(rows) * height, number * 3 * width, channels)

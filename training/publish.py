@@ -23,10 +23,13 @@ def publish(source: Path, target: Path) -> None:
     """Copy the model in `source` to `target`, as the module says."""
     if not (source / "model.safetensors").is_file():
         raise ValueError(f"source: expected a folder with an exported model, got {source}")
+    if not target.resolve().is_relative_to(ROOT):
+        raise ValueError(f"target: expected a folder below {ROOT.name}/, as its code files are links, got {target}")
     target.mkdir(parents=True, exist_ok=True)
     weights = load_file(source / "model.safetensors")
-    # Bin centres stay exact: they are data, not weights.
-    small = {name: w if name == "bin_centers" else w.to(torch.bfloat16) for name, w in weights.items()}
+    # Bin centres are data, and frequencies make angles: both need their digits, and are small.
+    exact = ("bin_centers", "frequencies")
+    small = {name: w if name.endswith(exact) else w.to(torch.bfloat16) for name, w in weights.items()}
     save_file(small, target / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((source / "config.json").read_text())
     config["dtype"] = "float32"
@@ -64,9 +67,12 @@ def main() -> None:
     parser.add_argument("target", type=Path, help="folder below checkpoints/")
     parser.add_argument("--metrics", type=Path, help="JSON report of evaluate.py for the card")
     arguments = parser.parse_args()
-    if arguments.source.resolve() != arguments.target.resolve():
-        publish(arguments.source, arguments.target)
-    write_card(arguments.target, arguments.metrics)
+    try:
+        if arguments.source.resolve() != arguments.target.resolve():
+            publish(arguments.source, arguments.target)
+        write_card(arguments.target, arguments.metrics)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ def load_data(arguments: Arguments) -> tuple[Dataset, Dataset]:
     channels = {"grey": 1, "colour": 3}.get(arguments.channels)
     if channels is None:
         channels = 1 if training[0][column].mode in ("1", "L", "I", "I;16", "F") else 3
-    training, validation = (as_arrays(part, column, arguments.image_size, channels) for part in (training, validation))
+    size = None if arguments.image_size is None else (arguments.image_size, arguments.image_size)
+    training, validation = (as_arrays(part, column, size, channels) for part in (training, validation))
     return training, validation
 
 
@@ -49,18 +50,22 @@ def read_arrays(dataset: Dataset, count: int) -> torch.Tensor:
 
 def make_model(arguments: Arguments, arrays: torch.Tensor) -> PixelTransformerModel:
     """The model for images like `arrays` (N, y, x, V), its bins placed on their values."""
+    height, width, channels = arrays.shape[1:]
     if arguments.init_from is not None:
-        model = PixelTransformerModel.from_pretrained(arguments.init_from, dtype=torch.float32)
-        if model.config.value_dim != arrays.shape[-1]:
+        try:
+            model = PixelTransformerModel.from_pretrained(arguments.init_from, dtype=torch.float32)
+        except OSError as error:
+            raise ValueError(f"--init_from: cannot load {arguments.init_from!r}: {error}") from error
+        if model.config.value_dim != channels:
             raise ValueError(
-                f"--init_from: expected a checkpoint for {arrays.shape[-1]} channels, got {model.config.value_dim}"
+                f"--init_from: expected a checkpoint for {channels} channels, got {model.config.value_dim}"
             )
+        model.config.native_grid = [width, height]
         return model
     sizes = ("hidden_size", "num_encoder_layers", "num_decoder_layers", "num_attention_heads", "intermediate_size")
     sizes += ("num_bins",)
     chosen = {name: getattr(arguments, name) for name in sizes if getattr(arguments, name) is not None}
     make = PixelTransformerConfig.paper if arguments.architecture == "paper" else PixelTransformerConfig
-    height, width, channels = arrays.shape[1:]
     config = make(signal="image", native_grid=[width, height], value_dim=channels, **chosen)
     model = PixelTransformerModel(config)
     if arguments.bins == "kmeans":
@@ -90,4 +95,5 @@ def machine() -> str:
 
 def command() -> str:
     """The command line of this run."""
-    return "accelerate launch " + shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
+    launcher = "accelerate launch " if any(name.startswith("ACCELERATE_") for name in os.environ) else "python "
+    return launcher + shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
