@@ -1,5 +1,6 @@
 """Small models and small generated images that the tests share."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs a network; set before the libraries read it
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -47,7 +50,12 @@ def model(request) -> PixelTransformerModel:
         "default": {},
         "colour": dict(value_dim=3),
         "continuous": dict(
-            signal="shape", native_grid=[4, 4, 4], value_range=[-1.0, 1.0], quantization_step=None, norm="rms"
+            signal="shape",
+            native_grid=[4, 4, 4],
+            value_range=[-1.0, 1.0],
+            quantization_step=None,
+            norm="rms",
+            rotary_values=True,
         ),
         "curve": dict(
             signal="polynomial",

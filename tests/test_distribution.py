@@ -77,11 +77,26 @@ def test_entropy_of_one_gaussian_is_known():
     assert abs(d.entropy(4000).item() - math.log(2 * math.pi * math.e)) < 0.05
 
 
-def test_mode_is_the_most_probable_level():
-    d = ValueDistribution(
-        torch.tensor([[0.0, 1.0]]), torch.tensor([[[0.2], [0.7]]]), torch.tensor([[-3.0, -4.0]]), (0.0, 1.0), STEP
+@pytest.mark.parametrize("mean", [0.05, 0.2, 0.97])
+def test_mode_is_the_most_probable_level(mean):
+    """Also where it is an end of the range, which takes a tail."""
+    means, log_scales = torch.tensor([[[mean], [0.7]]]), torch.tensor([[-2.3, -4.0]])
+    d = ValueDistribution(torch.tensor([[1.5, 0.0]]), means, log_scales, (0.0, 1.0), STEP)
+    assert d.mode.item() == d.levels[all_log_masses(d).argmax()].item()
+
+
+def test_mode_of_a_colour_is_at_least_as_probable_as_any_of_many_draws():
+    d = mixture(channels=3)
+    draws = d.sample((500,), generator=torch.Generator().manual_seed(0))
+    assert (d.log_prob(d.mode) >= d.log_prob(draws).amax(0) - 1.0).all()
+    corner = ValueDistribution(
+        torch.zeros(1, 1), torch.tensor([[[0.05, 0.5, 0.95]]]), torch.full((1, 1), -2.3), (0, 1), STEP
     )
-    assert abs(d.mode.item() - d.levels[all_log_masses(d).argmax()].item()) <= STEP
+    assert torch.allclose(corner.mode, torch.tensor([[0.0, 0.5, 1.0]]), atol=STEP)
+
+
+def test_bins_are_a_histogram():
+    assert torch.allclose(mixture().probs.sum(-1), torch.ones(3))
 
 
 def test_temperature_zero_is_deterministic_and_low_temperature_narrows():
@@ -99,13 +114,14 @@ def test_same_seed_same_sample():
     assert torch.equal(first, second)
 
 
+@pytest.mark.parametrize("scales", [(-7.6, -0.7), (-100.0, 100.0), (-30.0, -20.0), (5.0, 20.0)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("quantized", [True, False])
-def test_extreme_parameters_give_finite_numbers_and_gradients(dtype, quantized):
+def test_extreme_parameters_give_finite_numbers_and_gradients(dtype, quantized, scales):
     extremes = torch.tensor([-1e4, -80.0, 0.0, 80.0, 1e4], dtype=dtype)
     logits = extremes[:, None].expand(-1, 2).clone().requires_grad_()
     means = torch.tensor([[[0.0], [1.0]]], dtype=dtype).expand(5, -1, -1).clone().requires_grad_()
-    log_scales = torch.tensor([-7.6, -0.7], dtype=dtype).expand(5, -1).clone().requires_grad_()
+    log_scales = torch.tensor(scales, dtype=dtype).expand(5, -1).clone().requires_grad_()
     for value in (0.0, 0.5, 1.0):
         d = ValueDistribution(logits, means, log_scales, (0.0, 1.0), STEP if quantized else None)
         log_prob = d.log_prob(torch.full((5, 1), value))

@@ -98,7 +98,10 @@ def test_more_context_than_memory_is_refused(grey_model):
         ("--preset mnist --init_from z --hidden_size 8", "--init_from: expected no --hidden_size beside it"),
         ("--preset mnist --buffer_size -1", "--buffer_size: expected"),
         ("--preset mnist --mixed_precision fp16", "--mixed_precision: expected bf16 or no with --optimizer muon"),
-        ("--preset mnist --report_to nobody", '--report_to: expected "none" or a tracker that is installed .*tensorboard'),
+        (
+            "--preset mnist --report_to nobody",
+            '--report_to: expected "none" or a tracker that is installed .*tensorboard',
+        ),
     ],
 )
 def test_bad_flags_say_what_is_wrong_before_any_work(flags, message):

@@ -5,7 +5,7 @@ import torch
 
 from configuration_pixeltransformer import PixelTransformerConfig
 from conftest import make_context, make_model
-from modeling_pixeltransformer import PixelTransformerModel
+from modeling_pixeltransformer import PixelTransformerModel, Span, uniform_bins
 
 
 def parameters_of(distribution):
@@ -151,6 +151,13 @@ def test_mean_stays_inside_the_value_range():
     assert marginal.mean.min() >= 0 and marginal.mean.max() <= 1
 
 
+def test_uniform_bins_fill_the_range_of_every_channel():
+    bins = uniform_bins(PixelTransformerConfig(value_dim=3, num_bins=27))
+    assert bins.unique(dim=0).shape == (27, 3)
+    assert bins.amin(0).tolist() == [0, 0, 0] and bins.amax(0).tolist() == [1, 1, 1]
+    assert torch.allclose(uniform_bins(PixelTransformerConfig(num_bins=3))[:, 0], torch.tensor([0.0, 0.5, 1.0]))
+
+
 def test_bfloat16_model_gives_finite_float32_distributions(model):
     model = model.to(torch.bfloat16)
     positions, values = make_context(model)
@@ -159,15 +166,14 @@ def test_bfloat16_model_gives_finite_float32_distributions(model):
     assert torch.isfinite(model.sample(positions, values, model.native_positions()[:, :6])).all()
 
 
-def test_relative_attention_sees_only_differences_of_positions():
-    """With rotary values too, one block is unchanged when all places move together."""
-    model = make_model()
+@pytest.mark.parametrize("rotary_values", [False, True])
+def test_attention_sees_only_differences_of_positions(rotary_values):
+    """A block's update is unchanged when all places move together."""
+    model = make_model(rotary_values=rotary_values)
     block, tokens = model.encoder[0], torch.randn(1, 5, 32)
     places = torch.rand(1, 5, 2) - 0.5
     outputs = []
     for shift in (0.0, 0.3):
-        from modeling_pixeltransformer import Span
-
         rotation = model.rotation(places + shift)
         keys, values = block.keys_values(tokens, rotation)
         outputs.append(block.attend(tokens, rotation, keys, values, [Span(0, 5, 5)]))
@@ -201,7 +207,10 @@ def test_paper_configuration_is_the_published_one():
         ("hidden_size", 30),
         ("value_range", [1.0, 0.0]),
         ("norm", "batch"),
-        ("min_scale", 0.9),
+        ("min_scale", 0.9 - 1),
+        ("max_scale", 1e-9),
+        ("rotary_max_frequency", 0.0),
+        ("max_tokens", 12.5),
         ("quantization_step", -1.0),
         ("num_bins", 0),
     ],

@@ -147,6 +147,32 @@ def test_help_explains_every_flag(capsys):
     assert all(f"--{name}" in shown for name in Arguments.__dataclass_fields__)
 
 
+def test_what_is_exported_is_the_running_average(image_folder, tmp_path):
+    """Without decay it is the last step's weights, with a slow one it is not."""
+    folder = train(arguments(image_folder, tmp_path / "run", ema_decay=0.0, report_to="none"))
+    last = load_file(tmp_path / "run" / "state-6" / "model.safetensors")
+    exported = load_file(folder / "model.safetensors")
+    assert all(torch.equal(last[name], exported[name]) for name in exported)
+    folder = train(arguments(image_folder, tmp_path / "slow", ema_decay=1.0, report_to="none"))
+    exported = load_file(folder / "model.safetensors")
+    assert not all(torch.equal(last[name], exported[name]) for name in exported)
+
+
+def test_two_processes_train_and_stop_together(image_folder, tmp_path):
+    """Under a limit by the clock too, where each process has its own."""
+    flags = {
+        name: value for name, value in vars(arguments(image_folder, tmp_path / "run")).items() if value is not None
+    }
+    flags |= {"max_train_steps": 1000, "max_train_minutes": 0.02, "validate_every": 5, "report_to": "none"}
+    preset = tmp_path / "preset.json"
+    preset.write_text(json.dumps(flags))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    command += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "train_accelerate.py", "--preset", preset]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "run" / "export" / "model.safetensors").exists()
+
+
 def test_presets_hold_only_known_flags():
     for preset in (ROOT / "presets").glob("*.json"):
         assert json.loads(preset.read_text()) and parse_arguments(["--preset", preset.stem])
