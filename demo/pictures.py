@@ -35,7 +35,7 @@ def show_observed(observed: Observed) -> Image.Image:
 
 
 def show_partial(values: torch.Tensor, drawn: torch.Tensor, observed: Observed) -> Image.Image:
-    """A sample (Q, V) of the hidden cells while it is drawn (Q,): what is drawn or observed, on the chequered ground."""
+    """A sample (Q, V) of the hidden cells while it is drawn (Q,): drawn and observed ones on the chequered ground."""
     sheet = checkered(observed.grid).flatten(0, 1)
     sheet[observed.hidden[drawn]] = values[drawn].expand(-1, 3)
     sheet[observed.cells] = observed.values.expand(-1, 3)
