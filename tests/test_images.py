@@ -52,8 +52,15 @@ def test_images_of_different_sizes_ask_for_a_size():
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
 def test_every_mode_is_read(mode):
-    array = image_to_array(Image.new(mode, (20, 10)), 8, 3)
-    assert array.shape == (8, 8, 3) and array.dtype == np.uint8
+    array = image_to_array(Image.new(mode, (20, 10)), (8, 6), 3)
+    assert array.shape == (6, 8, 3) and array.dtype == np.uint8
+
+
+def test_sixteen_bits_keep_their_brightness_and_unknown_ranges_are_refused():
+    deep = Image.fromarray(np.array([[0, 300, 30000, 65535]], np.uint16))
+    assert image_to_array(deep, None, 1)[0, :, 0].tolist() == [0, 1, 117, 255]
+    with pytest.raises(ValueError, match="image: expected 8 or 16 bits per channel, got mode 'F'"):
+        image_to_array(Image.new("F", (2, 2)), None, 1)
 
 
 def test_transparent_pixels_are_white():

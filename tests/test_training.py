@@ -111,7 +111,7 @@ def test_training_learns_writes_and_exports(image_folder, tmp_path):
     assert bits[-1] < bits[0] - 0.1
     assert log.Tags()["images"] == ["validation/mean and sample"]
     card = (folder / "README.md").read_text()
-    assert "| 4 |" in card and "accelerate launch" in card and "32 images" in card
+    assert "| 4 |" in card and "60 steps" in card and "32 images" in card
     assert not list(folder.glob("*.bin"))
     assert sorted(path.name for path in (tmp_path / "run").glob("state-*")) == ["state-30", "state-60"]
 
