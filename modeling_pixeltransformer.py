@@ -9,8 +9,6 @@ L = tokens.
 import math
 import os
 import tempfile
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -24,13 +22,13 @@ try:  # as a file of a checkpoint folder (trust_remote_code), or of an installed
     from .card_pixeltransformer import model_card
     from .configuration_pixeltransformer import PixelTransformerConfig
     from .distribution_pixeltransformer import ValueDistribution
-    from .sampling_pixeltransformer import SampleState, joint_log_prob, sample_iter
+    from .sampling_pixeltransformer import joint_log_prob, sample, sample_iter
     from .validation_pixeltransformer import check_given, check_places
 except ImportError:  # as a top-level module beside the scripts
     from card_pixeltransformer import model_card
     from configuration_pixeltransformer import PixelTransformerConfig
     from distribution_pixeltransformer import ValueDistribution
-    from sampling_pixeltransformer import SampleState, joint_log_prob, sample_iter
+    from sampling_pixeltransformer import joint_log_prob, sample, sample_iter
     from validation_pixeltransformer import check_given, check_places
 
 
@@ -584,112 +582,10 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         ]
         return parts[0] if len(parts) == 1 else ValueDistribution.cat(parts, 1)
 
-    def sample(
-        self,
-        context_positions: Tensor,
-        context_values: Tensor,
-        query_positions: Tensor,
-        num_samples: int = 1,
-        num_steps: int | None = None,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-        num_autoregressive: int | None = None,
-        order: Tensor | None = None,
-        context_mask: Tensor | None = None,
-        use_cache: bool = True,
-    ) -> Tensor:
-        """Joint samples (num_samples, B, Q, V): the last state of `sample_iter`, whose arguments these are."""
-        states = self.sample_iter(
-            context_positions,
-            context_values,
-            query_positions,
-            num_samples=num_samples,
-            num_steps=num_steps,
-            temperature=temperature,
-            generator=generator,
-            num_autoregressive=num_autoregressive,
-            order=order,
-            context_mask=context_mask,
-            use_cache=use_cache,
-        )
-        return deque(states, maxlen=1).pop().values
-
-    def sample_iter(
-        self,
-        context_positions: Tensor,
-        context_values: Tensor,
-        query_positions: Tensor,
-        num_samples: int = 1,
-        num_steps: int | None = None,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-        num_autoregressive: int | None = None,
-        order: Tensor | None = None,
-        context_mask: Tensor | None = None,
-        use_cache: bool = True,
-    ) -> Iterator[SampleState]:
-        """Draw joint samples by the chain rule, yielding the state after every step.
-
-        Args:
-            num_samples (`int`): S, samples per batch item.
-            num_steps (`int` or `None`): Steps to spend; values drawn in the same step are drawn independently of each
-                other. `None`: one query per step, which is exact.
-            temperature (`float`): See `ValueDistribution.sample`.
-            generator (`torch.Generator` or `None`): Source of all randomness, on the model's device.
-            num_autoregressive (`int` or `None`): Draw this many values and fill the rest with their conditional mean in
-                one further step (the paper's hybrid). `None`: draw all.
-            order (`Tensor` (Q,) or (S, B, Q) or `None`): Order in which queries are drawn; `None`: a fresh random one
-                for each sample.
-            use_cache (`bool`): False re-encodes everything at each step under the same masks: the paper's cost, the
-                same numbers.
-
-        Yields:
-            `SampleState`, whose tensors are overwritten by the next step.
-        """
-        return sample_iter(
-            self,
-            context_positions,
-            context_values,
-            query_positions,
-            num_samples=num_samples,
-            num_steps=num_steps,
-            num_autoregressive=num_autoregressive,
-            temperature=temperature,
-            order=order,
-            generator=generator,
-            context_mask=context_mask,
-            use_cache=use_cache,
-        )
-
-    def log_prob(
-        self,
-        context_positions: Tensor,
-        context_values: Tensor,
-        query_positions: Tensor,
-        query_values: Tensor,
-        order: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        context_mask: Tensor | None = None,
-        blocks: Tensor | None = None,
-    ) -> Tensor:
-        """Joint log-likelihood (B,) of the query values given the context, in nats, by the chain rule.
-
-        Args:
-            order (`Tensor` (Q,) or (B, Q) or `None`): The order of the chain; `None`: a random one per item.
-            blocks (`Tensor` (Q,) or `None`): Block of the first, second, … value of the order, rising from 1: values of
-                one block are scored independently, as `num_steps` samples them. `None`: blocks of one, which is exact.
-        """
-        return joint_log_prob(
-            self,
-            context_positions,
-            context_values,
-            query_positions,
-            query_values,
-            order=order,
-            generator=generator,
-            context_mask=context_mask,
-            blocks=blocks,
-        )
+    # Plain functions of the model, see `sampling_pixeltransformer.py`.
+    sample = sample
+    sample_iter = sample_iter
+    log_prob = joint_log_prob
 
 
 def uniform_bins(config: PixelTransformerConfig) -> Tensor:

@@ -1,5 +1,6 @@
 """Joint samples and likelihoods by the chain rule; orders and blocks are plain functions, apart from the network."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -95,6 +96,38 @@ def _check_sampling(model, context_positions, context_values, query_positions, c
     return query_positions.expand(batch, -1, -1)
 
 
+def sample(
+    model,
+    context_positions: Tensor,
+    context_values: Tensor,
+    query_positions: Tensor,
+    num_samples: int = 1,
+    num_steps: int | None = None,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+    num_autoregressive: int | None = None,
+    order: Tensor | None = None,
+    context_mask: Tensor | None = None,
+    use_cache: bool = True,
+) -> Tensor:
+    """Joint samples (num_samples, B, Q, V): the last state of `sample_iter`, whose arguments these are."""
+    states = sample_iter(
+        model,
+        context_positions,
+        context_values,
+        query_positions,
+        num_samples=num_samples,
+        num_steps=num_steps,
+        temperature=temperature,
+        generator=generator,
+        num_autoregressive=num_autoregressive,
+        order=order,
+        context_mask=context_mask,
+        use_cache=use_cache,
+    )
+    return deque(states, maxlen=1).pop().values
+
+
 def sample_iter(
     model,
     context_positions: Tensor,
@@ -102,14 +135,31 @@ def sample_iter(
     query_positions: Tensor,
     num_samples: int = 1,
     num_steps: int | None = None,
-    num_autoregressive: int | None = None,
     temperature: float = 1.0,
-    order: Tensor | None = None,
     generator: torch.Generator | None = None,
+    num_autoregressive: int | None = None,
+    order: Tensor | None = None,
     context_mask: Tensor | None = None,
     use_cache: bool = True,
 ) -> Iterator[SampleState]:
-    """See `PixelTransformerModel.sample_iter`. Arguments are checked before the first state is asked for."""
+    """Draw joint samples by the chain rule, yielding the state after every step.
+
+    Args:
+        num_samples (`int`): S, samples per batch item.
+        num_steps (`int` or `None`): Steps to spend; values drawn in the same step are drawn independently of each
+            other. `None`: one query per step, which is exact.
+        temperature (`float`): See `ValueDistribution.sample`.
+        generator (`torch.Generator` or `None`): Source of all randomness, on the model's device.
+        num_autoregressive (`int` or `None`): Draw this many values and fill the rest with their conditional mean in
+            one further step (the paper's hybrid). `None`: draw all.
+        order (`Tensor` (Q,) or (S, B, Q) or `None`): Order in which queries are drawn; `None`: a fresh random one
+            for each sample.
+        use_cache (`bool`): False re-encodes everything at each step under the same masks: the paper's cost, the
+            same numbers.
+
+    Yields:
+        `SampleState`, whose tensors are overwritten by the next step.
+    """
     query_positions = _check_sampling(model, context_positions, context_values, query_positions, context_mask)
     batch, count = query_positions.shape[:2]
     _check_count("num_samples", num_samples, 1)
@@ -218,7 +268,14 @@ def joint_log_prob(
     blocks: Tensor | None = None,
     chunk_size: int = 1024,
 ) -> Tensor:
-    """See `PixelTransformerModel.log_prob`. Values pass in chunks of about `chunk_size`: memory grows linearly."""
+    """Joint log-likelihood (B,) of the query values given the context, in nats, by the chain rule.
+
+    Args:
+        order (`Tensor` (Q,) or (B, Q) or `None`): The order of the chain; `None`: a random one per item.
+        blocks (`Tensor` (Q,) or `None`): Block of the first, second, … value of the order, rising from 1: values of
+            one block are scored independently, as `num_steps` samples them. `None`: blocks of one, which is exact.
+        chunk_size (`int`): Values encoded at a time, about: memory grows linearly with Q.
+    """
     query_positions = _check_sampling(model, context_positions, context_values, query_positions, context_mask)
     check_given("query_values", query_values)
     check_places(model.config, "query", query_positions, query_values, batch=context_positions.shape[0])
