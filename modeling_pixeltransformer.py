@@ -114,20 +114,43 @@ def make_norm(config: PixelTransformerConfig, width: int) -> nn.Module:
     return nn.RMSNorm(width, eps=1e-6) if config.norm == "rms" else nn.LayerNorm(width, bias=False)
 
 
+class FusedLinear:
+    """Several linear layers without bias on the same input: one matrix product where no gradients are wanted.
+
+    A step of the sampler is many small products, whose number takes the time, not their size. The joined weights are
+    kept until one of the layers' weights changes.
+    """
+
+    def __init__(self):
+        self.joined: tuple[tuple, Tensor] = ((), torch.empty(0))
+
+    def __call__(self, x: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
+        if torch.is_grad_enabled():
+            return tuple(layer(x) for layer in layers)
+        key = tuple((layer.weight.data_ptr(), layer.weight._version, layer.weight.dtype) for layer in layers)
+        known, weight = self.joined
+        if known != key:
+            weight = torch.cat([layer.weight for layer in layers])
+            self.joined = (key, weight)
+        return F.linear(x, weight).split([layer.out_features for layer in layers], -1)
+
+
 class FeedForward(nn.Module):
     """Two-layer perceptron, gated by SiLU ("swiglu") or plain ("relu")."""
 
     def __init__(self, config: PixelTransformerConfig):
         super().__init__()
-        self.gate = None
+        self.gate, self.fused = None, FusedLinear()
         if config.activation == "swiglu":
             self.gate = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up = nn.Linear(config.hidden_size, config.intermediate_size, bias=self.gate is None)
         self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=self.gate is None)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.up(x).relu() if self.gate is None else F.silu(self.gate(x)) * self.up(x)
-        return self.down(hidden)
+        if self.gate is None:
+            return self.down(self.up(x).relu())
+        gate, up = self.fused(x, self.gate, self.up)
+        return self.down(F.silu(gate) * up)
 
 
 class Block(nn.Module):
@@ -147,25 +170,38 @@ class Block(nn.Module):
         self.key_norm = make_norm(config, config.head_dim) if config.qk_norm else nn.Identity()
         self.feed_forward_norm = make_norm(config, width)
         self.feed_forward = FeedForward(config)
+        self.fused = FusedLinear()
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, L, W) -> (B, H, L, D)
 
     def keys_values(self, tokens: Tensor, rotation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Keys and values (B, H, L, D) of `tokens` (B, L, W) at the places of `rotation`."""
-        keys, values = self.key_norm(self._heads(self.key(tokens))), self._heads(self.value(tokens))
+        keys, values = (self._heads(part) for part in self.fused(tokens, self.key, self.value))
+        keys = self.key_norm(keys)
         if rotation is not None:
             keys = rotate(keys, rotation)
             values = rotate(values, rotation) if self.rotary_values else values
         return keys, values
 
-    def attend(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, keys: Tensor, values: Tensor, spans: list[Span]
-    ) -> Tensor:
-        """Update `x` (B, L, W), already normalised where the block is pre-norm, from keys and values as `spans` say."""
+    def queries(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Queries (B, H, L, D) of `x` (B, L, W)."""
         queries = self.query_norm(self._heads(self.query(x)))
+        return queries if rotation is None else rotate(queries, rotation)
+
+    def project(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, H, L, D) of tokens `x` (B, L, W) that attend among themselves."""
+        queries, keys, values = (self._heads(part) for part in self.fused(x, self.query, self.key, self.value))
+        queries, keys = self.query_norm(queries), self.key_norm(keys)
         if rotation is not None:
-            queries = rotate(queries, rotation)
+            queries, keys = rotate(torch.stack((queries, keys)), rotation).unbind(0)
+            values = rotate(values, rotation) if self.rotary_values else values
+        return queries, keys, values
+
+    def attend(
+        self, queries: Tensor, rotation: tuple[Tensor, Tensor] | None, keys: Tensor, values: Tensor, spans: list[Span]
+    ) -> Tensor:
+        """What queries (B, H, L, D) read from keys and values, as `spans` say: an update (B, L, W)."""
         parts = [
             F.scaled_dot_product_attention(
                 queries[:, :, span.start : span.stop],
@@ -404,8 +440,9 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         """Encode tokens (B, L, W), appending to `memory` their keys and values in every layer of both stacks."""
         for index, block in enumerate(self.encoder):
             normed = block.attention_norm(x) if block.pre_norm else x
-            keys, values = memory.extend(memory.encoder, index, *block.keys_values(normed, rotation))
-            x = block.finish(x, block.attend(normed, rotation, keys, values, spans))
+            queries, *keys_values = block.project(normed, rotation)
+            keys, values = memory.extend(memory.encoder, index, *keys_values)
+            x = block.finish(x, block.attend(queries, rotation, keys, values, spans))
         x = self.encoder_norm(x)
         for index, block in enumerate(self.decoder):
             memory.extend(memory.decoder, index, *block.keys_values(x, rotation))
@@ -417,7 +454,8 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         """Let queries (B, Q, W) look at the memory; a query never looks at another."""
         for index, block in enumerate(self.decoder):
             normed = block.attention_norm(x) if block.pre_norm else x
-            x = block.finish(x, block.attend(normed, rotation, *memory.decoder[index], spans))
+            queries = block.queries(normed, rotation)
+            x = block.finish(x, block.attend(queries, rotation, *memory.decoder[index], spans))
         return self.decoder_norm(x)
 
     def _context_tokens(self, positions: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -175,8 +175,11 @@ def test_attention_sees_only_differences_of_positions(rotary_values):
     outputs = []
     for shift in (0.0, 0.3):
         rotation = model.rotation(places + shift)
-        keys, values = block.keys_values(tokens, rotation)
-        outputs.append(block.attend(tokens, rotation, keys, values, [Span(0, 5, 5)]))
+        outputs.append(
+            block.attend(
+                *block.project(tokens, rotation)[:1], rotation, *block.keys_values(tokens, rotation), [Span(0, 5, 5)]
+            )
+        )
     assert torch.allclose(*outputs, atol=1e-4)
 
 
