@@ -1,7 +1,5 @@
 """The model card that every saved checkpoint carries, written from its configuration."""
 
-from huggingface_hub import ModelCard, ModelCardData
-
 TEMPLATE = """---
 {metadata}
 ---
@@ -63,14 +61,16 @@ Values drawn in one step (`num_steps`) do not know of each other; `log_prob(...,
 UNKNOWN = "Not recorded."
 
 
-def model_card(config, num_parameters: int, folder: str = "path/to/this/folder") -> ModelCard:
-    """The card of a checkpoint.
+def model_card(config, num_parameters: int, folder: str = "path/to/this/folder"):
+    """The `huggingface_hub.ModelCard` of a checkpoint.
 
     Args:
         config (`PixelTransformerConfig`): Its `provenance`, where there is one, fills the sections on data, training
             and metrics: keys `name`, `dataset`, `data`, `training`, `metrics` (Markdown texts), `max_context`.
         folder (`str`): What the example loads: a Hub name or a folder.
     """
+    from huggingface_hub import ModelCard, ModelCardData  # slow to import, and only saving needs it
+
     provenance = config.provenance or {}
     metadata = ModelCardData(
         license="apache-2.0",

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub import HfApi
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
@@ -377,6 +376,8 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         Returns:
             `str`: The address of the commit.
         """
+        from huggingface_hub import HfApi  # slow to import, and only pushing needs it
+
         api = HfApi(token=token)
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         with tempfile.TemporaryDirectory() as folder:
