@@ -5,8 +5,6 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-SIGNALS = ("image", "polynomial", "shape", "video")
-
 
 class PixelTransformerConfig(PreTrainedConfig):
     r"""Everything that defines a [`PixelTransformerModel`] besides its weights.
@@ -14,7 +12,7 @@ class PixelTransformerConfig(PreTrainedConfig):
     The default network is the one found best on two CPU cores; [`PixelTransformerConfig.paper`] is the published one.
 
     Args:
-        signal (`str`): Kind of signal, one of "image", "polynomial", "shape", "video".
+        signal (`str`): Kind of signal: "image", "polynomial", "shape", "video" or another's name.
         native_grid (`list[int]`): Number of cells of the training signals along each axis of a position (x before y
             before z; videos t, x, y). Its length is P. A 28×28 image has `[28, 28]`.
         value_dim (`int`): V, number of channels of a value.
@@ -43,6 +41,8 @@ class PixelTransformerConfig(PreTrainedConfig):
             is 1. `None`: the Nyquist frequency of the native grid.
         fourier_scale (`float`): Standard deviation of the initial frequencies of the position features, in cycles per
             unit of position.
+        value_fourier_scale (`float` or `None`): The same for features of the value, in cycles per unit of value.
+            `None`: a value enters by a linear layer (the paper's way); its finer differences are then learned late.
         max_tokens (`int`): Most context and drawn values together that one call may hold; a guard for memory.
         initializer_range (`float`): Standard deviation of the initial weights.
         provenance (`dict` or `None`): What the model card tells of data, training and metrics; see `model_card`.
@@ -77,6 +77,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         rotary_values: bool = False,
         rotary_max_frequency: float | None = None,
         fourier_scale: float = 2.0,
+        value_fourier_scale: float | None = 0.5,
         max_tokens: int = 16384,
         initializer_range: float = 0.02,
         provenance: dict[str, Any] | None = None,
@@ -104,6 +105,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         self.rotary_values = rotary_values
         self.rotary_max_frequency = rotary_max_frequency
         self.fourier_scale = fourier_scale
+        self.value_fourier_scale = value_fourier_scale
         self.max_tokens = max_tokens
         self.initializer_range = initializer_range
         self.provenance = provenance
@@ -133,7 +135,8 @@ class PixelTransformerConfig(PreTrainedConfig):
             "qk_norm": False,
             "rotary": False,
             "rotary_values": False,
-            "num_bins": bins[signal],
+            "value_fourier_scale": None,
+            "num_bins": bins.get(signal, 32),
         }
         return cls(**{**published, **kwargs})
 
@@ -168,7 +171,7 @@ class PixelTransformerConfig(PreTrainedConfig):
             if not ok:
                 raise ValueError(f"PixelTransformerConfig.{field}: expected {expected}, got {getattr(self, field)!r}")
 
-        expect(self.signal in SIGNALS, "signal", f"one of {', '.join(SIGNALS)}")
+        expect(isinstance(self.signal, str) and bool(self.signal), "signal", "the name of a kind of signal")
         expect(
             len(self.native_grid) in (1, 2, 3) and all(int(n) == n and n > 0 for n in self.native_grid),
             "native_grid",
@@ -178,6 +181,12 @@ class PixelTransformerConfig(PreTrainedConfig):
         for field in f"{counts} intermediate_size max_tokens".split():
             value = getattr(self, field)
             expect(isinstance(value, int) and value >= 1, field, "an integer of at least 1")
+        expect(self.fourier_scale > 0, "fourier_scale", "a number above 0")
+        expect(
+            self.value_fourier_scale is None or self.value_fourier_scale > 0,
+            "value_fourier_scale",
+            "None or a number above 0",
+        )
         expect(self.rotary_nyquist > 0, "rotary_max_frequency", "None or a number above 0")
         expect(
             self.value_range is None or (len(self.value_range) == 2 and self.value_range[0] < self.value_range[1]),

@@ -1,68 +1,110 @@
-"""Evaluate a checkpoint on held-out images: `python evaluate.py --checkpoint checkpoints/mnist --dataset_name ...`.
+"""Evaluate a checkpoint on held-out signals: `python evaluate.py --checkpoint checkpoints/mnist --dataset_name ...`.
 
-Writes a JSON report and prints its table: bits per dimension and RMSE against the number of observed pixels.
+Writes a JSON report and prints its table: likelihood, error and quality against the number of observed places.
 """
 
-import argparse
 import json
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
+from transformers import HfArgumentParser
 
-from evaluation.against_context import marginals_against_context, markdown_table
+from baselines.polynomial import PolynomialPosterior
+from configuration_pixeltransformer import PixelTransformerConfig
+from evaluation.against_context import marginals_against_context, markdown_table, quality_table
+from evaluation.quality import quality_against_context
 from modeling_pixeltransformer import PixelTransformerModel
-from signals.image import as_arrays, find_image_column, load_images, stack_arrays, to_values
+from signals import Signal, find
+from signals.base import flag, flags
 
 
-def evaluate(arguments: argparse.Namespace) -> dict:
+@dataclass
+class Arguments:
+    """Evaluate a checkpoint on held-out signals."""
+
+    checkpoint: str = flag("Checkpoint folder or Hub id.")
+    signal: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
+    split: str = flag("Split to evaluate on.", "test")
+    contexts: list[int] = flags("Numbers K of observed places.", [0, 4, 16, 64, 256])
+    queries: int = flag("Unobserved places scored for each signal and K.", 128)
+    quality: list[int] = flags("Numbers K for which whole signals are completed and judged (SSIM, PSNR, IoU).", [])
+    limit: int | None = flag("Evaluate this many signals only, for a quick look.")
+    seed: int = flag("Seed of the places observed and asked for.", 0)
+    output: str | None = flag("JSON file for the report.")
+
+
+def evaluate(arguments: Arguments, signal: Signal) -> dict:
     """The report that `--output` holds."""
-    try:
-        model = PixelTransformerModel.from_pretrained(arguments.checkpoint).eval()
-    except OSError as error:
-        raise ValueError(f"--checkpoint: cannot load {arguments.checkpoint!r}: {error}") from error
+    model = PixelTransformerModel.from_pretrained(arguments.checkpoint).eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    splits = load_images(arguments.dataset_name)
-    if arguments.split not in splits:
-        raise ValueError(f"--split: expected one of {', '.join(splits)}, got {arguments.split!r}")
-    rows = splits[arguments.split]
-    rows = rows.select(range(min(arguments.limit or len(rows), len(rows))))
-    column = find_image_column(rows.features, arguments.image_column)
-    arrays = as_arrays(rows, column, tuple(model.config.native_grid), model.config.value_dim)
-    arrays = stack_arrays([arrays[index] for index in tqdm(range(len(arrays)), desc="decoding", leave=False)])
+    rows = signal.load_split(arguments.split, model.config, arguments.limit)
+    polynomial = model.config.signal == "polynomial"
     table = marginals_against_context(
-        model, arrays, arguments.contexts, to_values, arguments.queries, seed=arguments.seed, progress=True
+        model,
+        signal,
+        rows,
+        arguments.contexts,
+        arguments.queries,
+        seed=arguments.seed,
+        progress=True,
+        reference=PolynomialPosterior(signal.degree) if polynomial else None,
     )
+    quality = quality_against_context(model, signal, rows, arguments.quality, seed=arguments.seed, progress=True)
     return {
         "command": "python " + shlex.join(["evaluate.py", *sys.argv[1:]]),
         "split": arguments.split,
-        "signals": len(arrays),
+        "signals": len(rows),
+        "plural": signal.plural,
         "rows": table,
+        "quality": [{"context": k, **row} for k, row in zip(arguments.quality, quality, strict=True)],
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="checkpoint folder or Hub id")
-    parser.add_argument("--dataset_name", required=True, help="Hub dataset, or local folder of dataset or image files")
-    parser.add_argument("--image_column", help="column with the images; needed only where there are several")
-    parser.add_argument("--split", default="test", help="split to evaluate on (default: test)")
-    parser.add_argument("--contexts", type=int, nargs="+", default=[0, 4, 16, 64, 256], help="numbers K")
-    parser.add_argument("--queries", type=int, default=128, help="unobserved pixels scored per image and K")
-    parser.add_argument("--limit", type=int, help="evaluate this many images only, for a quick look")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the pixels observed and asked for")
-    parser.add_argument("--output", type=Path, help="JSON file for the report")
-    arguments = parser.parse_args()
+def parse_arguments(argv: list[str]) -> tuple[Arguments, Signal]:
+    """Arguments and signal from the command line; the checkpoint says which kind of signal it knows.
+
+    Raises:
+        ValueError: naming the flag.
+    """
+    first = HfArgumentParser(Arguments, add_help=False, allow_abbrev=False)
+    given = first.parse_known_args(argv)[0]
+    kind = given.signal
+    if kind is None:
+        if given.checkpoint is None and not {"-h", "--help"} & set(argv):
+            raise ValueError("--checkpoint: expected a folder or a Hub id, got None")
+        kind = "image" if given.checkpoint is None else read_config(given.checkpoint).signal
+    parser = HfArgumentParser((Arguments, find(kind)), description=Arguments.__doc__)
     try:
-        report = evaluate(arguments)
+        arguments, signal = parser.parse_args_into_dataclasses(argv)
+    except ValueError as error:
+        raise ValueError(str(error).replace("Some specified arguments are not used", "unknown flags")) from error
+    return arguments, signal
+
+
+def read_config(checkpoint: str) -> PixelTransformerConfig:
+    """The checkpoint's configuration."""
+    try:
+        return PixelTransformerConfig.from_pretrained(checkpoint)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--checkpoint: cannot load {checkpoint!r}: {error}") from error
+
+
+def main() -> None:
+    try:
+        arguments, signal = parse_arguments(sys.argv[1:])
+        report = evaluate(arguments, signal)
     except ValueError as error:
         sys.exit(f"evaluate.py: {error}")
-    print(markdown_table(report["rows"]))
+    print(markdown_table(report["rows"], read_config(arguments.checkpoint)))
+    if report["quality"] and len(report["quality"][0]) > 1:
+        print("\n" + quality_table(report["quality"]))
     if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+        output = Path(arguments.output)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -60,17 +60,19 @@ class Span:
 
 
 class FourierFeatures(nn.Module):
-    """Random Fourier features of a position (Tancik et al. 2020), with trained frequencies as in the paper."""
+    """Random Fourier features (Tancik et al. 2020), with trained frequencies as in the paper."""
 
-    def __init__(self, position_dim: int, num_features: int, scale: float):
+    def __init__(self, input_dim: int, num_features: int, scale: float, include_input: bool = False):
         super().__init__()
-        self.scale = scale
-        self.frequencies = nn.Parameter(torch.empty(num_features // 2, position_dim))  # cycles per unit
+        self.scale, self.include_input = scale, include_input
+        self.frequencies = nn.Parameter(torch.empty(num_features // 2, input_dim))  # cycles per unit
+        self.size = num_features // 2 * 2 + input_dim * include_input
 
-    def forward(self, positions: Tensor) -> Tensor:  # (B, L, P)
-        with torch.autocast(positions.device.type, enabled=False):  # bfloat16 has too few digits for an angle
-            angles = 2 * math.pi * F.linear(positions.float(), self.frequencies.float())
-        return torch.cat((angles.sin(), angles.cos()), -1)  # (B, L, num_features)
+    def forward(self, x: Tensor) -> Tensor:  # (B, L, input_dim)
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 has too few digits for an angle
+            x = x.float()
+            angles = 2 * math.pi * F.linear(x, self.frequencies.float())
+        return torch.cat((angles.sin(), angles.cos(), *[x] * self.include_input), -1)  # (B, L, size)
 
 
 class RotaryEmbedding(nn.Module):
@@ -303,6 +305,10 @@ class PixelTransformerPreTrainedModel(PreTrainedModel):
             module.reset_parameters()
         elif isinstance(module, PixelTransformerModel):
             nn.init.normal_(module.nothing_observed, std=deviation)
+            # Features of values and positions have unit size and must stay visible behind one another: with the small
+            # weights of the layers a token hardly knows its value for the first thousand steps.
+            for embedding in (module.token_embedding, module.query_embedding):
+                nn.init.normal_(embedding.weight, std=embedding.in_features**-0.5)
             module.bin_centers.copy_(uniform_bins(self.config))
         if isinstance(module, Block):
             # Residual branches start small, so that depth does not change the scale of the stream.
@@ -332,9 +338,14 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         super().__init__(config)
         width, half = config.hidden_size, config.hidden_size // 2
         self.position_features = FourierFeatures(config.position_dim, half, config.fourier_scale)
-        self.value_embedding = nn.Linear(config.value_dim, half)
-        self.token_embedding = nn.Linear(self.position_features.frequencies.shape[0] * 2 + half, width)
-        self.query_embedding = nn.Linear(self.position_features.frequencies.shape[0] * 2, width)
+        if config.value_fourier_scale is None:
+            self.value_embedding, size = nn.Linear(config.value_dim, half), half
+        else:
+            scale = config.value_fourier_scale
+            self.value_embedding = FourierFeatures(config.value_dim, half, scale, include_input=True)
+            size = self.value_embedding.size
+        self.token_embedding = nn.Linear(self.position_features.size + size, width)
+        self.query_embedding = nn.Linear(self.position_features.size, width)
         self.nothing_observed = nn.Parameter(torch.empty(width))
         self.rotary = None
         if config.rotary:
@@ -423,7 +434,8 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
     def embed_tokens(self, positions: Tensor, values: Tensor) -> Tensor:
         """Tokens [value encoding ; Fourier features of the position], (B, L, W)."""
         features = self.position_features(positions).to(self.dtype)
-        return self.token_embedding(torch.cat((self.value_embedding(values.to(self.dtype)), features), -1))
+        encoded = self.value_embedding(values.to(self.dtype)).to(self.dtype)
+        return self.token_embedding(torch.cat((encoded, features), -1))
 
     def embed_queries(self, positions: Tensor) -> Tensor:
         """Queries from the Fourier features of their positions, (B, Q, W)."""

@@ -15,15 +15,13 @@ from accelerate.utils import broadcast, set_seed
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from evaluation.against_context import marginals_against_context, markdown_table
-from signals.image import stack_arrays, to_values
+from evaluation.against_context import marginals_against_context, markdown_table, one_line
+from signals.base import Signal, to_device
 from training.arguments import Arguments, parse_arguments
 from training.batches import EpisodeBatches, EpisodeSampler, make_episode
 from training.optimizers import make_ema, make_optimizers, schedule, set_learning_rate, set_peaks
-from training.pictures import sample_grid
-from training.setup import command, load_data, machine, make_model, read_arrays
-
-BINS_FROM = 2000  # images whose pixels place the bins
+from training.pictures import sample_sheet
+from training.setup import command, machine, make_model
 
 
 class Progress:
@@ -84,16 +82,16 @@ def elapsed(accelerator: Accelerator, seconds: float) -> float:
     return broadcast(torch.tensor(seconds, dtype=torch.float64, device=accelerator.device)).item()
 
 
-def validate(accelerator: Accelerator, model, arrays: torch.Tensor, arguments: Arguments, step: int) -> list[dict]:
-    """NLL and RMSE against K on held-out images, logged together with a picture of mean images and samples."""
+def validate(
+    accelerator: Accelerator, model, signal: Signal, rows: list, arguments: Arguments, step: int
+) -> list[dict]:
+    """NLL and RMSE against K on held-out signals, logged together with a picture of means and samples."""
     model.eval()
-    cells = arrays.shape[1] * arrays.shape[2]
-    contexts = [context for context in arguments.validation_contexts if context < cells]
-    rows = marginals_against_context(model, arrays, contexts, to_values)
-    scores = {f"validation/bits_per_dim_K{row['context']}": row["bits_per_dim"] for row in rows}
-    scores |= {f"validation/rmse_K{row['context']}": row["rmse"] for row in rows}
-    accelerator.log(scores, step=step)
-    picture = sample_grid(model, to_values(arrays[:8].to(model.device)), contexts)
+    scores = marginals_against_context(model, signal, rows, arguments.validation_contexts)
+    logged = {f"validation/nats_K{row['context']}": row["nats"] for row in scores}
+    logged |= {f"validation/rmse_K{row['context']}": row["rmse"] for row in scores}
+    accelerator.log(logged, step=step)
+    picture = sample_sheet(model, signal, signal.collate(rows[:8]), [row["context"] for row in scores])
     folder = Path(arguments.output_dir) / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     picture.save(folder / f"step-{step:07d}.png")
@@ -102,32 +100,32 @@ def validate(accelerator: Accelerator, model, arrays: torch.Tensor, arguments: A
         if hasattr(tracker, "log_images"):
             layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
             tracker.log_images(image, step=step, **layout)
-    return rows
+    return scores
 
 
-def export(model, arguments: Arguments, rows: list[dict], progress: Progress, num_training: int) -> Path:
+def export(model, signal: Signal, arguments: Arguments, rows: list[dict], progress: Progress, count: int) -> Path:
     """Save the model with a card that tells how it came to be."""
     folder = Path(arguments.output_dir) / "export"
-    name = arguments.dataset_name.rstrip("/").split("/")[-1]
+    name, dataset = signal.source()
     model.config.provenance = {
         "name": name,
-        "dataset": arguments.dataset_name if not Path(arguments.dataset_name).exists() else None,
-        "data": f"{num_training:,} images of `{name}`, split `{arguments.train_split}`.",
+        "dataset": dataset,
+        "data": signal.describe(count),
         "training": f"```\n{command()}\n```\n\n"
         f"{progress.step:,} steps in {progress.seconds / 60:.0f} minutes on {machine()}.",
-        "metrics": f"On {rows[0]['signals']:,} validation images (unobserved pixels, 95 % intervals):\n\n"
-        + markdown_table(rows)
+        "metrics": f"On {rows[0]['signals']:,} validation {signal.plural} (at places not observed, 95 % intervals):\n\n"
+        + markdown_table(rows, model.config)
         if rows
         else None,
         "max_context": arguments.max_context,
     }
     model.save_pretrained(folder)
-    (folder / "arguments.json").write_text(json.dumps(vars(arguments), indent=2) + "\n")
+    (folder / "arguments.json").write_text(json.dumps(vars(arguments) | vars(signal), indent=2) + "\n")
     return folder
 
 
-def train(arguments: Arguments) -> Path | None:
-    """Run the training that `arguments` describe; returns the folder of the exported model."""
+def train(arguments: Arguments, signal: Signal) -> Path | None:
+    """Run the training that `arguments` describe on a kind of signal; returns the folder of the exported model."""
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision=arguments.mixed_precision,
@@ -140,20 +138,19 @@ def train(arguments: Arguments) -> Path | None:
     set_seed(arguments.seed)
     state = find_state(arguments) if arguments.resume is not None else None
     with accelerator.main_process_first():
-        training, validation = load_data(arguments)
-    validation_arrays = read_arrays(validation, arguments.validation_images)
-    model = make_model(arguments, read_arrays(training, BINS_FROM))
-    grid = model.config.native_grid
+        training, validation = signal.load(arguments.seed)
+    model = make_model(arguments, signal, training)
     episodes = EpisodeSampler(
         seed=arguments.seed,
         max_context=arguments.max_context,
         buffer=arguments.buffer_size,
         queries=arguments.max_queries,
         token_budget=arguments.token_budget,
-        num_cells=grid[0] * grid[1] if arguments.positions == "grid" else 0,
+        num_cells=signal.num_cells(signal.config_fields(training)) if arguments.continuous_probability < 1 else 0,
         zero_probability=arguments.zero_probability,
         block_probability=arguments.block_probability,
         long_buffer_probability=arguments.long_buffer_probability,
+        continuous_probability=arguments.continuous_probability,
     )
     optimizers = make_optimizers(model, arguments)
     ema, progress = make_ema(model, arguments.ema_decay).to(accelerator.device), Progress()
@@ -171,8 +168,9 @@ def train(arguments: Arguments) -> Path | None:
         len(training), episodes, accelerator.process_index, accelerator.num_processes, progress.step * accumulate
     )
     loader = iter(
-        DataLoader(training, batch_sampler=batches, collate_fn=stack_arrays, num_workers=arguments.num_workers)
+        DataLoader(training, batch_sampler=batches, collate_fn=signal.collate, num_workers=arguments.num_workers)
     )
+    held_out = validation.first(arguments.validation_images)
     numbers = itertools.count(progress.step * accumulate)
     bar = tqdm(total=arguments.max_train_steps, initial=progress.step, disable=not accelerator.is_main_process)
     rows: list[dict] = []
@@ -183,11 +181,10 @@ def train(arguments: Arguments) -> Path | None:
         total = torch.zeros((), device=accelerator.device)
         for _ in range(accumulate):
             number = next(numbers)
-            arrays = to_values(next(loader).to(accelerator.device, non_blocking=True))
+            batch = to_device(next(loader), accelerator.device)
             episode = make_episode(
-                arrays, episodes.sizes(number), arguments.positions == "continuous", arguments.seed, number,
-                accelerator.process_index,
-            )  # fmt: skip
+                signal, batch, episodes.sizes(number), arguments.seed, number, accelerator.process_index
+            )
             with accelerator.accumulate(model):
                 loss = model(**episode).loss
                 accelerator.backward(loss)
@@ -208,16 +205,15 @@ def train(arguments: Arguments) -> Path | None:
         if progress.step % arguments.save_every == 0:
             save_state(accelerator, arguments, progress.step)
         if progress.step % arguments.validate_every == 0 and accelerator.is_main_process:
-            rows = validate(accelerator, ema.module, validation_arrays, arguments, progress.step)
-            bits = " ".join(f"K{row['context']} {row['bits_per_dim']:.3f}" for row in rows)
-            bar.write(f"step {progress.step}, {progress.seconds / 60:.1f} min: {bits} bits per dimension")
+            rows = validate(accelerator, ema.module, signal, held_out, arguments, progress.step)
+            bar.write(f"step {progress.step}, {progress.seconds / 60:.1f} min: {one_line(rows, ema.module.config)}")
     bar.close()
     save_state(accelerator, arguments, progress.step)
     folder = None
     if accelerator.is_main_process:
-        rows = validate(accelerator, ema.module, validation_arrays, arguments, progress.step)
-        folder = export(ema.module, arguments, rows, progress, len(training))
-        print(markdown_table(rows))
+        rows = validate(accelerator, ema.module, signal, held_out, arguments, progress.step)
+        folder = export(ema.module, signal, arguments, rows, progress, len(training))
+        print(markdown_table(rows, ema.module.config))
         print(f"exported to {folder}")
         if arguments.push_to_hub:
             print("pushed as", ema.module.push_to_hub(arguments.hub_model_id))
@@ -227,6 +223,6 @@ def train(arguments: Arguments) -> Path | None:
 
 if __name__ == "__main__":
     try:
-        train(parse_arguments(sys.argv[1:]))
+        train(*parse_arguments(sys.argv[1:]))
     except ValueError as error:
         sys.exit(f"train_accelerate.py: {error}")

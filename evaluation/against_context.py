@@ -1,86 +1,136 @@
 """Likelihood and error of the marginals against the number of observed places."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from baselines.nearest import nearest_values
-from signals.places import random_places
+from signals.base import Signal, to_device
+
+Row = dict[str, float | None]
 
 
 @torch.no_grad()
 def marginals_against_context(
     model,
-    arrays: Tensor,
+    signal: Signal,
+    rows: Sequence[Tensor],
     contexts: Iterable[int],
-    to_values,
     num_queries: int = 128,
     tokens_per_batch: int = 16384,
     seed: int = 0,
     progress: bool = False,
-) -> list[dict[str, float | None]]:
-    """Score random unobserved cells given K random observed cells of each signal.
+    reference=None,
+) -> list[Row]:
+    """Score random unobserved places given K random observed places of each signal.
 
     Args:
-        arrays (`Tensor` (N, …, y, x, V)): Held-out signals as stored; `to_values` turns a batch into values.
-        contexts (`Iterable[int]`): The numbers K. Every K sees the same cells first: fewer of them, never others.
-        num_queries (`int`): Unobserved cells scored per signal (all of them where fewer are left).
+        rows (`Sequence`): Held-out signals as stored.
+        contexts (`Iterable[int]`): The numbers K. Every K sees the same places first: fewer of them, never others.
+        num_queries (`int`): Unobserved places scored per signal (all of them where fewer are left).
+        reference: What is compared with at the same places, with a `predict` of its own (the exact posterior).
 
     Returns:
-        One row per K: `context`, `signals`, `bits_per_dim` (bits per dimension of 8-bit values, or of a density
-        without quantisation), `half_width` (of its 95 % confidence interval over signals), `rmse` of the mean image,
-        `nearest_rmse`.
+        One row per K: `context`, `signals`, `nats` (negative log-likelihood per value), `half_width` (of its 95 %
+        confidence interval over signals), `bits_per_dim` (bits per channel; of a density where values are not
+        quantised), `rmse` of the mean, `nearest_rmse` and, with a `reference` whose density exists, `reference_nats`.
+
+    Raises:
+        ValueError: for a K that leaves no place unobserved.
     """
     device = model.device
-    cells = math.prod(arrays.shape[1:-1])
-    contexts, rows = list(contexts), []
-    # One batch size for all K, so that all see the same random order of each signal's cells.
-    batch = max(1, tokens_per_batch // (max(contexts, default=0) + min(num_queries, cells)))
+    contexts, table = list(contexts), []
+    fields = {"native_grid": model.config.native_grid}
+    cells = signal.num_cells(fields)
+    places = cells or max(contexts, default=0) + num_queries
+    # One batch size for all K, so that all see the same random order of each signal's places.
+    batch_size = max(1, tokens_per_batch // (max(contexts, default=0) + min(num_queries, places)))
     for context in contexts:
-        if context >= cells:
-            raise ValueError(f"contexts: expected fewer than the {cells} cells of a signal, got {context}")
-        queries = min(num_queries, cells - context)
-        nats, error, nearest_error = [], 0.0, 0.0
-        starts = range(0, len(arrays), batch)
+        if context >= places:
+            raise ValueError(f"contexts: expected fewer than the {places} cells of a signal, got {context}")
+        queries = min(num_queries, places - context)
+        nats, reference_nats, error, nearest_error, count = [], [], 0.0, 0.0, 0
+        starts = range(0, len(rows), batch_size)
         for start in tqdm(starts, desc=f"K = {context}", disable=not progress, leave=False):
-            values = to_values(arrays[start : start + batch].to(device))
+            chunk = [rows[index] for index in range(start, min(start + batch_size, len(rows)))]
             generator = torch.Generator(device).manual_seed(seed + start)
-            positions, known = random_places(values, cells, generator=generator)
+            positions, known = signal.places(to_device(signal.collate(chunk), device), places, generator)
             observed, observed_values = positions[:, :context], known[:, :context]
-            # The last cells of the order, so that all K are scored at the same ones while enough are left.
+            # The last places of the order, so that all K are scored at the same ones while enough are left.
             asked, truth = positions[:, -queries:], known[:, -queries:]
             distribution = model.predict(observed, observed_values, asked)
             nats.append(-distribution.log_prob(truth).double().mean(1).cpu())
             error += (distribution.mean - truth).double().square().sum().item()
+            count += truth.numel()
             if context:
                 nearest = nearest_values(observed, observed_values, asked)
                 nearest_error += (nearest - truth).double().square().sum().item()
-        per_signal = torch.cat(nats) / (math.log(2) * arrays.shape[-1])
-        count = len(arrays) * queries * arrays.shape[-1]
-        rows.append(
+            if reference is not None and reference.has_density(context):
+                exact = reference.predict(observed, observed_values, asked)
+                reference_nats.append(-exact.log_prob(truth.double()).mean(1).cpu())
+        per_signal = torch.cat(nats)
+        table.append(
             {
                 "context": context,
-                "signals": len(arrays),
-                "bits_per_dim": per_signal.mean().item(),
+                "signals": len(per_signal),
+                "nats": per_signal.mean().item(),
                 "half_width": 1.96 * per_signal.std().item() / math.sqrt(len(per_signal)),
+                "bits_per_dim": per_signal.mean().item() / (math.log(2) * truth.shape[-1]),
                 "rmse": math.sqrt(error / count),
                 "nearest_rmse": math.sqrt(nearest_error / count) if context else None,
             }
         )
-    return rows
+        if reference is not None:
+            table[-1]["reference_nats"] = torch.cat(reference_nats).mean().item() if reference_nats else None
+    return table
 
 
-def markdown_table(rows: list[dict[str, float | None]]) -> str:
+def unit(config) -> tuple[str, float]:
+    """Name of the unit that a signal's likelihoods are told in, and how many nats of a value it is."""
+    if config.quantization_step is None:
+        return "nats", 1.0
+    return "bits per dimension", math.log(2) * config.value_dim
+
+
+def one_line(rows: list[Row], config) -> str:
+    """The negative log-likelihoods of `marginals_against_context` in one line."""
+    name, size = unit(config)
+    return " ".join(f"K{row['context']} {row['nats'] / size:.3f}" for row in rows) + f" {name}"
+
+
+def markdown_table(rows: list[Row], config) -> str:
     """The rows of `marginals_against_context` as a Markdown table."""
-    lines = [
-        "| observed places K | bits per dimension | RMSE of the mean | RMSE of nearest neighbour |",
-        "|---:|---:|---:|---:|",
-    ]
-    for row in rows:
-        nearest = f"{row['nearest_rmse']:.4f}" if row["context"] else "–"
-        bits = f"{row['bits_per_dim']:.3f} ± {row['half_width']:.3f}"
-        lines.append(f"| {row['context']} | {bits} | {row['rmse']:.4f} | {nearest} |")
+    name, size = unit(config)
+    columns = {
+        "observed places K": lambda row: str(row["context"]),
+        ("negative log-likelihood (nats)" if name == "nats" else name): lambda row: (
+            f"{row['nats'] / size:.3f} ± {row['half_width'] / size:.3f}"
+        ),
+        "RMSE of the mean": lambda row: f"{row['rmse']:.4f}",
+        "RMSE of nearest neighbour": lambda row: _number(row["nearest_rmse"]),
+    }
+    if "reference_nats" in rows[0]:
+        columns["exact posterior (nats)"] = lambda row: _number(row["reference_nats"], 3)
+        columns["gap"] = lambda row: (
+            "–" if row["reference_nats"] is None else f"{row['nats'] - row['reference_nats']:.3f}"
+        )
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---:|" * len(columns)]
+    lines += ["| " + " | ".join(column(row) for column in columns.values()) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def quality_table(rows: list[dict]) -> str:
+    """Measures of completed signals as a Markdown table."""
+    columns = [name for name in max(rows, key=len) if name != "context"]
+    lines = ["| observed places K | " + " | ".join(columns) + " |", "|" + "---:|" * (len(columns) + 1)]
+    for row in rows:
+        cells = [f"{row[name]:.3f}" if name in row else "–" for name in columns]
+        lines.append(f"| {row['context']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

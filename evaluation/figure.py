@@ -12,7 +12,7 @@ import torch
 from demo.observations import Observed
 from demo.pictures import checkered
 from modeling_pixeltransformer import PixelTransformerModel
-from signals.image import as_arrays, find_image_column, load_images, to_values
+from signals.image import Images, to_values
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -66,9 +66,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="PNG file")
     arguments = parser.parse_args()
     model = PixelTransformerModel.from_pretrained(arguments.checkpoint).eval()
-    rows = load_images(arguments.dataset_name)[arguments.split]
-    arrays = as_arrays(rows, find_image_column(rows.features), tuple(model.config.native_grid), model.config.value_dim)
-    picture = to_values(arrays[arguments.index]["array"])
+    rows = Images(dataset_name=arguments.dataset_name).load_split(arguments.split, model.config)
+    picture = to_values(rows[arguments.index])
     sheet = figure(model, picture, arguments.contexts, arguments.samples, arguments.temperature, arguments.seed)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     sheet.savefig(arguments.output, dpi=110)

@@ -1,50 +1,117 @@
-"""Images as signals: any HF image dataset, local folder of parquet or image files, read as arrays of one size."""
+"""Images as signals: any HF image dataset, local folder of dataset files or of image files, grey or colour."""
 
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-import datasets
 import numpy as np
 import torch
-from datasets import Dataset, DatasetDict, Features
+from datasets import Dataset
 from datasets import Image as ImageFeature
 from PIL import Image, ImageOps
+from torch import Tensor
+
+from signals.base import Batch, GridSignal, Rows, flag, flags
+from signals.data import check_dataset_name, dataset_source, find_column, hold_out, load_splits, pick_split
 
 CHANNEL_MODES = {1: "L", 3: "RGB"}
+GREY_MODES = ("1", "L", "I", "I;16", "F")
 
 
-def load_images(name: str, cache_dir: str | None = None) -> DatasetDict:
-    """The splits of a Hub dataset, of a local folder of dataset files, or of a folder of image files.
+@dataclass
+class Images(GridSignal):
+    """Images: positions (x, y), values grey or RGB in [0, 1] with a step of 1/255."""
 
-    Raises:
-        ValueError: for a dataset that is not found or cannot be read, naming it and the reason.
-    """
-    path = Path(name)
-    if path.is_dir() and not any(path.iterdir()):
-        raise ValueError(f"--dataset_name: expected a folder with dataset or image files, got the empty folder {name}")
-    try:
-        return datasets.load_dataset(name, cache_dir=cache_dir)
-    except Exception as error:  # datasets raises many kinds; the user needs one sentence
-        kind = "folder" if path.exists() else "Hub dataset (or no folder of that name exists)"
-        raise ValueError(f"--dataset_name: cannot load the {kind} {name!r}: {error}") from error
+    kind: ClassVar[str] = "image"
+    plural: ClassVar[str] = "images"
+    coordinates: ClassVar[tuple[int, ...]] = (0, 1)
+
+    dataset_name: str | None = flag("Hub dataset (ylecun/mnist), folder of dataset files, or folder of image files.")
+    image_column: str | None = flag("Column with the images; needed only where there are several.")
+    image_size: list[int] = flags(
+        "Side to which images are resized and centre-cropped, or several: every image then comes at each. "
+        "Default: as they are.", []
+    )  # fmt: skip
+    channels: Literal["auto", "grey", "colour"] = flag("Channels of a value; auto looks at the first image.", "auto")
+    horizontal_flip: bool = flag("Mirror every other image in training.", False)
+    train_split: str = flag("Split to train on.", "train")
+    validation_split: str | None = flag("Split to validate on; default: rows held out of the training split.")
+    validation_size: int = flag("Rows held out of the training split where no validation split is named.", 1000)
+    cache_dir: str | None = flag("Where `datasets` keeps what it prepares; default: its own cache.")
+
+    def __post_init__(self):
+        check_dataset_name(self.dataset_name)
+        if any(size < 1 for size in self.image_size):
+            raise ValueError(f"--image_size: expected numbers above 0, got {self.image_size}")
+        if self.validation_size < 1:
+            raise ValueError(f"--validation_size: expected a number above 0, got {self.validation_size}")
+
+    def load(self, seed: int) -> tuple[Rows, Rows]:
+        splits = load_splits(self.dataset_name, self.cache_dir)
+        training, validation = hold_out(splits, self.train_split, self.validation_split, self.validation_size, seed)
+        column = find_image_column(training, self.image_column)
+        channels = {"grey": 1, "colour": 3}.get(self.channels)
+        if channels is None:
+            channels = 1 if training[0][column].mode in GREY_MODES else 3
+        sizes = [(size, size) for size in self.image_size] or [None]
+        return (
+            Rows(EverySize(training, column, sizes), lambda row: read(*row, channels)),
+            Rows(EverySize(validation, column, sizes[:1]), lambda row: read(*row, channels)),
+        )
+
+    def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
+        rows = pick_split(load_splits(self.dataset_name, self.cache_dir), split)
+        rows = rows.select(range(min(limit or len(rows), len(rows))))
+        sizes = [tuple(config.native_grid)]
+        column = find_image_column(rows, self.image_column)
+        return Rows(EverySize(rows, column, sizes), lambda row: read(*row, config.value_dim))
+
+    def config_fields(self, rows: Rows) -> dict[str, Any]:
+        return {"native_grid": self.grid_of(rows[0]), "value_dim": rows[0].shape[-1]}
+
+    def values(self, arrays: Tensor) -> Tensor:
+        return to_values(arrays)
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
+        if not self.horizontal_flip:
+            return batch
+        if not isinstance(batch, Tensor):
+            return [self.augment(row[None], generator)[0] for row in batch]
+        mirrored = torch.rand(len(batch), 1, 1, 1, generator=generator, device=batch.device) < 0.5
+        return torch.where(mirrored, batch.flip(-2), batch)
+
+    def render(self, values: Tensor, grid: list[int]) -> Image.Image:
+        return to_image(values.nan_to_num(0.5).view(grid[1], grid[0], -1))
+
+    def describe(self, count: int) -> str:
+        mirrored = ", every other one mirrored" if self.horizontal_flip else ""
+        return f"{count:,} images of `{self.source()[0]}`, split `{self.train_split}`{mirrored}."
+
+    def source(self) -> tuple[str, str | None]:
+        return dataset_source(self.dataset_name)
 
 
-def find_image_column(features: Features, wanted: str | None = None) -> str:
-    """Name of the image column: `wanted`, or the only one there is.
+class EverySize:
+    """Each image of a dataset's column at each of some sizes: pairs of image and size (or `None`)."""
 
-    Raises:
-        ValueError: where there is none, or several and none was named.
-    """
-    columns = [name for name, feature in features.items() if isinstance(feature, ImageFeature)]
-    listing = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
-    if wanted is not None:
-        if wanted not in columns:
-            raise ValueError(f"--image_column: expected an image column, got {wanted!r}; the columns are {listing}")
-        return wanted
-    if not columns:
-        raise ValueError(f"--dataset_name: expected a dataset with an image column; the columns are {listing}")
-    if len(columns) > 1:
-        raise ValueError(f"--image_column: expected one of {', '.join(columns)} to be named, got none")
-    return columns[0]
+    def __init__(self, rows: Dataset, column: str, sizes: list[tuple[int, int] | None]):
+        self.rows, self.column, self.sizes = rows.select_columns([column]), column, sizes
+
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.sizes)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, tuple[int, int] | None]:
+        row, size = divmod(index, len(self.sizes))
+        return self.rows[row][self.column], self.sizes[size]
+
+
+def find_image_column(rows: Dataset, wanted: str | None = None) -> str:
+    """Name of the image column: `wanted`, or the only one there is."""
+    return find_column(rows.features, (ImageFeature,), "an image", wanted, "image_column")
+
+
+def read(image: Image.Image, size: tuple[int, int] | None, channels: int) -> Tensor:
+    """A PIL image as uint8 tensor (y, x, V), see `image_to_array`."""
+    return torch.from_numpy(image_to_array(image, size, channels))
 
 
 def image_to_array(image: Image.Image, size: tuple[int, int] | None, channels: int) -> np.ndarray:
@@ -71,33 +138,12 @@ def image_to_array(image: Image.Image, size: tuple[int, int] | None, channels: i
     return array if array.ndim == 3 else array[..., None]
 
 
-def as_arrays(dataset: Dataset, column: str, size: tuple[int, int] | None, channels: int) -> Dataset:
-    """The dataset with one column "array", uint8 (y, x, V), decoded when a row is read."""
-
-    def decode(rows: dict) -> dict:
-        return {"array": [torch.from_numpy(image_to_array(image, size, channels)) for image in rows[column]]}
-
-    return dataset.select_columns([column]).with_transform(decode)
-
-
-def stack_arrays(rows: list[dict]) -> torch.Tensor:
-    """Collate rows into a uint8 batch (B, y, x, V).
-
-    Raises:
-        ValueError: where the images differ in size.
-    """
-    shapes = {tuple(row["array"].shape) for row in rows}
-    if len(shapes) > 1:
-        raise ValueError(f"--image_size: expected a size, as the dataset's images differ: {sorted(shapes)[:4]}")
-    return torch.stack([row["array"] for row in rows])
-
-
-def to_values(arrays: torch.Tensor) -> torch.Tensor:
+def to_values(arrays: Tensor) -> Tensor:
     """uint8 levels as float values in [0, 1]."""
     return arrays.float() / 255
 
 
-def to_image(values: torch.Tensor) -> Image.Image:
+def to_image(values: Tensor) -> Image.Image:
     """Values (y, x, V) in [0, 1] as a PIL image."""
     array = (values.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)

@@ -31,6 +31,20 @@ def random_cells(batch: int, count: int, grid: list[int], generator: torch.Gener
     return torch.rand(batch, total, generator=generator, device=device).topk(count, -1).indices
 
 
+def weighted_cells(weights: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """`count` different cells for each signal (B, count), drawn one after another with probability ∝ `weights`.
+
+    By the largest of u^(1/w), u uniform (Efraimidis & Spirakis 2006). Then shuffled, as heavy cells come first.
+
+    Args:
+        weights (`Tensor` (B, cells)): Positive weights.
+    """
+    uniform = torch.rand(weights.shape, generator=generator, device=weights.device)
+    cells = (uniform.log() / weights).topk(count, -1).indices
+    order = torch.rand(cells.shape, generator=generator, device=cells.device).argsort(-1)
+    return cells.gather(1, order)
+
+
 def values_at_cells(arrays: Tensor, cells: Tensor) -> Tensor:
     """Values (B, N, V) of arrays (B, …, y, x, V) at cells (B, N)."""
     flat = arrays.flatten(1, -2)

@@ -110,11 +110,11 @@ def test_bad_flags_say_what_is_wrong_before_any_work(flags, message):
 
 
 def test_presets_are_read_and_overridden(tmp_path):
-    assert parse_arguments(["--preset", "mnist"]).dataset_name == "ylecun/mnist"
-    assert parse_arguments(["--preset", "mnist", "--dataset_name", "other"]).dataset_name == "other"
+    assert parse_arguments(["--preset", "mnist"])[1].dataset_name == "ylecun/mnist"
+    assert parse_arguments(["--preset", "mnist", "--dataset_name", "other"])[1].dataset_name == "other"
     bad = tmp_path / "bad.json"
     bad.write_text('{"learning_rat": 1}')
-    with pytest.raises(ValueError, match="--preset: .*bad.json has unknown fields: learning_rat"):
+    with pytest.raises(ValueError, match="--preset: .*bad.json has fields unknown to images: learning_rat"):
         parse_arguments(["--preset", str(bad)])
     bad.write_text("[1]")
     with pytest.raises(ValueError, match="--preset: .*bad.json: expected an object"):

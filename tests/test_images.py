@@ -7,36 +7,42 @@ import torch
 from PIL import Image
 
 from baselines.nearest import nearest_values
-from signals.image import as_arrays, find_image_column, image_to_array, load_images, stack_arrays, to_image, to_values
+from signals.data import load_splits
+from signals.image import Images, find_image_column, image_to_array, to_image, to_values
 from signals.places import cell_positions, random_places, values_at_positions
 
 
 def test_folder_of_images_loads_as_arrays(image_folder):
-    rows = load_images(str(image_folder))["train"]
-    arrays = as_arrays(rows, find_image_column(rows.features), None, 1)
-    batch = stack_arrays([arrays[index] for index in range(3)])
+    training, validation = Images(dataset_name=str(image_folder), validation_size=8).load(seed=0)
+    assert len(training) == 32 and len(validation) == 8
+    batch = Images.collate(training.first(3))
     assert batch.shape == (3, 8, 8, 1) and batch.dtype == torch.uint8
-    assert np.array_equal(batch[0, ..., 0].numpy(), np.array(rows[0]["image"].convert("L")))
+    files = {np.array(Image.open(path)).tobytes() for path in image_folder.glob("*.png")}
+    rows = [row.numpy().tobytes() for part in (training, validation) for row in part.first(40)]
+    assert set(rows) == files  # none is lost, none in both
 
 
 def test_parquet_folder_loads(tmp_path, image_folder):
     (tmp_path / "parquet").mkdir()
-    rows = load_images(str(image_folder))["train"]
+    rows = load_splits(str(image_folder))["train"]
     rows.to_parquet(tmp_path / "parquet" / "train-00000-of-00001.parquet")
-    again = load_images(str(tmp_path / "parquet"))["train"]
-    assert find_image_column(again.features) == "image" and len(again) == 40
+    again = load_splits(str(tmp_path / "parquet"))["train"]
+    assert find_image_column(again) == "image" and len(again) == 40
 
 
 def test_unknown_dataset_and_missing_column_are_named(tmp_path):
     with pytest.raises(ValueError, match="--dataset_name: cannot load .*no/such-dataset"):
-        load_images("no/such-dataset")
+        load_splits("no/such-dataset")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="--dataset_name: .*empty folder"):
-        load_images(str(tmp_path / "empty"))
-    features = datasets.Features({"text": datasets.Value("string")})
+        load_splits(str(tmp_path / "empty"))
+
+    def rows(**features):
+        return datasets.Dataset.from_dict({name: [] for name in features}, features=datasets.Features(features))
+
     with pytest.raises(ValueError, match=r"image column; the columns are text \(Value\)"):
-        find_image_column(features)
-    two = datasets.Features({"a": datasets.Image(), "b": datasets.Image()})
+        find_image_column(rows(text=datasets.Value("string")))
+    two = rows(a=datasets.Image(), b=datasets.Image())
     with pytest.raises(ValueError, match="--image_column: expected one of a, b"):
         find_image_column(two)
     assert find_image_column(two, "b") == "b"
@@ -44,10 +50,28 @@ def test_unknown_dataset_and_missing_column_are_named(tmp_path):
         find_image_column(two, "c")
 
 
-def test_images_of_different_sizes_ask_for_a_size():
-    rows = [{"array": torch.zeros(2, 2, 1)}, {"array": torch.zeros(3, 2, 1)}]
-    with pytest.raises(ValueError, match="--image_size"):
-        stack_arrays(rows)
+def test_images_of_different_sizes_mix_in_one_batch():
+    """Each is looked at at its own resolution; the small one, having too few cells, between them."""
+    signal = Images(dataset_name="none")
+    batch = signal.collate([torch.full((2, 2, 1), 51, dtype=torch.uint8), torch.zeros(5, 4, 1, dtype=torch.uint8)])
+    positions, values = signal.places(batch, 10)
+    assert positions.shape == (2, 10, 2) and values.shape == (2, 10, 1)
+    assert torch.allclose(values[0], torch.tensor(0.2)) and (values[1] == 0).all()
+    with pytest.raises(ValueError, match="images: expected arrays of shape"):
+        signal.grid_values(batch, [4, 5])
+
+
+def test_every_image_comes_at_each_size(image_folder):
+    training, _ = Images(dataset_name=str(image_folder), image_size=[6, 12], validation_size=8).load(seed=0)
+    assert len(training) == 64 and {tuple(row.shape) for row in training.first(4)} == {(6, 6, 1), (12, 12, 1)}
+
+
+def test_mirroring_flips_x_and_nothing_else():
+    signal = Images(dataset_name="none", horizontal_flip=True)
+    batch = torch.arange(12, dtype=torch.uint8).view(1, 3, 4, 1).expand(40, -1, -1, -1)
+    flipped = signal.augment(batch, torch.Generator().manual_seed(0))
+    kinds = {bytes(row.flatten().tolist()) for row in flipped}
+    assert kinds == {bytes(batch[0].flatten().tolist()), bytes(batch[0].flip(1).flatten().tolist())}
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])

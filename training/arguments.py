@@ -1,40 +1,30 @@
-"""The flags of `train_accelerate.py`: one dataclass, whose presets are JSON files of the same fields."""
+"""The flags of `train_accelerate.py`: one dataclass beside the signal's own; presets are JSON files of such flags."""
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from accelerate.tracking import get_available_trackers
 from transformers import HfArgumentParser
 
+from signals import Signal, find, kinds
+from signals.base import flag, flags
+
 PRESETS = Path(__file__).parent.parent / "presets"
-
-
-def flag(text: str, default=None):
-    """A dataclass field with a help text."""
-    return field(default=default, metadata={"help": text})
-
-
-def flags(text: str, default: list):
-    """A dataclass field that takes several values."""
-    return field(default_factory=lambda: list(default), metadata={"help": text})
 
 
 @dataclass
 class Arguments:
     """Train a PixelTransformer."""
 
-    dataset_name: str = flag("Hub dataset (ylecun/mnist), local folder of dataset files, or folder of image files.")
     output_dir: str = flag("Folder for training states, logged pictures and the exported model (in `export`).")
+    signal: str = flag(
+        f"Kind of signal ({', '.join(kinds())}), or a Python file that defines one; each has flags of its own, which "
+        "--help shows with it.",
+        "image",
+    )
     preset: str | None = flag("Name of a file in presets/, or a JSON file, whose fields replace these defaults.")
-    image_column: str | None = flag("Column with the images; needed only where there are several.")
-    image_size: int | None = flag("Side to which images are resized and centre-cropped; default: as they are.")
-    channels: Literal["auto", "grey", "colour"] = flag("Channels of a value; auto looks at the first image.", "auto")
-    train_split: str = flag("Split to train on.", "train")
-    validation_split: str | None = flag("Split to validate on; default: rows held out of the training split.")
-    validation_size: int = flag("Rows held out of the training split where no validation split is named.", 1000)
-    cache_dir: str | None = flag("Where `datasets` keeps what it prepares; default: its own cache.")
 
     architecture: Literal["default", "paper"] = flag("Network: ours, or the published one with its sizes.", "default")
     hidden_size: int | None = flag("Width of the network; default: the architecture's.")
@@ -46,8 +36,10 @@ class Arguments:
     bins: Literal["kmeans", "uniform"] = flag("Bin centres: k-means of training values, or spread evenly.", "kmeans")
     init_from: str | None = flag("Checkpoint folder or Hub name whose weights training starts from.")
 
-    positions: Literal["grid", "continuous"] = flag(
-        "Places: different cells of the pixel grid, or continuous with bilinear lookup (the paper's way).", "grid"
+    continuous_probability: float = flag(
+        "Share of steps at continuous positions, looked up linearly between cells (the paper's way); the others see "
+        "different cells of the signal's grid.",
+        0.0,
     )
     max_context: int = flag("Largest number of observed places K; K is log-uniform from 1, and sometimes 0.", 512)
     buffer_size: int = flag("Values after the context in causal order, each scored given all before it (M).", 64)
@@ -55,7 +47,7 @@ class Arguments:
     zero_probability: float = flag("Share of steps with K = 0.", 0.05)
     block_probability: float = flag("Share of steps whose buffer comes in blocks of more than one.", 0.25)
     long_buffer_probability: float = flag("Share of steps whose buffer is longer, up to --max_context.", 0.3)
-    token_budget: int = flag("Most tokens and queries (K + 2 M + Q per image) of a step on one device.", 4096)
+    token_budget: int = flag("Most tokens and queries (K + 2 M + Q per signal) of a step on one device.", 4096)
 
     max_train_steps: int | None = flag("Stop after this many optimiser steps.")
     max_train_minutes: float | None = flag("Stop after this many minutes of training; the schedule follows the clock.")
@@ -72,11 +64,13 @@ class Arguments:
     ema_decay: float = flag("Decay of the running average of the weights, used for validation and export.", 0.999)
     mixed_precision: Literal["no", "bf16", "fp16"] = flag("Dtype of matrix products in training.", "bf16")
     seed: int = flag("Seed of weights, data order and places.", 0)
-    num_workers: int = flag("Processes that decode images; 0: the training process does.", 0)
+    num_workers: int = flag(
+        "Processes that read signals, each with a cache of its own; 0: the training process does.", 0
+    )
 
     validate_every: int = flag("Optimiser steps between two validations.", 500)
     validation_contexts: list[int] = flags("Context sizes K that are validated.", [0, 4, 16, 64, 256])
-    validation_images: int = flag("Most images of the validation rows that are used during training.", 256)
+    validation_images: int = flag("Most validation signals that are used during training.", 256)
     save_every: int = flag("Optimiser steps between two training states.", 500)
     max_checkpoints: int = flag("Training states kept on disk.", 2)
     resume: str | None = flag('"latest", or the folder of a training state, to go on from.')
@@ -92,27 +86,27 @@ class Arguments:
             if not ok:
                 raise ValueError(f"--{name}: expected {expected}, got {getattr(self, name)!r}")
 
-        expect(bool(self.dataset_name), "dataset_name", "a Hub dataset or a folder")
         expect(bool(self.output_dir), "output_dir", "a folder")
         expect(
             self.max_train_steps is not None or self.max_train_minutes is not None,
             "max_train_steps",
             "this or --max_train_minutes",
         )
-        positive = "max_train_steps max_train_minutes image_size learning_rate adam_learning_rate max_grad_norm"
-        counts = "max_queries validation_size validate_every validation_images save_every max_checkpoints"
+        positive = "max_train_steps max_train_minutes learning_rate adam_learning_rate max_grad_norm"
+        counts = "max_queries validate_every validation_images save_every max_checkpoints"
         for name in f"{positive} {counts} gradient_accumulation_steps max_context".split():
             value = getattr(self, name)
             expect(value is None or value > 0, name, "a number above 0")
         for name in ("buffer_size", "weight_decay", "num_workers"):
             expect(getattr(self, name) >= 0, name, "a number of at least 0")
-        for name in ("zero_probability", "block_probability", "long_buffer_probability", "warmup", "ema_decay"):
+        shares = "zero_probability block_probability long_buffer_probability continuous_probability warmup ema_decay"
+        for name in shares.split():
             expect(0 <= getattr(self, name) <= 1, name, "a number from 0 to 1")
         expect(
             self.token_budget >= self.max_context + 2 * self.buffer_size + self.max_queries,
             "token_budget",
             "at least --max_context + 2 × --buffer_size + --max_queries "
-            f"({self.max_context + 2 * self.buffer_size + self.max_queries}), so that one image fits",
+            f"({self.max_context + 2 * self.buffer_size + self.max_queries}), so that one signal fits",
         )
         expect(min(self.validation_contexts, default=-1) >= 0, "validation_contexts", "numbers of at least 0")
         expect(not self.push_to_hub or bool(self.hub_model_id), "hub_model_id", "a repository with --push_to_hub")
@@ -136,19 +130,25 @@ class Arguments:
         )
 
 
-def parse_arguments(argv: list[str]) -> Arguments:
-    """Arguments from the command line, over those of a preset, over the defaults.
+def parse_arguments(argv: list[str]) -> tuple[Arguments, Signal]:
+    """Arguments and signal from the command line, over those of a preset, over the defaults.
 
     Raises:
         ValueError: naming the flag or the preset's field.
     """
-    parser = HfArgumentParser(Arguments, description=__doc__)
-    preset = parser.parse_known_args(argv)[0].preset
+    first = HfArgumentParser(Arguments, add_help=False, allow_abbrev=False)
+    preset = first.parse_known_args(argv)[0].preset
     if preset is not None:  # its fields pass through the parser like flags, so that they are checked like flags
         argv = [*preset_flags(read_preset(preset)), *argv]
-    arguments = Arguments(**vars(parser.parse_args(argv)))
+    kind = find(first.parse_known_args(argv)[0].signal)
+    check_preset(preset, kind)
+    parser = HfArgumentParser((Arguments, kind), description=f"Train a PixelTransformer on {kind.plural}.")
+    try:
+        arguments, signal = parser.parse_args_into_dataclasses(argv)
+    except ValueError as error:
+        raise ValueError(str(error).replace("Some specified arguments are not used", "unknown flags")) from error
     arguments.check()
-    return arguments
+    return arguments, signal
 
 
 def read_preset(name: str) -> dict:
@@ -163,10 +163,15 @@ def read_preset(name: str) -> dict:
         raise ValueError(f"--preset: {path} is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"--preset: {path}: expected an object with the names of flags, got {type(values).__name__}")
-    unknown = set(values) - {entry.name for entry in fields(Arguments)}
-    if unknown:
-        raise ValueError(f"--preset: {path} has unknown fields: {', '.join(sorted(unknown))}")
     return values
+
+
+def check_preset(name: str | None, kind: type[Signal]) -> None:
+    """Raise `ValueError` for fields of a preset that neither the training nor the signal knows."""
+    known = {entry.name for entry in (*fields(Arguments), *fields(kind))}
+    unknown = set() if name is None else set(read_preset(name)) - known
+    if unknown:
+        raise ValueError(f"--preset: {name} has fields unknown to {kind.kind}s: {', '.join(sorted(unknown))}")
 
 
 def preset_flags(values: dict) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from signals.places import random_places
+from signals.base import Batch, Signal
 
 
 @dataclass
@@ -20,6 +20,7 @@ class EpisodeSizes:
         context, buffer, queries (`int`): K, M and Q of each signal.
         block (`int`): Size of the buffer's blocks.
         signals (`int`): Batch size that fills the token budget.
+        continuous (`bool`): Whether places lie anywhere, not at cell centres.
     """
 
     context: int
@@ -27,6 +28,7 @@ class EpisodeSizes:
     queries: int
     block: int
     signals: int
+    continuous: bool = False
 
 
 @dataclass
@@ -39,7 +41,8 @@ class EpisodeSampler:
     power of two), as `num_steps` samples in blocks.
 
     Attributes:
-        num_cells (`int`): Places that a signal has; positions are distinct up to there. 0: continuous positions.
+        num_cells (`int`): Cells that a signal has; places are distinct ones. 0: all places are continuous.
+        continuous_probability (`float`): Share of steps at continuous positions.
         token_budget (`int`): Most tokens and queries of a step on one device: K + 2 M + Q for each signal.
     """
 
@@ -53,11 +56,12 @@ class EpisodeSampler:
     zero_probability: float = 0.05
     block_probability: float = 0.25
     long_buffer_probability: float = 0.3
+    continuous_probability: float = 0.0
 
     def sizes(self, step: int) -> EpisodeSizes:
         """The sizes of step `step`, the same on every process."""
         generator = torch.Generator().manual_seed(_mix(self.seed, 1, step))
-        zero, level, blocked, power, long, length = torch.rand(6, generator=generator).tolist()
+        zero, level, blocked, power, long, length, between = torch.rand(7, generator=generator).tolist()
         largest = min(self.max_context, self.num_cells - 2) if self.num_cells else self.max_context
         context = 0 if zero < self.zero_probability else round(largest**level)
         buffer, queries = self.buffer, self.queries
@@ -70,7 +74,8 @@ class EpisodeSampler:
             queries = min(queries, self.num_cells - context - buffer)
         block = 2 ** (1 + int(power * 5)) if blocked < self.block_probability else 1
         signals = self.token_budget // (context + 2 * buffer + queries)
-        return EpisodeSizes(context, buffer, queries, block, max(1, min(signals, self.max_signals)))
+        signals = max(1, min(signals, self.max_signals))
+        return EpisodeSizes(context, buffer, queries, block, signals, between < self.continuous_probability)
 
 
 class EpisodeBatches:
@@ -82,15 +87,17 @@ class EpisodeBatches:
     def __init__(self, num_rows: int, sampler: EpisodeSampler, rank: int = 0, world_size: int = 1, start: int = 0):
         self.num_rows, self.sampler = num_rows, sampler
         self.rank, self.world_size, self.start = rank, world_size, start
+        self._permutation = (-1, torch.empty(0))  # the latest epoch's
 
     def rows(self, first: int, count: int) -> list[int]:
         """Rows number first, first + 1, … of the endless concatenation of shuffled epochs."""
         out: list[int] = []
         while len(out) < count:
             epoch, offset = divmod(first + len(out), self.num_rows)
-            generator = torch.Generator().manual_seed(_mix(self.sampler.seed, 2, epoch))
-            permutation = torch.randperm(self.num_rows, generator=generator)
-            out += permutation[offset : offset + count - len(out)].tolist()
+            if self._permutation[0] != epoch:
+                generator = torch.Generator().manual_seed(_mix(self.sampler.seed, 2, epoch))
+                self._permutation = epoch, torch.randperm(self.num_rows, generator=generator)
+            out += self._permutation[1][offset : offset + count - len(out)].tolist()
         return out
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -104,12 +111,13 @@ class EpisodeBatches:
 
 
 def make_episode(
-    arrays: Tensor, sizes: EpisodeSizes, continuous: bool, seed: int, step: int, rank: int = 0
+    signal: Signal, batch: Batch, sizes: EpisodeSizes, seed: int, step: int, rank: int = 0
 ) -> dict[str, Tensor]:
-    """The model's arguments for one training step on arrays (B, …, y, x, V) of values: context, buffer, queries."""
-    generator = torch.Generator(arrays.device).manual_seed(_mix(seed, 3 + rank, step))
+    """The model's arguments for one training step on a batch of signals as stored: context, buffer, queries."""
+    device = batch[0].device
+    generator = torch.Generator(device).manual_seed(_mix(seed, 3 + rank, step))
     count = sizes.context + sizes.buffer + sizes.queries
-    positions, values = random_places(arrays, count, continuous, generator)
+    positions, values = signal.places(signal.augment(batch, generator), count, generator, sizes.continuous)
     first, second = sizes.context, sizes.context + sizes.buffer
     episode = {
         "context_positions": positions[:, :first],
@@ -120,7 +128,7 @@ def make_episode(
     if sizes.buffer:
         episode["buffer_positions"] = positions[:, first:second]
         episode["buffer_values"] = values[:, first:second]
-        episode["buffer_blocks"] = torch.arange(sizes.buffer, device=arrays.device) // sizes.block + 1
+        episode["buffer_blocks"] = torch.arange(sizes.buffer, device=device) // sizes.block + 1
     return episode
 
 

@@ -2,33 +2,46 @@
 
 import torch
 from PIL import Image
-from torch import Tensor
 
-from signals.image import to_image
-from signals.places import cell_positions, values_at_cells
+from signals.base import Batch, Signal
+
+MAX_QUERIES = 8192  # larger grids show no samples: drawing them would hold up the training
 
 
 @torch.no_grad()
-def sample_grid(model, values: Tensor, contexts: list[int], num_steps: int = 64, seed: int = 0, zoom: int = 3) -> Image:
-    """Rows of K: for each image (N, y, x, V) the observed pixels, the mean image and one sample; the truth on top."""
-    generator = torch.Generator(values.device).manual_seed(seed)
-    number, height, width, channels = values.shape
-    cells = torch.rand(number, height * width, generator=generator, device=values.device).argsort(-1)
-    grid = [width, height]
-    blank = torch.full_like(values, 0.5)
-    rows = [torch.stack((values, blank, blank), 1)]
-    for context in contexts:
-        known, hidden = cells[:, :context], cells[:, context:]
-        queries = cell_positions(grid, hidden)
-        positions, observed = cell_positions(grid, known), values_at_cells(values, known)
-        mean = model.predict(positions, observed, queries).mean
-        sample = model.sample(positions, observed, queries, num_steps=num_steps, generator=generator)[0]
-        shown = blank.flatten(1, 2).scatter(1, known[..., None].expand(-1, -1, channels), observed)
-        index = hidden[..., None].expand(-1, -1, channels)
-        triple = [shown, shown.scatter(1, index, mean), shown.scatter(1, index, sample)]
-        triple = [part.view(number, height, width, channels) for part in triple]
-        rows.append(torch.stack(triple, 1))
-    sheet = torch.stack(rows)  # (rows, N, 3, y, x, V)
-    sheet = sheet.permute(0, 3, 1, 2, 4, 5).reshape(len(rows) * height, number * 3 * width, channels)
-    picture = to_image(sheet)
-    return picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
+def sample_sheet(
+    model, signal: Signal, batch: Batch, contexts: list[int], num_steps: int = 64, seed: int = 0, zoom: int = 3
+) -> Image.Image:
+    """Rows of K: for each signal what is observed, the mean, and one joint sample; the truth on top."""
+    grid, device = model.config.native_grid, model.device
+    generator = torch.Generator(device).manual_seed(seed)
+    places = signal.positions(grid).to(device)  # (cells, P)
+    try:
+        truth = signal.grid_values(batch, grid).to(device)
+    except ValueError:  # of several sizes: those of the first
+        batch = [row for row in batch if row.shape == batch[0].shape]
+        truth = signal.grid_values(torch.stack(batch), grid).to(device)
+    number, cells = truth.shape[:2]
+    order = torch.rand(number, cells, generator=generator, device=device).argsort(-1)
+    unknown = torch.full_like(truth, float("nan"))
+    rows = [[(values, nothing, nothing) for values, nothing in zip(truth, unknown, strict=True)]]
+    for context in (context for context in contexts if context < cells):
+        known, hidden = order[:, :context], order[:, context:]
+        observed = truth.gather(1, known[..., None].expand(-1, -1, truth.shape[-1]))
+        mean = model.predict(places[known], observed, places[hidden]).mean
+        shown = unknown.scatter(1, known[..., None].expand_as(observed), observed)
+        index = hidden[..., None].expand_as(mean)
+        pictures = [shown, shown.scatter(1, index, mean)]
+        if cells <= MAX_QUERIES:
+            sample = model.sample(places[known], observed, places[hidden], num_steps=num_steps, generator=generator)[0]
+            pictures.append(shown.scatter(1, index, sample))
+        rows.append(list(zip(*pictures, strict=True)))
+    pictures = [[signal.render(values, grid) for entry in row for values in entry] for row in rows]
+    width, height = pictures[0][0].size
+    columns = max(len(row) for row in pictures)
+    sheet = Image.new("RGB", (columns * width, len(pictures) * height), "white")
+    for y, row in enumerate(pictures):
+        for x, picture in enumerate(row):
+            sheet.paste(picture.convert("RGB"), (x * width, y * height))
+    zoom = max(1, min(zoom, 3000 // sheet.width))
+    return sheet.resize((sheet.width * zoom, sheet.height * zoom), Image.Resampling.NEAREST)

@@ -1,7 +1,8 @@
 """Put an exported model into `checkpoints/`: `python -m training.publish runs/mnist/export checkpoints/mnist`.
 
-Weights become bfloat16 (half the size; they load as float32), code files become links to the root's, so that no copy
-goes stale. `--metrics` takes the JSON that `evaluate.py` wrote and replaces the card's validation figures by it.
+Weights become bfloat16 (half the size; they load as float32) unless `--dtype` says otherwise, code files become links
+to the root's, so that no copy goes stale. `--metrics` takes the JSON that `evaluate.py` wrote and replaces the card's
+validation figures by it.
 """
 
 import argparse
@@ -13,13 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from card_pixeltransformer import model_card
 from configuration_pixeltransformer import PixelTransformerConfig
-from evaluation.against_context import markdown_table
+from evaluation.against_context import markdown_table, quality_table
 from modeling_pixeltransformer import PixelTransformerModel
 
 ROOT = Path(__file__).parent.parent
 
 
-def publish(source: Path, target: Path) -> None:
+def publish(source: Path, target: Path, dtype: torch.dtype = torch.bfloat16) -> None:
     """Copy the model in `source` to `target`, as the module says."""
     if not (source / "model.safetensors").is_file():
         raise ValueError(f"source: expected a folder with an exported model, got {source}")
@@ -29,7 +30,7 @@ def publish(source: Path, target: Path) -> None:
     weights = load_file(source / "model.safetensors")
     # Bin centres are data, and frequencies make angles: both need their digits, and are small.
     exact = ("bin_centers", "frequencies")
-    small = {name: w if name.endswith(exact) else w.to(torch.bfloat16) for name, w in weights.items()}
+    small = {name: w if name.endswith(exact) else w.to(dtype) for name, w in weights.items()}
     save_file(small, target / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((source / "config.json").read_text())
     config["dtype"] = "float32"
@@ -49,8 +50,10 @@ def write_card(folder: Path, metrics: Path | None = None) -> None:
         report = json.loads(metrics.read_text())
         raw = json.loads((folder / "config.json").read_text())
         raw["provenance"]["metrics"] = (
-            f"On {report['signals']:,} images of split `{report['split']}`, unobserved pixels only, 95 % intervals "
-            f"over images:\n\n{markdown_table(report['rows'])}\n\n```\n{report['command']}\n```"
+            f"On {report['signals']:,} {report['plural']} of split `{report['split']}`, at places not observed, 95 % "
+            f"intervals over {report['plural']}:\n\n{markdown_table(report['rows'], config)}\n\n"
+            + (f"{quality_table(report['quality'])}\n\n" if len((report["quality"] or [{}])[0]) > 1 else "")
+            + f"```\n{report['command']}\n```"
         )
         (folder / "config.json").write_text(json.dumps(raw, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
         config = PixelTransformerConfig.from_pretrained(folder)
@@ -65,11 +68,14 @@ def main() -> None:
         "source", type=Path, help="folder of an exported model, or the checkpoint itself with --metrics"
     )
     parser.add_argument("target", type=Path, help="folder below checkpoints/")
+    parser.add_argument(
+        "--dtype", choices=["bfloat16", "float32"], default="bfloat16", help="of the weights (default: %(default)s)"
+    )
     parser.add_argument("--metrics", type=Path, help="JSON report of evaluate.py for the card")
     arguments = parser.parse_args()
     try:
         if arguments.source.resolve() != arguments.target.resolve():
-            publish(arguments.source, arguments.target)
+            publish(arguments.source, arguments.target, getattr(torch, arguments.dtype))
         write_card(arguments.target, arguments.metrics)
     except (ValueError, OSError) as error:
         parser.error(str(error))

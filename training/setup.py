@@ -7,70 +7,49 @@ import sys
 
 import numpy as np
 import torch
-from datasets import Dataset
 from sklearn.cluster import KMeans
 
 from configuration_pixeltransformer import PixelTransformerConfig
 from modeling_pixeltransformer import PixelTransformerModel, uniform_bins
-from signals.image import as_arrays, find_image_column, load_images, stack_arrays
+from signals.base import Rows, Signal
 from training.arguments import Arguments
 
-
-def load_data(arguments: Arguments) -> tuple[Dataset, Dataset]:
-    """Training and validation rows with a column "array" of uint8 (y, x, V); they share no row."""
-    splits = load_images(arguments.dataset_name, arguments.cache_dir)
-    for name in ("train_split", "validation_split"):
-        split = getattr(arguments, name)
-        if split is not None and split not in splits:
-            raise ValueError(f"--{name}: expected one of {', '.join(splits)}, got {split!r}")
-    rows = splits[arguments.train_split]
-    if arguments.validation_split is not None:
-        training, validation = rows, splits[arguments.validation_split]
-    else:
-        if len(rows) <= arguments.validation_size:
-            raise ValueError(
-                f"--validation_size: expected fewer than the {len(rows)} rows of split {arguments.train_split!r}, "
-                f"got {arguments.validation_size}"
-            )
-        parts = rows.train_test_split(arguments.validation_size, seed=arguments.seed)
-        training, validation = parts["train"], parts["test"]
-    column = find_image_column(rows.features, arguments.image_column)
-    channels = {"grey": 1, "colour": 3}.get(arguments.channels)
-    if channels is None:
-        channels = 1 if training[0][column].mode in ("1", "L", "I", "I;16", "F") else 3
-    size = None if arguments.image_size is None else (arguments.image_size, arguments.image_size)
-    training, validation = (as_arrays(part, column, size, channels) for part in (training, validation))
-    return training, validation
+BINS_FROM = 1000  # signals whose values place the bins
+BINS_PLACES = 64  # values of each
 
 
-def read_arrays(dataset: Dataset, count: int) -> torch.Tensor:
-    """The first `count` rows as one uint8 batch (N, y, x, V)."""
-    return stack_arrays([dataset[index] for index in range(min(count, len(dataset)))])
-
-
-def make_model(arguments: Arguments, arrays: torch.Tensor) -> PixelTransformerModel:
-    """The model for images like `arrays` (N, y, x, V), its bins placed on their values."""
-    height, width, channels = arrays.shape[1:]
+def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransformerModel:
+    """The model for signals like `rows`, its bins placed on their values."""
+    fields = signal.config_fields(rows)
     if arguments.init_from is not None:
         try:
             model = PixelTransformerModel.from_pretrained(arguments.init_from, dtype=torch.float32)
         except OSError as error:
             raise ValueError(f"--init_from: cannot load {arguments.init_from!r}: {error}") from error
-        if model.config.value_dim != channels:
-            raise ValueError(
-                f"--init_from: expected a checkpoint for {channels} channels, got {model.config.value_dim}"
-            )
-        model.config.native_grid = [width, height]
+        for name in ("value_dim", "position_dim"):
+            expected = fields["value_dim"] if name == "value_dim" else len(fields["native_grid"])
+            if getattr(model.config, name) != expected:
+                raise ValueError(
+                    f"--init_from: expected a checkpoint with {name} {expected}, got {getattr(model.config, name)}"
+                )
+        model.config.native_grid = fields["native_grid"]
         return model
     sizes = ("hidden_size", "num_encoder_layers", "num_decoder_layers", "num_attention_heads", "intermediate_size")
     sizes += ("num_bins",)
     chosen = {name: getattr(arguments, name) for name in sizes if getattr(arguments, name) is not None}
-    make = PixelTransformerConfig.paper if arguments.architecture == "paper" else PixelTransformerConfig
-    config = make(signal="image", native_grid=[width, height], value_dim=channels, **chosen)
-    model = PixelTransformerModel(config)
-    if arguments.bins == "kmeans":
-        model.set_bins(kmeans_bins(arrays.float() / 255, config, arguments.seed))
+    make = PixelTransformerConfig
+    if arguments.architecture == "paper":
+        make = PixelTransformerConfig.paper
+        fields.pop("num_bins", None)  # the published numbers
+    model = PixelTransformerModel(make(signal=signal.kind, **{**fields, **chosen}))
+    if arguments.bins == "kmeans" and model.config.num_bins > 1:
+        values = signal.places(signal.collate(rows.first(BINS_FROM)), BINS_PLACES, _generator(arguments.seed))[1]
+        model.set_bins(kmeans_bins(values, model.config, arguments.seed))
     return model
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def kmeans_bins(values: torch.Tensor, config: PixelTransformerConfig, seed: int, count: int = 50_000) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""Short scripts to read and run; each is a program of its own: `python -m examples.query`."""

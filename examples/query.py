@@ -1,0 +1,23 @@
+"""Load a checkpoint and ask it, in ten lines: `python -m examples.query`."""
+
+import sys
+
+import torch
+from transformers import AutoModel
+
+
+def main(checkpoint: str = "checkpoints/mnist") -> None:
+    model = AutoModel.from_pretrained(checkpoint, trust_remote_code=True).eval()
+    places = model.native_positions()  # (1, cells, P): the centres of all cells
+    order = torch.randperm(places.shape[1])
+    known, asked = places[:, order[:8]], places[:, order[8:]]
+    values = torch.rand(1, 8, model.config.value_dim)  # put your own observations here
+    marginal = model.predict(known, values, asked)
+    samples = model.sample(known, values, asked, num_samples=2, num_steps=32)
+    print("mean of all hidden values", marginal.mean.mean().item())
+    print("least certain place", asked[0, marginal.entropy()[0].argmax()].tolist())
+    print("log-likelihood of the first sample", model.log_prob(known, values, asked, samples[0]).item(), "nats")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,172 @@
+"""What a kind of signal is: the interface behind which training, evaluation and pictures treat all kinds alike.
+
+A kind is one file of this folder (or any Python file, named by its path) with one subclass of [`Signal`]: a dataclass
+whose fields are its flags on the command line.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from signals.places import cell_positions, random_places
+
+Batch = Tensor | list[Tensor]  # signals as stored, stacked where they have one shape
+
+
+def flag(text: str, default: Any = None) -> Any:
+    """A dataclass field with a help text, which becomes a flag of the command line."""
+    return field(default=default, metadata={"help": text})
+
+
+def flags(text: str, default: Sequence) -> Any:
+    """As `flag`, for a flag that takes several values."""
+    return field(default_factory=lambda: list(default), metadata={"help": text})
+
+
+class Rows(Dataset):
+    """Signals as stored, decoded when first asked for and kept while they take no more than `cache_bytes`.
+
+    Args:
+        source (`Sequence`): What `decode` turns into a signal, row by row.
+        decode (`Callable`): From a row of the source to a tensor.
+    """
+
+    def __init__(self, source: Sequence, decode: Callable[[Any], Tensor], cache_bytes: int = 2 << 30):
+        self.source, self.decode, self.left = source, decode, cache_bytes
+        self._kept: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Tensor:
+        row = self._kept.get(index)
+        if row is None:
+            row = self.decode(self.source[index])
+            if row.nbytes <= self.left:
+                self.left -= row.nbytes
+                self._kept[index] = row
+        return row
+
+    def first(self, count: int) -> list[Tensor]:
+        """The first `count` rows, or all."""
+        return [self[index] for index in range(min(count, len(self)))]
+
+
+@dataclass
+class Signal(ABC):
+    """One kind of signal: where it comes from, how it is looked at, what its values are, how it is shown."""
+
+    kind: ClassVar[str]  # the name that a checkpoint's config carries
+    plural: ClassVar[str]  # what several of them are called in a sentence
+
+    @abstractmethod
+    def load(self, seed: int) -> tuple[Rows, Rows]:
+        """Training and validation rows, which share no signal. `seed` decides which rows are held out.
+
+        Raises:
+            ValueError: naming the flag, for data that is not there or cannot be read.
+        """
+
+    @abstractmethod
+    def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
+        """The first `limit` rows (default: all) of a split by name, made to fit a checkpoint's config."""
+
+    @abstractmethod
+    def config_fields(self, rows: Rows) -> dict[str, Any]:
+        """Fields of the model's config that the signal decides: grid, channels, value range, quantisation, …"""
+
+    @abstractmethod
+    def places(
+        self, batch: Batch, count: int, generator: torch.Generator | None = None, continuous: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """`count` random places of each signal: positions (B, count, P) and the values there (B, count, V).
+
+        Different cells of the signal's grid or, if `continuous` or where there are too few cells, anywhere.
+        """
+
+    @abstractmethod
+    def grid_values(self, batch: Batch, grid: list[int]) -> Tensor:
+        """Values (B, cells, V) at the cell centres of a grid, in the order of `model.native_positions`."""
+
+    @abstractmethod
+    def render(self, values: Tensor, grid: list[int]) -> Image.Image:
+        """One signal's values (cells, V) on a grid as a picture; NaN where nothing is known."""
+
+    def positions(self, grid: list[int]) -> Tensor:
+        """Positions (cells, P) of a grid's cells, in the order of `grid_values`."""
+        return cell_positions(grid, torch.arange(torch.Size(grid).numel()))
+
+    def num_cells(self, fields: dict[str, Any]) -> int:
+        """Cells that places are chosen from given `config_fields`; 0 where positions are always continuous."""
+        return torch.Size(fields["native_grid"]).numel()
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """A random variation of the signals that is as likely as they are; by default none."""
+        return batch
+
+    def describe(self, count: int) -> str:
+        """A sentence of the model card: what `count` training rows were."""
+        return f"{count:,} {self.plural}."
+
+    def source(self) -> tuple[str, str | None]:
+        """Name of the data for a card's title, and its Hub dataset where there is one."""
+        return self.kind, None
+
+    @staticmethod
+    def collate(rows: list[Tensor]) -> Batch:
+        """A batch of rows: stacked where they have one shape, else as they are."""
+        return torch.stack(rows) if len({row.shape for row in rows}) == 1 else rows
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch on a device."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    return [row.to(device, non_blocking=True) for row in batch]
+
+
+class GridSignal(Signal):
+    """Signals stored as arrays of cells (…, y, x, V), looked up at cell centres or, linearly, between them."""
+
+    # Which of an array's axes, counted from the fastest (x), is the first, second, … coordinate of a position.
+    coordinates: ClassVar[tuple[int, ...]]
+
+    def values(self, arrays: Tensor) -> Tensor:
+        """Float values of arrays as stored (default: floats already)."""
+        return arrays.float()
+
+    def places(
+        self, batch: Batch, count: int, generator: torch.Generator | None = None, continuous: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        if not isinstance(batch, Tensor):
+            parts = [self.places(row[None], count, generator, continuous) for row in batch]
+            return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        continuous = continuous or count > batch[0, ..., 0].numel()
+        positions, values = random_places(self.values(batch), count, continuous, generator)
+        return positions[..., list(self.coordinates)], values
+
+    def grid_values(self, batch: Batch, grid: list[int]) -> Tensor:
+        if not isinstance(batch, Tensor) or batch.shape[1:-1] != self.array_shape(grid):
+            got = sorted({tuple(row.shape[:-1]) for row in batch})[:4]
+            raise ValueError(f"{self.plural}: expected arrays of shape {tuple(self.array_shape(grid))}, got {got}")
+        return self.values(batch).flatten(1, -2)
+
+    def array_shape(self, grid: list[int]) -> torch.Size:
+        """Shape (…, y, x) of the array whose cells a grid, given in the order of a position's coordinates, has."""
+        sizes = dict(zip(self.coordinates, grid, strict=True))
+        return torch.Size([sizes[axis] for axis in range(len(grid))][::-1])
+
+    def grid_of(self, array: Tensor) -> list[int]:
+        """The grid, in the order of a position's coordinates, of an array (…, y, x, V)."""
+        fastest_first = list(array.shape[-2::-1])
+        return [fastest_first[axis] for axis in self.coordinates]
+
+    def positions(self, grid: list[int]) -> Tensor:
+        shape = self.array_shape(grid)
+        return cell_positions(list(shape[::-1]), torch.arange(shape.numel()))[..., list(self.coordinates)]

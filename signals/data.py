@@ -1,0 +1,79 @@
+"""Rows of HF datasets: from the Hub, from a folder of dataset files, or from a folder of media files."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import datasets
+from datasets import Dataset, DatasetDict, Features
+
+
+def check_dataset_name(name: str | None) -> None:
+    """Raise `ValueError` where no dataset is named."""
+    if not name:
+        raise ValueError(f"--dataset_name: expected a Hub dataset or a folder, got {name!r}")
+
+
+def load_splits(name: str, cache_dir: str | None = None) -> DatasetDict:
+    """The splits of a Hub dataset, of a local folder of dataset files, or of a folder of media files.
+
+    Raises:
+        ValueError: for a dataset that is not found or cannot be read, naming it and the reason.
+    """
+    path = Path(name)
+    if path.is_dir() and not any(path.iterdir()):
+        raise ValueError(f"--dataset_name: expected a folder with dataset or media files, got the empty folder {name}")
+    try:
+        return datasets.load_dataset(name, cache_dir=cache_dir)
+    except Exception as error:  # datasets raises many kinds; the user needs one sentence
+        kind = "folder" if path.exists() else "Hub dataset (or no folder of that name exists)"
+        raise ValueError(f"--dataset_name: cannot load the {kind} {name!r}: {error}") from error
+
+
+def pick_split(splits: DatasetDict, split: str, flag: str = "split") -> Dataset:
+    """A split by name.
+
+    Raises:
+        ValueError: naming the splits there are.
+    """
+    if split not in splits:
+        raise ValueError(f"--{flag}: expected one of {', '.join(splits)}, got {split!r}")
+    return splits[split]
+
+
+def hold_out(
+    splits: DatasetDict, train_split: str, validation_split: str | None, size: int, seed: int
+) -> tuple[Dataset, Dataset]:
+    """Training and validation rows: two splits, or one with `size` random rows held out."""
+    training = pick_split(splits, train_split, "train_split")
+    if validation_split is not None:
+        return training, pick_split(splits, validation_split, "validation_split")
+    if len(training) <= size:
+        raise ValueError(
+            f"--validation_size: expected fewer than the {len(training)} rows of split {train_split!r}, got {size}"
+        )
+    parts = training.train_test_split(size, seed=seed)
+    return parts["train"], parts["test"]
+
+
+def find_column(features: Features, kinds: Iterable[type], what: str, wanted: str | None, flag: str) -> str:
+    """Name of the column of one of `kinds`: `wanted`, or the only one there is.
+
+    Raises:
+        ValueError: where there is none, or several and none was named.
+    """
+    columns = [name for name, feature in features.items() if isinstance(feature, tuple(kinds))]
+    listing = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
+    if wanted is not None:
+        if wanted not in columns:
+            raise ValueError(f"--{flag}: expected {what} column, got {wanted!r}; the columns are {listing}")
+        return wanted
+    if not columns:
+        raise ValueError(f"--dataset_name: expected a dataset with {what} column; the columns are {listing}")
+    if len(columns) > 1:
+        raise ValueError(f"--{flag}: expected one of {', '.join(columns)} to be named, got none")
+    return columns[0]
+
+
+def dataset_source(name: str) -> tuple[str, str | None]:
+    """Short name of a dataset, and its Hub name where it is none of this machine's folders."""
+    return name.rstrip("/").split("/")[-1], None if Path(name).exists() else name

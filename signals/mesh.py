@@ -1,0 +1,108 @@
+"""Meshes from signed distances, and signed distances from meshes or occupancy grids."""
+
+import io
+from pathlib import Path
+
+import igl
+import numpy as np
+import torch
+import trimesh
+from scipy.ndimage import distance_transform_edt
+from skimage.measure import marching_cubes
+from torch import Tensor
+
+EXTENSIONS = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
+FORMATS = (".glb", ".obj", ".ply")
+MARGIN = 0.9  # half of the longest side of a mesh, in the units of positions
+
+
+def read_mesh(source: str | Path | bytes, name: str | None = None, file_type: str | None = None) -> trimesh.Trimesh:
+    """A watertight mesh from a file or its bytes; small holes are filled.
+
+    Args:
+        name (`str`): What messages call it; default: the file.
+
+    Raises:
+        ValueError: naming the file, where it cannot be read or does not enclose a volume.
+    """
+    name = name or str(source)
+    try:
+        file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+        mesh = trimesh.load(file, file_type=file_type, force="mesh")
+    except Exception as error:  # the parsers raise many kinds; the user needs one sentence
+        raise ValueError(f"{name}: expected a mesh file, cannot read it: {error}") from error
+    if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces) or not np.isfinite(mesh.vertices).all():
+        raise ValueError(f"{name}: expected a mesh with triangles and finite vertices, got none")
+    mesh.merge_vertices(merge_tex=True, merge_norm=True)
+    mesh.update_faces(mesh.nondegenerate_faces() & mesh.unique_faces())
+    if not mesh.is_watertight:
+        trimesh.repair.fill_holes(mesh)
+    if not mesh.is_watertight:
+        broken = len(trimesh.grouping.group_rows(mesh.edges_sorted, require_count=1))
+        raise ValueError(
+            f"{name}: expected a watertight mesh, got one with {broken} open edges after filling small holes; "
+            "close it, for example by remeshing"
+        )
+    trimesh.repair.fix_normals(mesh)
+    return mesh
+
+
+def normalize(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """The mesh centred, its longest side from -0.9 to 0.9."""
+    low, high = mesh.bounds
+    mesh = mesh.copy()
+    mesh.apply_translation(-(low + high) / 2)
+    mesh.apply_scale(2 * MARGIN / max((high - low).max(), 1e-12))
+    return mesh
+
+
+def mesh_to_sdf(mesh: trimesh.Trimesh, grid: list[int]) -> Tensor:
+    """Signed distances (z, y, x, 1) at the cell centres of a grid, exact, negative inside."""
+    axes = [(np.arange(size) + 0.5) * (2 / size) - 1 for size in grid]
+    points = np.stack(np.meshgrid(*axes[::-1], indexing="ij"), -1)[..., ::-1].reshape(-1, 3)
+    vertices, faces = np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64)
+    kind = igl.SIGNED_DISTANCE_TYPE_FAST_WINDING_NUMBER  # bears with self-intersections
+    distances = igl.signed_distance(np.ascontiguousarray(points), vertices, faces, kind)[0]
+    return torch.from_numpy(distances.astype(np.float32)).view(*grid[::-1], 1)
+
+
+def occupancy_to_sdf(occupancy: np.ndarray) -> Tensor:
+    """Signed distances (z, y, x, 1) of occupied cells (x, y, z), negative inside, in the units of positions.
+
+    Between the centres of cells, less half a cell: the surface lies between an occupied cell and an empty one.
+
+    Raises:
+        ValueError: for a grid that is all empty or all full.
+    """
+    filled = np.asarray(occupancy).transpose(2, 1, 0) > 0
+    if filled.all() or not filled.any():
+        raise ValueError(f"occupancy: expected a surface, got a grid that is all {'full' if filled.any() else 'empty'}")
+    # The longest axis spans [-1, 1]; a cell of a grid that is no cube is as wide along every axis.
+    cell = 2 / max(filled.shape)
+    outside, inside = distance_transform_edt(~filled), distance_transform_edt(filled)
+    return torch.from_numpy((np.where(filled, 0.5 - inside, outside - 0.5) * cell).astype(np.float32))[..., None]
+
+
+def sdf_to_mesh(sdf: Tensor, level: float = 0.0) -> trimesh.Trimesh | None:
+    """The surface where signed distances (z, y, x, 1) cross `level`, closed at the border; `None` if there is none."""
+    volume = sdf[..., 0].detach().float().cpu().numpy().transpose(2, 1, 0)  # (x, y, z)
+    if not (volume.min() < level < volume.max()):
+        return None
+    padded = np.pad(volume, 1, constant_values=max(volume.max(), level + 1e-3))
+    vertices, faces, _, _ = marching_cubes(padded, level)
+    sizes = np.array(volume.shape)
+    vertices = (vertices - 1 + 0.5) * (2 / sizes) - 1  # from padded cell numbers to positions
+    mesh = trimesh.Trimesh(vertices, faces, process=True)
+    trimesh.repair.fix_normals(mesh)
+    return mesh
+
+
+def save_mesh(mesh: trimesh.Trimesh, path: str | Path) -> None:
+    """Write a mesh as GLB, OBJ or PLY, by the file's ending.
+
+    Raises:
+        ValueError: for another ending.
+    """
+    if Path(path).suffix.lower() not in FORMATS:
+        raise ValueError(f"path: expected a name ending in {', '.join(FORMATS)}, got {str(path)!r}")
+    mesh.export(str(path))

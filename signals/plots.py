@@ -1,0 +1,24 @@
+"""Small plots of curves, drawn by matplotlib without a display."""
+
+import io
+
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+
+def render_curve(positions: Tensor, values: Tensor, size: tuple[float, float] = (2.4, 1.8), limit: float = 4.0):
+    """A curve through values (N,) at positions (N,) as a picture; single known places among NaN show as dots."""
+    figure = Figure(figsize=size, dpi=80, layout="constrained")
+    axes = figure.subplots()
+    axes.plot(positions.cpu(), values.detach().float().cpu(), "-", linewidth=1.2, marker=".", markersize=3)
+    axes.set(xlim=(-1, 1), ylim=(-limit, limit))
+    axes.tick_params(labelsize=6)
+    return figure_image(figure)
+
+
+def figure_image(figure: Figure) -> Image.Image:
+    """A matplotlib figure as a PIL image."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Image.open(buffer).convert("RGB")

@@ -1,0 +1,97 @@
+"""Polynomials as signals: random coefficients, drawn on the fly, so that no data is needed and the truth is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from signals.base import Batch, Rows, Signal, flag
+from signals.plots import render_curve
+
+TEST_SPLITS = {"train": 0, "validation": 1, "test": 2}  # streams of coefficients that share nothing
+
+
+@dataclass
+class Polynomials(Signal):
+    """Polynomials v = Σ aₖ xᵏ on [-1, 1] with coefficients N(0, 1): positions x, values unbounded."""
+
+    kind: ClassVar[str] = "polynomial"
+    plural: ClassVar[str] = "polynomials"
+
+    degree: int = flag("Degree of the polynomials.", 6)
+    num_polynomials: int = flag("Polynomials in an epoch.", 1_000_000)
+    validation_size: int = flag("Polynomials to validate on.", 1000)
+
+    def __post_init__(self):
+        for name in ("degree", "num_polynomials", "validation_size"):
+            if getattr(self, name) < (name != "degree"):
+                raise ValueError(f"--{name}: expected a number above 0, got {getattr(self, name)}")
+
+    def load(self, seed: int) -> tuple[Rows, Rows]:
+        sizes = {"train": self.num_polynomials, "validation": self.validation_size}
+        training, validation = (Coefficients(size, self.degree, seed, split) for split, size in sizes.items())
+        return Rows(training, torch.from_numpy, cache_bytes=0), Rows(validation, torch.from_numpy)
+
+    def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
+        if split not in TEST_SPLITS:
+            raise ValueError(f"--split: expected one of {', '.join(TEST_SPLITS)}, got {split!r}")
+        return Rows(Coefficients(limit or self.validation_size, self.degree, 0, split), torch.from_numpy)
+
+    def config_fields(self, rows: Rows) -> dict[str, Any]:
+        return {
+            "native_grid": [256],
+            "value_dim": 1,
+            "value_range": None,
+            "quantization_step": None,
+            "num_bins": 1,  # the posterior is one Gaussian
+            "offset_radius": None,
+            "min_scale": 1e-4,
+            "max_scale": 8.0,
+            "rotary_max_frequency": 4 * np.pi,  # a polynomial of low degree has no finer detail
+            "fourier_scale": 1.0,
+            "value_fourier_scale": 0.1,  # values spread over several units
+        }
+
+    def num_cells(self, fields: dict[str, Any]) -> int:
+        return 0
+
+    def places(
+        self, batch: Batch, count: int, generator: torch.Generator | None = None, continuous: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        positions = torch.rand(len(batch), count, 1, generator=generator, device=batch.device) * 2 - 1
+        return positions, polynomial(batch, positions)
+
+    def grid_values(self, batch: Batch, grid: list[int]) -> Tensor:
+        return polynomial(batch, self.positions(grid).to(batch.device).expand(len(batch), -1, -1))
+
+    def render(self, values: Tensor, grid: list[int]) -> Image.Image:
+        return render_curve(self.positions(grid)[:, 0], values[:, 0])
+
+    def describe(self, count: int) -> str:
+        return f"Polynomials of degree {self.degree} on [-1, 1], coefficients N(0, 1), drawn on the fly."
+
+
+def polynomial(coefficients: Tensor, positions: Tensor) -> Tensor:
+    """Values (B, N, 1) of polynomials with coefficients (B, degree + 1), constant term first, at x (B, N, 1)."""
+    powers = positions ** torch.arange(coefficients.shape[-1], device=positions.device)  # (B, N, degree + 1)
+    return (powers * coefficients[:, None]).sum(-1, keepdim=True)
+
+
+class Coefficients(Sequence):
+    """Coefficients (degree + 1,) of numbered random polynomials, each a function of seed, split and number."""
+
+    def __init__(self, count: int, degree: int, seed: int, split: str):
+        self.count, self.degree, self.key = count, degree, (seed, TEST_SPLITS[split])
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if not 0 <= index < self.count:
+            raise IndexError(f"index: expected 0 … {self.count - 1}, got {index}")
+        random = np.random.Generator(np.random.Philox(key=self.key, counter=[0, 0, 0, index]))
+        return random.standard_normal(self.degree + 1, dtype=np.float32)

@@ -1,0 +1,145 @@
+"""3D shapes as signals: signed distances from occupancy grids or from meshes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import datasets
+import numpy as np
+import torch
+from datasets import Dataset
+from PIL import Image
+from torch import Tensor
+
+from signals.base import Batch, GridSignal, Rows, flag
+from signals.data import check_dataset_name, dataset_source, find_column, hold_out, load_splits, pick_split
+from signals.mesh import EXTENSIONS, mesh_to_sdf, normalize, occupancy_to_sdf, read_mesh
+from signals.places import cell_positions, values_at_positions, weighted_cells
+
+NEAR = 1.5  # a place within so many cells of the surface counts as near it
+
+
+@dataclass
+class Shapes(GridSignal):
+    """Signed distances: positions (x, y, z), values truncated distances in the same units, negative inside."""
+
+    kind: ClassVar[str] = "shape"
+    plural: ClassVar[str] = "shapes"
+    coordinates: ClassVar[tuple[int, ...]] = (0, 1, 2)
+
+    dataset_name: str | None = flag(
+        "Dataset with a column of occupancy grids (x, y, z) or of meshes, or a folder of mesh files."
+    )
+    shape_column: str | None = flag("Column with the grids or meshes; needed only where there are several.")
+    shape_size: int = flag("Cells along each axis of a mesh's distance field; occupancy grids come as they are.", 32)
+    truncation: float = flag("Distances are cut off here; positions span [-1, 1].", 1.5)
+    near_surface: float = flag("Share of places close to the surface, for the signals that have such.", 0.0)
+    near_surface_probability: float = flag("Share of signals whose places are partly close to the surface.", 1.0)
+    train_split: str = flag("Split to train on.", "train")
+    validation_split: str | None = flag("Split to validate on; default: rows held out of the training split.")
+    validation_size: int = flag("Rows held out of the training split where no validation split is named.", 50)
+    cache_dir: str | None = flag("Where `datasets` keeps what it prepares; default: its own cache.")
+
+    def __post_init__(self):
+        check_dataset_name(self.dataset_name)
+        for name in ("shape_size", "truncation", "validation_size"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"--{name}: expected a number above 0, got {getattr(self, name)}")
+        for name in ("near_surface", "near_surface_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"--{name}: expected a number from 0 to 1, got {getattr(self, name)}")
+
+    def load(self, seed: int) -> tuple[Rows, Rows]:
+        splits = load_shapes(self.dataset_name, self.cache_dir)
+        parts = hold_out(splits, self.train_split, self.validation_split, self.validation_size, seed)
+        training, validation = (self._rows(part, [self.shape_size] * 3) for part in parts)
+        return training, validation
+
+    def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
+        rows = pick_split(load_shapes(self.dataset_name, self.cache_dir), split)
+        return self._rows(rows.select(range(min(limit or len(rows), len(rows)))), config.native_grid)
+
+    def _rows(self, rows: Dataset, grid: list[int]) -> Rows:
+        kinds = (datasets.Mesh, datasets.Array3D)
+        column = find_column(rows.features, kinds, "an occupancy or mesh", self.shape_column, "shape_column")
+        rows = rows.select_columns([column])
+        if isinstance(rows.features[column], datasets.Mesh):
+            rows = rows.cast_column(column, datasets.Mesh(decode=False))
+            return Rows(rows, lambda row: self._truncated(mesh_row_to_sdf(row[column], grid)))
+        rows = rows.with_format("numpy")
+        return Rows(rows, lambda row: self._truncated(occupancy_to_sdf(row[column])))
+
+    def _truncated(self, sdf: Tensor) -> Tensor:
+        return sdf.clamp(-self.truncation, self.truncation)
+
+    def config_fields(self, rows: Rows) -> dict[str, Any]:
+        return {
+            "native_grid": self.grid_of(rows[0]),
+            "value_dim": 1,
+            "value_range": [-self.truncation, self.truncation],
+            "quantization_step": None,
+            "num_bins": 32,
+        }
+
+    def places(
+        self, batch: Batch, count: int, generator: torch.Generator | None = None, continuous: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        if not isinstance(batch, Tensor) or self.near_surface == 0 or count > batch[0].numel():
+            return super().places(batch, count, generator, continuous)
+        # Cells without replacement, those near the surface weighted so that their share of a draw is as wanted.
+        grid = self.grid_of(batch[0])
+        near = batch.flatten(1).abs() < NEAR * 2 / max(grid)  # (B, cells)
+        fraction = near.float().mean(1, keepdim=True).clamp(1e-3, 1 - 1e-3)
+        share = min(self.near_surface, 0.99)
+        weight = share * (1 - fraction) / (fraction * (1 - share))
+        chosen = torch.rand(len(batch), 1, generator=generator, device=batch.device) < self.near_surface_probability
+        cells = weighted_cells(torch.where(near & chosen, weight, 1.0), count, generator)
+        positions = cell_positions(grid, cells)
+        if continuous:  # anywhere in the cell
+            jitter = torch.rand(positions.shape, generator=generator, device=batch.device) * 2 - 1
+            positions = positions + jitter / torch.tensor(grid, device=batch.device)
+        return positions, values_at_positions(batch, positions)
+
+    def render(self, values: Tensor, grid: list[int]) -> Image.Image:
+        return shade(values.nan_to_num(self.truncation).view(*grid[::-1]))
+
+    def describe(self, count: int) -> str:
+        return f"Signed distances of {count:,} shapes of `{self.source()[0]}`, split `{self.train_split}`."
+
+    def source(self) -> tuple[str, str | None]:
+        return dataset_source(self.dataset_name)
+
+
+def load_shapes(name: str, cache_dir: str | None) -> datasets.DatasetDict:
+    """Splits of a dataset, or one split "train" of the mesh files in a folder and below it."""
+    if Path(name).is_dir():
+        files = sorted(str(path) for path in Path(name).rglob("*") if path.suffix.lower() in EXTENSIONS)
+        if files:
+            features = datasets.Features({"mesh": datasets.Mesh(decode=False)})
+            return datasets.DatasetDict({"train": Dataset.from_dict({"mesh": files}, features=features)})
+    return load_splits(name, cache_dir)
+
+
+def mesh_row_to_sdf(row: dict, grid: list[int]) -> Tensor:
+    """Signed distances of a row of a `datasets.Mesh` column, its path in any error."""
+    path = row.get("path")
+    name = path or "mesh of the dataset"
+    if row.get("bytes") is None:
+        mesh = read_mesh(path)
+    else:
+        mesh = read_mesh(row["bytes"], name, Path(path).suffix.lstrip(".").lower() if path else "glb")
+    return mesh_to_sdf(normalize(mesh), grid)
+
+
+def shade(sdf: Tensor) -> Image.Image:
+    """Front view (from -y) of signed distances (z, y, x): brightness from the surface's slope, white where empty."""
+    volume = sdf.detach().float().cpu().numpy()
+    inside = volume < 0
+    hit, first = inside.any(1), inside.argmax(1)  # (z, x)
+    gradient = np.stack(np.gradient(volume), -1)  # along z, y, x
+    normal = np.take_along_axis(gradient, first[:, None, :, None], 1)[:, 0]
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9
+    light = np.array([0.5, -0.75, -0.43])
+    brightness = 0.25 + 0.7 * (normal @ light).clip(0, 1)
+    picture = np.where(hit, brightness, 1.0)[::-1]  # z upwards
+    return Image.fromarray((picture * 255).astype(np.uint8)).convert("RGB").resize((96, 96), Image.Resampling.NEAREST)

@@ -1,0 +1,199 @@
+"""Videos as signals: clips of any HF video dataset or folder, or digits that bounce (Moving MNIST)."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import av
+import datasets
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict
+from PIL import Image
+from torch import Tensor
+
+from signals.base import GridSignal, Rows, flag
+from signals.data import check_dataset_name, dataset_source, find_column, hold_out, load_splits, pick_split
+from signals.image import image_to_array, to_image, to_values
+
+EXTENSIONS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpeg")
+
+
+@dataclass
+class Videos(GridSignal):
+    """Videos: positions (t, x, y), values grey or RGB in [0, 1] with a step of 1/255."""
+
+    kind: ClassVar[str] = "video"
+    plural: ClassVar[str] = "videos"
+    coordinates: ClassVar[tuple[int, ...]] = (2, 0, 1)
+
+    dataset_name: str | None = flag(
+        "Video dataset, folder of clips, or dataset of grey images (ylecun/mnist) that then bounce in pairs."
+    )
+    video_column: str | None = flag("Column with the videos or images; needed only where there are several.")
+    frames: int = flag("Frames of a clip, spread over the video.", 8)
+    frame_size: int = flag("Side to which frames are resized and centre-cropped.", 32)
+    digit_size: int = flag("Side of a bouncing image.", 16)
+    num_digits: int = flag("Bouncing images in a clip.", 2)
+    channels: Literal["grey", "colour"] = flag("Channels of a value; bouncing images are grey.", "grey")
+    train_split: str = flag("Split to train on.", "train")
+    validation_split: str | None = flag("Split to validate on; default: rows held out of the training split.")
+    validation_size: int = flag("Rows held out of the training split where no validation split is named.", 1000)
+    cache_dir: str | None = flag("Where `datasets` keeps what it prepares; default: its own cache.")
+
+    def __post_init__(self):
+        check_dataset_name(self.dataset_name)
+        for name in ("frames", "frame_size", "digit_size", "num_digits", "validation_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name}: expected a number above 0, got {getattr(self, name)}")
+        if self.digit_size > self.frame_size:
+            raise ValueError(f"--digit_size: expected at most --frame_size ({self.frame_size}), got {self.digit_size}")
+
+    def load(self, seed: int) -> tuple[Rows, Rows]:
+        splits = load_videos(self.dataset_name, self.cache_dir)
+        parts = hold_out(splits, self.train_split, self.validation_split, self.validation_size, seed)
+        grid = [self.frames, self.frame_size, self.frame_size]
+        training, validation = (self._rows(part, grid, 1 if self.channels == "grey" else 3) for part in parts)
+        return training, validation
+
+    def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
+        rows = pick_split(load_videos(self.dataset_name, self.cache_dir), split)
+        rows = rows.select(range(min(limit or len(rows), len(rows))))
+        return self._rows(rows, config.native_grid, config.value_dim)
+
+    def _rows(self, rows: Dataset, grid: list[int], channels: int) -> Rows:
+        kinds = (datasets.Video, datasets.Image)
+        column = find_column(rows.features, kinds, "a video or image", self.video_column, "video_column")
+        rows = rows.select_columns([column])
+        if isinstance(rows.features[column], datasets.Video):
+            rows = rows.cast_column(column, datasets.Video(decode=False))
+            return Rows(rows, lambda row: video_row_to_array(row[column], grid, channels))
+        if channels != 1:
+            raise ValueError("--channels: expected grey for bouncing images, got colour")
+        return Rows(MovingDigits(rows, column, grid, self.digit_size, self.num_digits), torch.from_numpy)
+
+    def config_fields(self, rows: Rows) -> dict[str, Any]:
+        return {"native_grid": self.grid_of(rows[0]), "value_dim": rows[0].shape[-1]}
+
+    def values(self, arrays: Tensor) -> Tensor:
+        return to_values(arrays)
+
+    def render(self, values: Tensor, grid: list[int]) -> Image.Image:
+        frames, width, height = grid
+        strip = values.nan_to_num(0.5).view(frames, height, width, -1)
+        return to_image(torch.cat(list(strip), 1))  # side by side
+
+    def describe(self, count: int) -> str:
+        return f"{count:,} clips made of `{self.source()[0]}`, split `{self.train_split}`."
+
+    def source(self) -> tuple[str, str | None]:
+        return dataset_source(self.dataset_name)
+
+
+class MovingDigits:
+    """Clips uint8 (frames, y, x, 1) of images that move at constant speed and bounce off the borders.
+
+    Clip `index` shows the dataset's image of that number and others drawn by a generator seeded with it (Srivastava et
+    al., ICML 2015); where images overlap the brighter pixel shows.
+    """
+
+    def __init__(self, rows: Dataset, column: str, grid: list[int], digit_size: int, num_digits: int):
+        self.rows, self.column, self.grid = rows, column, grid
+        self.digit_size, self.num_digits = digit_size, num_digits
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        frames, width, height = self.grid
+        random = np.random.default_rng(index)
+        others = random.integers(len(self.rows), size=self.num_digits - 1)
+        clip = np.zeros((frames, height, width, 1), np.uint8)
+        size = self.digit_size
+        room = np.array([height - size, width - size])
+        for number in (index, *others):
+            digit = image_to_array(self.rows[int(number)][self.column], (size, size), 1)
+            start, angle = random.uniform(0, room + 1e-9), random.uniform(0, 2 * np.pi)
+            speed = random.uniform(0.06, 0.12) * np.array([height, width])  # of the frame's side, each frame
+            velocity = speed * np.array([np.sin(angle), np.cos(angle)])
+            for frame in range(frames):
+                y, x = bounce(start + frame * velocity, room).round().astype(int)
+                target = clip[frame, y : y + size, x : x + size]
+                np.maximum(target, digit, out=target)
+        return clip
+
+
+def bounce(position: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Free flight folded back into [0, room] along each axis, as if reflected by walls."""
+    folded = np.mod(position, 2 * np.maximum(room, 1e-9))
+    return np.minimum(folded, 2 * room - folded).clip(0, room)
+
+
+def load_videos(name: str, cache_dir: str | None) -> DatasetDict:
+    """Splits of a dataset, or one split "train" of the clips in a folder and below it."""
+    if Path(name).is_dir():
+        files = sorted(str(path) for path in Path(name).rglob("*") if path.suffix.lower() in EXTENSIONS)
+        if files:
+            features = datasets.Features({"video": datasets.Video(decode=False)})
+            return DatasetDict({"train": Dataset.from_dict({"video": files}, features=features)})
+    return load_splits(name, cache_dir)
+
+
+def video_row_to_array(row: dict, grid: list[int], channels: int) -> Tensor:
+    """A row of a `datasets.Video` column as uint8 clip (frames, y, x, V)."""
+    source = row["path"] if row.get("bytes") is None else io.BytesIO(row["bytes"])
+    return read_clip(source, grid, channels, row.get("path") or "video of the dataset")
+
+
+def read_clip(source: str | Path | io.BytesIO, grid: list[int], channels: int, name: str | None = None) -> Tensor:
+    """Frames spread evenly over a video file, resized and centre-cropped: uint8 (frames, y, x, V).
+
+    Args:
+        grid (`list[int]`): Frames, width and height.
+
+    Raises:
+        ValueError: naming the file, where it cannot be decoded or has fewer frames than asked for.
+    """
+    count, width, height = grid
+    name = name or str(source)
+    try:
+        with av.open(source if isinstance(source, io.BytesIO) else str(source)) as container:
+            total = sum(1 for _ in container.decode(video=0))
+            wanted = {round((index + 0.5) * total / count - 0.5) for index in range(count)}
+            container.seek(0)
+            images = [
+                frame.to_image() for number, frame in enumerate(container.decode(video=0)) if number in wanted
+            ]  # only these are kept: a long video need not fit into memory
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise ValueError(f"{name}: expected a video file, cannot decode it: {error}") from error
+    if len(images) < count:
+        raise ValueError(f"{name}: expected at least {count} frames (--frames), got {total}")
+    return torch.from_numpy(np.stack([image_to_array(image, (width, height), channels) for image in images]))
+
+
+def save_clip(values: Tensor, path: str | Path, fps: int = 8, zoom: int = 4) -> None:
+    """Write values (frames, y, x, V) in [0, 1] as MP4 (H.264) or GIF, by the file's ending, a cell `zoom` pixels wide.
+
+    Raises:
+        ValueError: for another ending.
+    """
+    path = Path(path)
+    frames = [to_image(frame).convert("RGB") for frame in values]
+    frames = [frame.resize((frame.width * zoom, frame.height * zoom), Image.Resampling.NEAREST) for frame in frames]
+    if path.suffix.lower() == ".gif":
+        duration = round(1000 / fps)
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=duration, loop=0, disposal=2)
+        return
+    if path.suffix.lower() != ".mp4":
+        raise ValueError(f"path: expected a name ending in .mp4 or .gif, got {str(path)!r}")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        # H.264 with halved colour resolution wants even sides; every browser plays it.
+        stream.width, stream.height = (side + side % 2 for side in frames[0].size)
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            padded = Image.new("RGB", (stream.width, stream.height))
+            padded.paste(frame)
+            container.mux(stream.encode(av.VideoFrame.from_image(padded)))
+        container.mux(stream.encode())
