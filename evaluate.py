@@ -63,25 +63,23 @@ def evaluate(arguments: Arguments, signal: Signal) -> dict:
     }
 
 
-def parse_arguments(argv: list[str]) -> tuple[Arguments, Signal]:
-    """Arguments and signal from the command line; the checkpoint says which kind of signal it knows.
+def parse_flags(own: type, argv: list[str]) -> tuple:
+    """A command's own arguments (with `checkpoint` and `signal`) and the signal, whose kind the checkpoint knows.
 
     Raises:
         ValueError: naming the flag.
     """
-    first = HfArgumentParser(Arguments, add_help=False, allow_abbrev=False)
-    given = first.parse_known_args(argv)[0]
+    given = HfArgumentParser(own, add_help=False, allow_abbrev=False).parse_known_args(argv)[0]
     kind = given.signal
     if kind is None:
         if given.checkpoint is None and not {"-h", "--help"} & set(argv):
             raise ValueError("--checkpoint: expected a folder or a Hub id, got None")
         kind = "image" if given.checkpoint is None else read_config(given.checkpoint).signal
-    parser = HfArgumentParser((Arguments, find(kind)), description=Arguments.__doc__)
+    parser = HfArgumentParser((own, find(kind)), description=own.__doc__)
     try:
-        arguments, signal = parser.parse_args_into_dataclasses(argv)
+        return parser.parse_args_into_dataclasses(argv)
     except ValueError as error:
         raise ValueError(str(error).replace("Some specified arguments are not used", "unknown flags")) from error
-    return arguments, signal
 
 
 def read_config(checkpoint: str) -> PixelTransformerConfig:
@@ -94,7 +92,7 @@ def read_config(checkpoint: str) -> PixelTransformerConfig:
 
 def main() -> None:
     try:
-        arguments, signal = parse_arguments(sys.argv[1:])
+        arguments, signal = parse_flags(Arguments, sys.argv[1:])
         report = evaluate(arguments, signal)
     except ValueError as error:
         sys.exit(f"evaluate.py: {error}")

@@ -83,15 +83,21 @@ def _check_blocks(blocks: Tensor, count: int) -> None:
         raise ValueError("blocks: expected numbers from 1 on that never fall, got " + str(blocks.tolist()[:16]))
 
 
-def _check_sampling(model, context_positions, context_values, query_positions, context_mask) -> Tensor:
-    """Check what sampling and joint likelihood share; returns queries with the context's batch size."""
+def _check_sampling(
+    model, context_positions, context_values, query_positions, context_mask, num_drawn: int | None = None
+) -> Tensor:
+    """Check what sampling and joint likelihood share; returns queries with the context's batch size.
+
+    `num_drawn` of the queries become tokens (default: all).
+    """
     check_places(model.config, "context", context_positions, context_values, context_mask)
     batch, known = context_positions.shape[:2]
     check_places(model.config, "query", query_positions, batch=batch)
-    if known + query_positions.shape[1] > model.config.max_tokens:
+    num_drawn = query_positions.shape[1] if num_drawn is None else num_drawn
+    if known + num_drawn > model.config.max_tokens:
         raise ValueError(
-            f"query_positions: expected context and queries together at most {model.config.max_tokens} "
-            f"(config.max_tokens, a guard for memory), got {known} + {query_positions.shape[1]}"
+            f"query_positions: expected context and drawn queries together at most {model.config.max_tokens} "
+            f"(config.max_tokens, a guard for memory), got {known} + {num_drawn}; num_autoregressive draws fewer"
         )
     return query_positions.expand(batch, -1, -1)
 
@@ -160,7 +166,11 @@ def sample_iter(
     Yields:
         `SampleState`, whose tensors are overwritten by the next step.
     """
-    query_positions = _check_sampling(model, context_positions, context_values, query_positions, context_mask)
+    if num_autoregressive is not None:
+        _check_count("num_autoregressive", num_autoregressive, 0)
+    query_positions = _check_sampling(
+        model, context_positions, context_values, query_positions, context_mask, num_autoregressive
+    )
     batch, count = query_positions.shape[:2]
     _check_count("num_samples", num_samples, 1)
     if num_steps is not None:

@@ -16,7 +16,8 @@ CANVAS = 336
 MAX_SAMPLES = 6
 COUNTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 FRAMES = 24  # partial pictures shown while samples are drawn
-LEVELS = ["#ffffff", "#c0c0c0", "#808080", "#404040", "#000000"]
+PALETTE = ["#ffffff", "#c0c0c0", "#808080", "#404040", "#000000", "#e8b878", "#c8742c", "#6b4423", "#e79a9a", "#8fae5a"]
+PALETTE += ["#4f7fb5", "#d9443f"]
 
 
 def infer(place: str, observed: Observed) -> tuple[Image.Image, Image.Image, Image.Image, str]:
@@ -104,11 +105,13 @@ def build(places: dict[str, str]) -> None:
             )
             with gr.Tabs():
                 with gr.Tab("Paint", id="paint"):
-                    gr.Markdown("Dab pixels with the brush, in a shade from its palette; the eraser takes them back.")
+                    gr.Markdown("Dab pixels with the brush, in any colour; the eraser takes them back.")
                     pad = gr.ImageEditor(
                         value=Image.new("RGB", (CANVAS, CANVAS), (52, 58, 74)),
                         label="Sketchpad",
-                        brush=gr.Brush(default_size=14, colors=LEVELS, default_color=LEVELS[0], color_mode="fixed"),
+                        brush=gr.Brush(
+                            default_size=14, colors=PALETTE, default_color=PALETTE[0], color_mode="defaults"
+                        ),
                         eraser=gr.Eraser(default_size=20),
                         sources=(),
                         transforms=(),
@@ -122,7 +125,8 @@ def build(places: dict[str, str]) -> None:
                     draw_sketch = gr.Button("Draw samples", variant="primary", elem_id="draw-sketch")
                 with gr.Tab("Reveal", id="reveal"):
                     picture = gr.Image(type="pil", label="Picture", height=260, image_mode=None, elem_id="picture")
-                    gr.Examples([[examples.digit(number)] for number in examples.STROKES], [picture])
+                    pictures = [examples.cat(), *[examples.digit(number) for number in examples.STROKES]]
+                    gr.Examples([[example] for example in pictures], [picture])
                     count = gr.Radio(COUNTS, value=64, label="Pixels to reveal")
                     place_seed = gr.Slider(0, 99, value=0, step=1, label="Which pixels")
                     draw_picture = gr.Button("Draw samples", variant="primary", elem_id="draw-picture")

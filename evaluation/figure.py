@@ -1,77 +1,51 @@
-"""A picture of what a checkpoint infers: `python -m evaluation.figure --output docs/mnist.png`.
+"""A picture of what a checkpoint infers: `python -m evaluation.figure --checkpoint checkpoints/mnist --output m.png`.
 
-Columns are numbers of observed pixels, rows what is observed, the mean, its uncertainty, and joint samples.
+Each kind of signal has a picture of its own, see `evaluation/figures`.
 """
 
-import argparse
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-import torch
-
-from demo.observations import Observed
-from demo.pictures import checkered
+from evaluate import parse_flags
 from modeling_pixeltransformer import PixelTransformerModel
-from signals.image import Images, to_values
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+from signals import Signal
+from signals.base import flag
 
 
-def figure(model, picture: torch.Tensor, contexts: list[int], num_samples: int, temperature: float, seed: int):
-    """A matplotlib figure for one picture (y, x, V), each K observing the first K of one random order of its pixels."""
-    height, width, channels = picture.shape
-    generator = torch.Generator().manual_seed(seed)
-    cells = torch.randperm(height * width, generator=generator)
-    names = ["observed", "mean", "uncertainty", *[f"sample {index + 1}" for index in range(num_samples)]]
-    size = (1.5 * len(contexts) + 0.3, 1.5 * len(names) + 0.4)
-    sheet, axes = plt.subplots(len(names), len(contexts), figsize=size, squeeze=False, layout="constrained")
-    for column, context in enumerate(contexts):
-        known = cells[:context]
-        observed = Observed([width, height], known, picture.flatten(0, 1)[known])
-        marginal = model.predict(*observed.context, observed.queries)
-        samples = model.sample(
-            *observed.context,
-            observed.queries,
-            num_samples=num_samples,
-            temperature=temperature,
-            generator=generator,
+@dataclass
+class Arguments:
+    """A picture of what a checkpoint infers from a few observed places."""
+
+    checkpoint: str = flag("Checkpoint folder or Hub id.")
+    output: str = flag("File for the picture: PNG, or GIF for videos.")
+    signal: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
+    split: str = flag("Split to take signals from.", "test")
+    index: int = flag("Row of the split.", 0)
+    temperature: float = flag("Temperature of the samples.", 0.9)
+    seed: int = flag("Seed of places and samples.", 0)
+
+
+def make(arguments: Arguments, signal: Signal) -> None:
+    """Write the picture."""
+    if importlib.util.find_spec(f"evaluation.figures.{signal.kind}") is None:
+        raise ValueError(
+            f"--signal: there is no picture for {signal.plural} yet; add evaluation/figures/{signal.kind}.py"
         )
-        ground = checkered([width, height]).flatten(0, 1)
-        ground[known] = observed.values.expand(-1, 3)
-        pictures = [ground, observed.complete(marginal.mean[0]).expand(-1, -1, 3)]
-        pictures += [observed.complete(marginal.stddev[0], 0.0).mean(-1)]
-        pictures += [observed.complete(sample[0]).expand(-1, -1, 3) for sample in samples]
-        for row, shown in enumerate(pictures):
-            axis = axes[row][column]
-            axis.imshow(shown.view(height, width, -1).squeeze(-1), cmap="magma", vmin=0, vmax=0.5 if row == 2 else 1)
-            axis.set(xticks=[], yticks=[])
-            if column == 0:
-                axis.set_ylabel(names[row], fontsize=10)
-            if row == 0:
-                axis.set_title(f"{context} pixels", fontsize=10)
-    return sheet
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default="checkpoints/mnist", help="checkpoint folder or Hub id")
-    parser.add_argument("--dataset_name", default="ylecun/mnist", help="Hub dataset, or local folder")
-    parser.add_argument("--split", default="test", help="split to take the picture from")
-    parser.add_argument("--index", type=int, default=0, help="row of the split")
-    parser.add_argument("--contexts", type=int, nargs="+", default=[4, 8, 16, 32, 64, 128, 256], help="numbers K")
-    parser.add_argument("--samples", type=int, default=4, help="samples for each K")
-    parser.add_argument("--temperature", type=float, default=0.9, help="temperature of the samples")
-    parser.add_argument("--seed", type=int, default=0, help="seed of pixels and samples")
-    parser.add_argument("--output", type=Path, required=True, help="PNG file")
-    arguments = parser.parse_args()
+    if not arguments.output:
+        raise ValueError(f"--output: expected a file, got {arguments.output!r}")
     model = PixelTransformerModel.from_pretrained(arguments.checkpoint).eval()
-    rows = Images(dataset_name=arguments.dataset_name).load_split(arguments.split, model.config)
-    picture = to_values(rows[arguments.index])
-    sheet = figure(model, picture, arguments.contexts, arguments.samples, arguments.temperature, arguments.seed)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    sheet.savefig(arguments.output, dpi=110)
+    rows = signal.load_split(arguments.split, model.config, arguments.index + 8)
+    output = Path(arguments.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    module = importlib.import_module(f"evaluation.figures.{signal.kind}")
+    module.draw(model, signal, rows, arguments.index, arguments.temperature, arguments.seed, output)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        make(*parse_flags(Arguments, sys.argv[1:]))
+    except ValueError as error:
+        sys.exit(f"evaluation.figure: {error}")

@@ -40,16 +40,17 @@ def rebuild(arguments: argparse.Namespace) -> None:
     positions, values = signal.places(sdf[None], arguments.points, generator)
     everywhere = model.native_positions()
     fields = {"truth": sdf, "mean": model.predict(positions, values, everywhere).mean}
-    coarse = model.native_positions([arguments.resolution] * 3)
-    for number, sample in enumerate(
-        model.sample(
-            positions, values, coarse, num_samples=arguments.samples, num_steps=arguments.steps, generator=generator
-        ),
-        1,
-    ):
-        # Values drawn on a coarse grid become evidence for the fine one: coherent, and many times fewer draws.
-        known = torch.cat((positions, coarse), 1), torch.cat((values, sample), 1)
-        fields[f"sample-{number}"] = model.predict(*known, everywhere).mean
+    # A few hundred drawn values settle the shape; the rest is their conditional mean.
+    samples = model.sample(
+        positions,
+        values,
+        everywhere,
+        num_samples=arguments.samples,
+        num_steps=arguments.steps,
+        num_autoregressive=min(arguments.drawn, everywhere.shape[1]),
+        generator=generator,
+    )
+    fields |= {f"sample-{number}": sample for number, sample in enumerate(samples, 1)}
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name, field in fields.items():
         surface = sdf_to_mesh(field.view(*grid[::-1], 1))
@@ -67,10 +68,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--points", type=int, default=64, help="observed signed distances")
     parser.add_argument("--near_surface", type=float, default=0.5, help="share of them close to the surface")
     parser.add_argument("--samples", type=int, default=2, help="sampled surfaces")
-    parser.add_argument("--steps", type=int, default=64, help="steps of the sampler")
-    parser.add_argument(
-        "--resolution", type=int, default=10, help="cells along an axis that are drawn one after another"
-    )
+    parser.add_argument("--drawn", type=int, default=512, help="values drawn; the others are their conditional mean")
+    parser.add_argument("--steps", type=int, default=64, help="steps in which they are drawn")
     parser.add_argument("--seed", type=int, default=0, help="seed of points and samples")
     parser.add_argument("--output", type=Path, default=Path("runs/mesh"), help="folder for the GLB files")
     try:

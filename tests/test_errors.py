@@ -79,7 +79,7 @@ def test_more_context_than_memory_is_refused(grey_model):
     grey_model.config.max_tokens = 10
     with pytest.raises(ValueError, match="context_positions: expected at most 10 .*got 11"):
         call(grey_model, context_positions=torch.zeros(1, 11, 2), context_values=torch.zeros(1, 11, 1))
-    with pytest.raises(ValueError, match="query_positions: expected context and queries together at most 10"):
+    with pytest.raises(ValueError, match="query_positions: expected context and drawn queries together at most 10"):
         call(grey_model, "sample", query_positions=torch.zeros(1, 8, 2))
     assert call(grey_model, query_positions=torch.zeros(1, 500, 2)).batch_shape == (1, 500)
 

@@ -205,7 +205,7 @@ def test_paper_configuration_is_the_published_one():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("signal", "smell"),
+        ("signal", ""),
         ("native_grid", [4, 0]),
         ("hidden_size", 30),
         ("value_range", [1.0, 0.0]),
@@ -216,6 +216,8 @@ def test_paper_configuration_is_the_published_one():
         ("max_tokens", 12.5),
         ("quantization_step", -1.0),
         ("num_bins", 0),
+        ("fourier_scale", 0.0),
+        ("value_fourier_scale", -1.0),
     ],
 )
 def test_bad_configuration_names_the_field(field, value):

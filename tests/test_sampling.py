@@ -115,6 +115,15 @@ def test_hybrid_fills_the_rest_with_the_conditional_mean(model):
     assert torch.allclose(filled, model.predict(positions, values, queries).mean, atol=1e-4)
 
 
+def test_hybrid_needs_room_only_for_what_it_draws(grey_model):
+    grey_model.config.max_tokens = 12
+    context, queries = make_context(grey_model, context=5), grey_model.native_positions()
+    drawn = grey_model.sample(*context, queries, num_autoregressive=7, generator=generator())
+    assert drawn.shape == (1, 2, 36, 1) and drawn.isfinite().all()
+    with pytest.raises(ValueError, match="at most 12 .*got 5 \\+ 8"):
+        grey_model.sample(*context, queries, num_autoregressive=8)
+
+
 def test_iteration_reveals_more_at_each_step_and_ends_as_sample(grey_model):
     positions, values = make_context(grey_model)
     queries = grey_model.native_positions()

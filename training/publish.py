@@ -2,7 +2,7 @@
 
 Weights become bfloat16 (half the size; they load as float32) unless `--dtype` says otherwise, code files become links
 to the root's, so that no copy goes stale. `--metrics` takes the JSON that `evaluate.py` wrote and replaces the card's
-validation figures by it.
+validation figures by it. A `picture.png` or `picture.gif` in the folder (see `evaluation.figure`) is shown in the card.
 """
 
 import argparse
@@ -59,7 +59,8 @@ def write_card(folder: Path, metrics: Path | None = None) -> None:
         config = PixelTransformerConfig.from_pretrained(folder)
     model = PixelTransformerModel.from_pretrained(folder)
     name = folder.resolve().relative_to(ROOT).as_posix()
-    model_card(config, sum(p.numel() for p in model.parameters()), name).save(folder / "README.md")
+    picture = next((path.name for path in sorted(folder.glob("picture.*"))), None)
+    model_card(config, sum(p.numel() for p in model.parameters()), name, picture).save(folder / "README.md")
 
 
 def main() -> None:

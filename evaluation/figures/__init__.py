@@ -1,0 +1,1 @@
+"""Pictures of what a checkpoint infers, one module for each kind of signal."""
