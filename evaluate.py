@@ -35,6 +35,17 @@ class Arguments:
     seed: int = flag("Seed of the places observed and asked for.", 0)
     output: str | None = flag("JSON file for the report.")
 
+    def __post_init__(self):
+        for name in ("queries", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name}: expected a number above 0, got {value}")
+        for name in ("contexts", "quality"):
+            if min(getattr(self, name), default=0) < 0:
+                raise ValueError(f"--{name}: expected numbers of at least 0, got {getattr(self, name)}")
+        if not self.contexts:
+            raise ValueError("--contexts: expected at least one number, got none")
+
 
 def evaluate(arguments: Arguments, signal: Signal) -> dict:
     """The report that `--output` holds."""
@@ -70,12 +81,14 @@ def parse_flags(own: type, argv: list[str]) -> tuple:
         ValueError: naming the flag.
     """
     given = HfArgumentParser(own, add_help=False, allow_abbrev=False).parse_known_args(argv)[0]
-    kind = given.signal
-    if kind is None:
-        if given.checkpoint is None and not {"-h", "--help"} & set(argv):
-            raise ValueError("--checkpoint: expected a folder or a Hub id, got None")
-        kind = "image" if given.checkpoint is None else read_config(given.checkpoint).signal
-    parser = HfArgumentParser((own, find(kind)), description=own.__doc__)
+    helping = {"-h", "--help"} & set(argv)
+    if given.checkpoint is None and not helping:
+        raise ValueError("--checkpoint: expected a folder or a Hub id, got None")
+    known = "image" if given.checkpoint is None else read_config(given.checkpoint).signal
+    kind = given.signal or known
+    if find(kind).kind != known and not helping:
+        raise ValueError(f"--signal: expected the checkpoint's kind, {known}, got {kind}")
+    parser = HfArgumentParser((own, find(kind)), allow_abbrev=False, description=own.__doc__)
     try:
         return parser.parse_args_into_dataclasses(argv)
     except ValueError as error:

@@ -91,7 +91,10 @@ def validate(
     logged = {f"validation/nats_K{row['context']}": row["nats"] for row in scores}
     logged |= {f"validation/rmse_K{row['context']}": row["rmse"] for row in scores}
     accelerator.log(logged, step=step)
-    picture = sample_sheet(model, signal, signal.collate(rows[:8]), [row["context"] for row in scores])
+    native = [row for row in rows if signal.is_native(row, model.config.native_grid)][:8]
+    if not native:  # of many sizes, none is the first training signal's
+        return scores
+    picture = sample_sheet(model, signal, signal.collate(native), arguments.validation_contexts)
     folder = Path(arguments.output_dir) / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     picture.save(folder / f"step-{step:07d}.png")
@@ -139,6 +142,13 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
     state = find_state(arguments) if arguments.resume is not None else None
     with accelerator.main_process_first():
         training, validation = signal.load(arguments.seed)
+    fields = signal.config_fields(training)
+    num_cells = signal.num_cells(fields)
+    if num_cells and max(arguments.validation_contexts, default=0) >= num_cells:
+        raise ValueError(
+            f"--validation_contexts: expected numbers below the {num_cells} cells of {signal.plural}, "
+            f"got {max(arguments.validation_contexts)}"
+        )
     model = make_model(arguments, signal, training)
     episodes = EpisodeSampler(
         seed=arguments.seed,
@@ -146,7 +156,7 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
         buffer=arguments.buffer_size,
         queries=arguments.max_queries,
         token_budget=arguments.token_budget,
-        num_cells=signal.num_cells(signal.config_fields(training)) if arguments.continuous_probability < 1 else 0,
+        num_cells=num_cells if arguments.continuous_probability < 1 else 0,
         zero_probability=arguments.zero_probability,
         block_probability=arguments.block_probability,
         long_buffer_probability=arguments.long_buffer_probability,

@@ -38,6 +38,8 @@ def make(arguments: Arguments, signal: Signal) -> None:
         raise ValueError(f"--output: expected a file, got {arguments.output!r}")
     model = PixelTransformerModel.from_pretrained(arguments.checkpoint).eval()
     rows = signal.load_split(arguments.split, model.config, arguments.index + 8)
+    if not 0 <= arguments.index <= len(rows) - 2:
+        raise ValueError(f"--index: expected 0 … {len(rows) - 2} (two rows may be shown), got {arguments.index}")
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     module = importlib.import_module(f"evaluation.figures.{signal.kind}")

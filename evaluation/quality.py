@@ -59,7 +59,8 @@ MEASURES = {"image": image_quality, "video": video_quality, "shape": shape_quali
 def complete(signal: Signal, positions: Tensor, values: Tensor, guess: Tensor, grid: list[int]) -> Tensor:
     """A guess (B, cells, V) of whole signals with what is observed at cell centres put in."""
     cells = signal.positions(grid).to(positions)  # (cells, P)
-    nearest = torch.cdist(positions, cells.expand(len(positions), -1, -1)).min(-1)  # (B, K)
+    exact = "donot_use_mm_for_euclid_dist"  # by matrix products equal places come out 1e-3 apart
+    nearest = torch.cdist(positions, cells.expand(len(positions), -1, -1), compute_mode=exact).min(-1)  # (B, K)
     index = torch.where(nearest.values < 1e-4, nearest.indices, len(cells))  # what lies between centres goes nowhere
     padded = torch.nn.functional.pad(guess, (0, 0, 0, 1))
     return padded.scatter(1, index[..., None].expand_as(values), values)[:, :-1]
@@ -87,6 +88,8 @@ def quality_against_context(
         return [{} for _ in contexts]
     grid, device = model.config.native_grid, model.device
     cells = signal.positions(grid).to(device)
+    if max(contexts) >= len(cells):
+        raise ValueError(f"--quality: expected numbers below the {len(cells)} cells of a signal, got {max(contexts)}")
     batch_size = max(1, cells_per_batch // len(cells))
     for context in contexts:
         scores: dict[str, list[Tensor]] = {}

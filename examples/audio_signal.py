@@ -34,15 +34,21 @@ class Sounds(GridSignal):
     def load(self, seed: int) -> tuple[Rows, Rows]:
         sounds = Strings(self.samples, 2000) if self.folder is None else Files(self.folder, self.samples)
         if len(sounds) <= self.validation_size:
-            raise ValueError(f"--validation_size: expected fewer than the {len(sounds)} sounds")
+            raise ValueError(
+                f"--validation_size: expected fewer than the {len(sounds)} sounds of {self.folder or 'the strings'}, "
+                f"got {self.validation_size}"
+            )
         return (
             Rows(range(self.validation_size, len(sounds)), sounds.__getitem__),
             Rows(range(self.validation_size), sounds.__getitem__),
         )
 
     def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
+        if split not in ("train", "test"):
+            raise ValueError(f"--split: expected train or test, got {split!r}")
         self.samples = config.native_grid[0]
-        return self.load(0)[split != "train"]
+        rows = self.load(0)[split == "test"]
+        return Rows(rows.source[:limit], rows.decode)
 
     def config_fields(self, rows: Rows) -> dict[str, Any]:
         return {
@@ -85,7 +91,9 @@ class Files(Sequence):
 
     def __getitem__(self, index: int) -> Tensor:
         sound = wavfile.read(self.paths[index])[1]
-        scale = 1.0 if sound.dtype.kind == "f" else float(np.iinfo(sound.dtype).max)
-        sound = (sound.reshape(len(sound), -1).mean(1) / scale)[: self.samples]
+        if sound.dtype.kind != "f":  # 8 bits are unsigned, all others are not
+            zero, scale = (128, 128) if sound.dtype == np.uint8 else (0, float(np.iinfo(sound.dtype).max))
+            sound = (sound - zero) / scale
+        sound = sound.reshape(len(sound), -1).mean(1)[: self.samples]
         sound = np.pad(sound, (0, self.samples - len(sound))).clip(-1, 1)
         return torch.from_numpy(sound.astype(np.float32))[:, None]

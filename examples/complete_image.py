@@ -26,6 +26,8 @@ def hidden_cells(grid: list[int], region: list[float]) -> torch.Tensor:
 def complete(arguments: argparse.Namespace) -> None:
     model = AutoModel.from_pretrained(arguments.checkpoint, trust_remote_code=True).eval()
     config = model.config
+    if config.signal != "image":
+        raise ValueError(f"--checkpoint: expected one for images, got one for {config.signal}s")
     grid = [arguments.size, arguments.size] if arguments.size else config.native_grid
     array = image_to_array(Image.open(arguments.image), tuple(grid), config.value_dim)
     values = to_values(torch.from_numpy(array)).flatten(0, 1)  # (cells, V)
@@ -35,7 +37,8 @@ def complete(arguments: argparse.Namespace) -> None:
     else:
         hidden = torch.rand(len(values), generator=generator).argsort().argsort() >= arguments.reveal
     if not hidden.any():
-        raise ValueError("--hide: expected a region with at least one pixel, got none")
+        given = f"--hide {arguments.hide}" if arguments.hide else f"--reveal {arguments.reveal}"
+        raise ValueError(f"{given}: expected at least one of the {len(values)} pixels to be hidden, got none")
     places = model.native_positions(grid)
     context, queries = (places[:, ~hidden], values[None, ~hidden]), places[:, hidden]
     marginal = model.predict(*context, queries)

@@ -32,6 +32,8 @@ def translation(*offset: float):
 
 def rebuild(arguments: argparse.Namespace) -> None:
     model = AutoModel.from_pretrained(arguments.checkpoint, trust_remote_code=True).eval()
+    if model.config.signal != "shape":
+        raise ValueError(f"--checkpoint: expected one for shapes, got one for {model.config.signal}s")
     grid, (low, high) = model.config.native_grid, model.config.value_range
     mesh = normalize(read_mesh(arguments.mesh) if arguments.mesh else table())
     sdf = mesh_to_sdf(mesh, grid).clamp(low, high)

@@ -4,6 +4,7 @@ The same as `accelerate launch train_accelerate.py --dataset_name path/to/images
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from train_accelerate import train
@@ -19,7 +20,10 @@ def main(argv: list[str] | None = None) -> Path:
     own, rest = parser.parse_known_args(argv)
     flags = ["--signal", "image", "--dataset_name", own.folder, "--image_size", str(own.size)]
     flags += ["--horizontal_flip", "--max_train_minutes", str(own.minutes), "--output_dir", own.output, *rest]
-    export = train(*parse_arguments(flags))
+    try:
+        export = train(*parse_arguments(flags))
+    except ValueError as error:
+        sys.exit(f"train_on_my_images: {error}")
     print(f'AutoModel.from_pretrained("{export}", trust_remote_code=True)')
     return export
 

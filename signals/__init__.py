@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 
 from signals.base import Signal
@@ -26,6 +27,7 @@ def find(kind: str) -> type[Signal]:
     elif kind.endswith(".py") and Path(kind).is_file():
         spec = importlib.util.spec_from_file_location(Path(kind).stem, kind)
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look their module up there
         spec.loader.exec_module(module)
     else:
         raise ValueError(f"--signal: expected one of {', '.join(kinds())}, or a Python file, got {kind!r}")

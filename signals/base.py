@@ -47,7 +47,10 @@ class Rows(Dataset):
     def __getitem__(self, index: int) -> Tensor:
         row = self._kept.get(index)
         if row is None:
-            row = self.decode(self.source[index])
+            try:
+                row = self.decode(self.source[index])
+            except ValueError as error:
+                raise ValueError(f"row {index} of the data: {error}") from error
             if row.nbytes <= self.left:
                 self.left -= row.nbytes
                 self._kept[index] = row
@@ -106,6 +109,10 @@ class Signal(ABC):
         """Cells that places are chosen from given `config_fields`; 0 where positions are always continuous."""
         return torch.Size(fields["native_grid"]).numel()
 
+    def is_native(self, row: Tensor, grid: list[int]) -> bool:
+        """Whether `grid_values` can look a stored signal up on a grid."""
+        return True
+
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """A random variation of the signals that is as likely as they are; by default none."""
         return batch
@@ -156,6 +163,9 @@ class GridSignal(Signal):
             got = sorted({tuple(row.shape[:-1]) for row in batch})[:4]
             raise ValueError(f"{self.plural}: expected arrays of shape {tuple(self.array_shape(grid))}, got {got}")
         return self.values(batch).flatten(1, -2)
+
+    def is_native(self, row: Tensor, grid: list[int]) -> bool:
+        return row.shape[:-1] == self.array_shape(grid)
 
     def array_shape(self, grid: list[int]) -> torch.Size:
         """Shape (…, y, x) of the array whose cells a grid, given in the order of a position's coordinates, has."""

@@ -6,6 +6,8 @@ from pathlib import Path
 import datasets
 from datasets import Dataset, DatasetDict, Features
 
+SPLITS = ("train", "validation", "test")
+
 
 def check_dataset_name(name: str | None) -> None:
     """Raise `ValueError` where no dataset is named."""
@@ -27,6 +29,29 @@ def load_splits(name: str, cache_dir: str | None = None) -> DatasetDict:
     except Exception as error:  # datasets raises many kinds; the user needs one sentence
         kind = "folder" if path.exists() else "Hub dataset (or no folder of that name exists)"
         raise ValueError(f"--dataset_name: cannot load the {kind} {name!r}: {error}") from error
+
+
+def load_media(name: str, endings: tuple[str, ...], column: str, feature: object, cache_dir: str | None) -> DatasetDict:
+    """Splits of a dataset, or of the files with one of `endings` in a folder and below it.
+
+    A file below a folder called train, validation or test belongs to that split, any other to "train".
+    """
+    if Path(name).is_dir():
+        splits: dict[str, list[str]] = {}
+        for path in sorted(Path(name).rglob("*")):
+            if path.suffix.lower() in endings:
+                parents = [part for part in path.relative_to(name).parts[:-1] if part in SPLITS]
+                splits.setdefault(parents[-1] if parents else "train", []).append(str(path))
+        if splits:
+            features = Features({column: feature})
+            made = {split: Dataset.from_dict({column: files}, features=features) for split, files in splits.items()}
+            return DatasetDict(made)
+    return load_splits(name, cache_dir)
+
+
+def first_rows(rows: Dataset, limit: int | None) -> Dataset:
+    """The first `limit` rows; all where it is `None` or there are fewer."""
+    return rows if limit is None else rows.select(range(min(limit, len(rows))))
 
 
 def pick_split(splits: DatasetDict, split: str, flag: str = "split") -> Dataset:

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from signals.base import Batch, GridSignal, Rows, flag, flags
-from signals.data import check_dataset_name, dataset_source, find_column, hold_out, load_splits, pick_split
+from signals.data import check_dataset_name, dataset_source, find_column, first_rows, hold_out, load_splits, pick_split
 
 CHANNEL_MODES = {1: "L", 3: "RGB"}
 GREY_MODES = ("1", "L", "I", "I;16", "F")
@@ -59,8 +59,7 @@ class Images(GridSignal):
         )
 
     def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
-        rows = pick_split(load_splits(self.dataset_name, self.cache_dir), split)
-        rows = rows.select(range(min(limit or len(rows), len(rows))))
+        rows = first_rows(pick_split(load_splits(self.dataset_name, self.cache_dir), split), limit)
         sizes = [tuple(config.native_grid)]
         column = find_image_column(rows, self.image_column)
         return Rows(EverySize(rows, column, sizes), lambda row: read(*row, config.value_dim))
@@ -84,6 +83,7 @@ class Images(GridSignal):
 
     def describe(self, count: int) -> str:
         mirrored = ", every other one mirrored" if self.horizontal_flip else ""
+        count //= max(1, len(self.image_size))
         return f"{count:,} images of `{self.source()[0]}`, split `{self.train_split}`{mirrored}."
 
     def source(self) -> tuple[str, str | None]:

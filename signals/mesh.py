@@ -13,6 +13,7 @@ from torch import Tensor
 
 EXTENSIONS = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
 FORMATS = (".glb", ".obj", ".ply")
+Y_UP = ("glb", "gltf")  # by their standard; everything here has z up
 MARGIN = 0.9  # half of the longest side of a mesh, in the units of positions
 
 
@@ -31,6 +32,8 @@ def read_mesh(source: str | Path | bytes, name: str | None = None, file_type: st
         mesh = trimesh.load(file, file_type=file_type, force="mesh")
     except Exception as error:  # the parsers raise many kinds; the user needs one sentence
         raise ValueError(f"{name}: expected a mesh file, cannot read it: {error}") from error
+    if (file_type or Path(name).suffix.lstrip(".").lower()) in Y_UP and isinstance(mesh, trimesh.Trimesh):
+        mesh.apply_transform(trimesh.transformations.rotation_matrix(np.pi / 2, (1, 0, 0)))
     if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces) or not np.isfinite(mesh.vertices).all():
         raise ValueError(f"{name}: expected a mesh with triangles and finite vertices, got none")
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
@@ -72,24 +75,25 @@ def occupancy_to_sdf(occupancy: np.ndarray) -> Tensor:
     Between the centres of cells, less half a cell: the surface lies between an occupied cell and an empty one.
 
     Raises:
-        ValueError: for a grid that is all empty or all full.
+        ValueError: for a grid that is no cube, all empty or all full.
     """
+    if np.ndim(occupancy) != 3 or len(set(np.shape(occupancy))) != 1:
+        raise ValueError(f"occupancy: expected a cube of cells, got shape {np.shape(occupancy)}")
     filled = np.asarray(occupancy).transpose(2, 1, 0) > 0
     if filled.all() or not filled.any():
         raise ValueError(f"occupancy: expected a surface, got a grid that is all {'full' if filled.any() else 'empty'}")
-    # The longest axis spans [-1, 1]; a cell of a grid that is no cube is as wide along every axis.
-    cell = 2 / max(filled.shape)
+    cell = 2 / len(filled)
     outside, inside = distance_transform_edt(~filled), distance_transform_edt(filled)
     return torch.from_numpy((np.where(filled, 0.5 - inside, outside - 0.5) * cell).astype(np.float32))[..., None]
 
 
-def sdf_to_mesh(sdf: Tensor, level: float = 0.0) -> trimesh.Trimesh | None:
-    """The surface where signed distances (z, y, x, 1) cross `level`, closed at the border; `None` if there is none."""
+def sdf_to_mesh(sdf: Tensor) -> trimesh.Trimesh | None:
+    """The surface where signed distances (z, y, x, 1) are 0, closed at the border; `None` if there is none."""
     volume = sdf[..., 0].detach().float().cpu().numpy().transpose(2, 1, 0)  # (x, y, z)
-    if not (volume.min() < level < volume.max()):
+    if not volume.min() < 0 < volume.max():
         return None
-    padded = np.pad(volume, 1, constant_values=max(volume.max(), level + 1e-3))
-    vertices, faces, _, _ = marching_cubes(padded, level)
+    padded = np.pad(volume, 1, constant_values=volume.max())
+    vertices, faces, _, _ = marching_cubes(padded, 0.0)
     sizes = np.array(volume.shape)
     vertices = (vertices - 1 + 0.5) * (2 / sizes) - 1  # from padded cell numbers to positions
     mesh = trimesh.Trimesh(vertices, faces, process=True)
@@ -98,11 +102,14 @@ def sdf_to_mesh(sdf: Tensor, level: float = 0.0) -> trimesh.Trimesh | None:
 
 
 def save_mesh(mesh: trimesh.Trimesh, path: str | Path) -> None:
-    """Write a mesh as GLB, OBJ or PLY, by the file's ending.
+    """Write a mesh as GLB (turned so that viewers show z upwards), OBJ or PLY, by the file's ending.
 
     Raises:
         ValueError: for another ending.
     """
     if Path(path).suffix.lower() not in FORMATS:
         raise ValueError(f"path: expected a name ending in {', '.join(FORMATS)}, got {str(path)!r}")
+    if Path(path).suffix.lower().lstrip(".") in Y_UP:
+        mesh = mesh.copy()
+        mesh.apply_transform(trimesh.transformations.rotation_matrix(-np.pi / 2, (1, 0, 0)))
     mesh.export(str(path))

@@ -52,11 +52,13 @@ def values_at_cells(arrays: Tensor, cells: Tensor) -> Tensor:
 
 
 def values_at_positions(arrays: Tensor, positions: Tensor) -> Tensor:
-    """Values (B, N, V) of arrays (B, y, x, V) or (B, z, y, x, V) at continuous positions (B, N, P).
+    """Values (B, N, V) of arrays (B, x, V), (B, y, x, V) or (B, z, y, x, V) at continuous positions (B, N, P).
 
-    Bilinear (trilinear) between cell centres, constant beyond the outermost ones: the paper's way of training.
+    Linear, bilinear (trilinear) between cell centres, constant beyond the outermost ones: the paper's way of training.
     """
     channels_first = arrays.movedim(-1, 1)
+    if channels_first.dim() == 3:  # a line is looked up as an image of one row
+        channels_first, positions = channels_first[:, :, None], F.pad(positions, (0, 1))
     spatial = channels_first.dim() - 2
     grid = positions.view(positions.shape[0], *[1] * (spatial - 1), -1, spatial)
     values = F.grid_sample(channels_first, grid, mode="bilinear", padding_mode="border", align_corners=False)

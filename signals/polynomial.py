@@ -63,10 +63,10 @@ class Polynomials(Signal):
         self, batch: Batch, count: int, generator: torch.Generator | None = None, continuous: bool = True
     ) -> tuple[Tensor, Tensor]:
         positions = torch.rand(len(batch), count, 1, generator=generator, device=batch.device) * 2 - 1
-        return positions, polynomial(batch, positions)
+        return positions, polynomial(batch, positions).to(batch.dtype)
 
     def grid_values(self, batch: Batch, grid: list[int]) -> Tensor:
-        return polynomial(batch, self.positions(grid).to(batch.device).expand(len(batch), -1, -1))
+        return polynomial(batch, self.positions(grid).to(batch.device).expand(len(batch), -1, -1)).to(batch.dtype)
 
     def render(self, values: Tensor, grid: list[int]) -> Image.Image:
         return render_curve(self.positions(grid)[:, 0], values[:, 0])
@@ -76,9 +76,9 @@ class Polynomials(Signal):
 
 
 def polynomial(coefficients: Tensor, positions: Tensor) -> Tensor:
-    """Values (B, N, 1) of polynomials with coefficients (B, degree + 1), constant term first, at x (B, N, 1)."""
-    powers = positions ** torch.arange(coefficients.shape[-1], device=positions.device)  # (B, N, degree + 1)
-    return (powers * coefficients[:, None]).sum(-1, keepdim=True)
+    """Values (B, N, 1), float64, at x (B, N, 1) of coefficients (B, degree + 1), the constant term first."""
+    powers = positions.double() ** torch.arange(coefficients.shape[-1], device=positions.device)  # (B, N, degree + 1)
+    return (powers * coefficients[:, None].double()).sum(-1, keepdim=True)
 
 
 class Coefficients(Sequence):

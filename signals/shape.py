@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from signals.base import Batch, GridSignal, Rows, flag
-from signals.data import check_dataset_name, dataset_source, find_column, hold_out, load_splits, pick_split
+from signals.data import check_dataset_name, dataset_source, find_column, first_rows, hold_out, load_media, pick_split
 from signals.mesh import EXTENSIONS, mesh_to_sdf, normalize, occupancy_to_sdf, read_mesh
 from signals.places import cell_positions, values_at_positions, weighted_cells
 
@@ -50,14 +50,17 @@ class Shapes(GridSignal):
                 raise ValueError(f"--{name}: expected a number from 0 to 1, got {getattr(self, name)}")
 
     def load(self, seed: int) -> tuple[Rows, Rows]:
-        splits = load_shapes(self.dataset_name, self.cache_dir)
+        splits = self._splits()
         parts = hold_out(splits, self.train_split, self.validation_split, self.validation_size, seed)
         training, validation = (self._rows(part, [self.shape_size] * 3) for part in parts)
         return training, validation
 
     def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
-        rows = pick_split(load_shapes(self.dataset_name, self.cache_dir), split)
-        return self._rows(rows.select(range(min(limit or len(rows), len(rows)))), config.native_grid)
+        self.truncation = config.value_range[1]
+        return self._rows(first_rows(pick_split(self._splits(), split), limit), config.native_grid)
+
+    def _splits(self) -> datasets.DatasetDict:
+        return load_media(self.dataset_name, EXTENSIONS, "mesh", datasets.Mesh(decode=False), self.cache_dir)
 
     def _rows(self, rows: Dataset, grid: list[int]) -> Rows:
         kinds = (datasets.Mesh, datasets.Array3D)
@@ -108,16 +111,6 @@ class Shapes(GridSignal):
 
     def source(self) -> tuple[str, str | None]:
         return dataset_source(self.dataset_name)
-
-
-def load_shapes(name: str, cache_dir: str | None) -> datasets.DatasetDict:
-    """Splits of a dataset, or one split "train" of the mesh files in a folder and below it."""
-    if Path(name).is_dir():
-        files = sorted(str(path) for path in Path(name).rglob("*") if path.suffix.lower() in EXTENSIONS)
-        if files:
-            features = datasets.Features({"mesh": datasets.Mesh(decode=False)})
-            return datasets.DatasetDict({"train": Dataset.from_dict({"mesh": files}, features=features)})
-    return load_splits(name, cache_dir)
 
 
 def mesh_row_to_sdf(row: dict, grid: list[int]) -> Tensor:

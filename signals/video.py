@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from signals.base import GridSignal, Rows, flag
-from signals.data import check_dataset_name, dataset_source, find_column, hold_out, load_splits, pick_split
+from signals.data import check_dataset_name, dataset_source, find_column, first_rows, hold_out, load_media, pick_split
 from signals.image import image_to_array, to_image, to_values
 
 EXTENSIONS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpeg")
@@ -51,27 +51,32 @@ class Videos(GridSignal):
             raise ValueError(f"--digit_size: expected at most --frame_size ({self.frame_size}), got {self.digit_size}")
 
     def load(self, seed: int) -> tuple[Rows, Rows]:
-        splits = load_videos(self.dataset_name, self.cache_dir)
+        splits = self._splits()
         parts = hold_out(splits, self.train_split, self.validation_split, self.validation_size, seed)
         grid = [self.frames, self.frame_size, self.frame_size]
-        training, validation = (self._rows(part, grid, 1 if self.channels == "grey" else 3) for part in parts)
+        channels = 1 if self.channels == "grey" else 3
+        training, validation = (
+            self._rows(part, grid, channels, split) for part, split in zip(parts, ("train", "validation"), strict=True)
+        )
         return training, validation
 
     def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
-        rows = pick_split(load_videos(self.dataset_name, self.cache_dir), split)
-        rows = rows.select(range(min(limit or len(rows), len(rows))))
-        return self._rows(rows, config.native_grid, config.value_dim)
+        return self._rows(pick_split(self._splits(), split), config.native_grid, config.value_dim, split, limit)
 
-    def _rows(self, rows: Dataset, grid: list[int], channels: int) -> Rows:
+    def _splits(self) -> DatasetDict:
+        return load_media(self.dataset_name, EXTENSIONS, "video", datasets.Video(decode=False), self.cache_dir)
+
+    def _rows(self, rows: Dataset, grid: list[int], channels: int, split: str, limit: int | None = None) -> Rows:
         kinds = (datasets.Video, datasets.Image)
         column = find_column(rows.features, kinds, "a video or image", self.video_column, "video_column")
         rows = rows.select_columns([column])
         if isinstance(rows.features[column], datasets.Video):
-            rows = rows.cast_column(column, datasets.Video(decode=False))
+            rows = first_rows(rows, limit).cast_column(column, datasets.Video(decode=False))
             return Rows(rows, lambda row: video_row_to_array(row[column], grid, channels))
         if channels != 1:
             raise ValueError("--channels: expected grey for bouncing images, got colour")
-        return Rows(MovingDigits(rows, column, grid, self.digit_size, self.num_digits), torch.from_numpy)
+        clips = MovingDigits(rows, column, grid, self.digit_size, self.num_digits, split, limit)
+        return Rows(clips, torch.from_numpy)
 
     def config_fields(self, rows: Rows) -> dict[str, Any]:
         return {"native_grid": self.grid_of(rows[0]), "value_dim": rows[0].shape[-1]}
@@ -94,20 +99,37 @@ class Videos(GridSignal):
 class MovingDigits:
     """Clips uint8 (frames, y, x, 1) of images that move at constant speed and bounce off the borders.
 
-    Clip `index` shows the dataset's image of that number and others drawn by a generator seeded with it (Srivastava et
-    al., ICML 2015); where images overlap the brighter pixel shows.
+    Clip `index` shows the dataset's image of that number and others of it, drawn like start and speed by a generator
+    that the split's name and the number seed (Srivastava et al., ICML 2015). Where images overlap the brighter shows.
+
+    Args:
+        grid (`list[int]`): Frames, width and height.
+        limit (`int` or `None`): Number of clips; others than the first images still come from the whole dataset.
     """
 
-    def __init__(self, rows: Dataset, column: str, grid: list[int], digit_size: int, num_digits: int):
+    def __init__(
+        self,
+        rows: Dataset,
+        column: str,
+        grid: list[int],
+        digit_size: int,
+        num_digits: int,
+        split: str = "train",
+        limit: int | None = None,
+    ):
+        if digit_size > min(grid[1:]):
+            raise ValueError(f"--digit_size: expected at most the {min(grid[1:])} pixels of a frame, got {digit_size}")
         self.rows, self.column, self.grid = rows, column, grid
         self.digit_size, self.num_digits = digit_size, num_digits
+        self.seed = list(split.encode())
+        self.count = len(rows) if limit is None else min(limit, len(rows))
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self.count
 
     def __getitem__(self, index: int) -> np.ndarray:
         frames, width, height = self.grid
-        random = np.random.default_rng(index)
+        random = np.random.default_rng([index, *self.seed])
         others = random.integers(len(self.rows), size=self.num_digits - 1)
         clip = np.zeros((frames, height, width, 1), np.uint8)
         size = self.digit_size
@@ -128,16 +150,6 @@ def bounce(position: np.ndarray, room: np.ndarray) -> np.ndarray:
     """Free flight folded back into [0, room] along each axis, as if reflected by walls."""
     folded = np.mod(position, 2 * np.maximum(room, 1e-9))
     return np.minimum(folded, 2 * room - folded).clip(0, room)
-
-
-def load_videos(name: str, cache_dir: str | None) -> DatasetDict:
-    """Splits of a dataset, or one split "train" of the clips in a folder and below it."""
-    if Path(name).is_dir():
-        files = sorted(str(path) for path in Path(name).rglob("*") if path.suffix.lower() in EXTENSIONS)
-        if files:
-            features = datasets.Features({"video": datasets.Video(decode=False)})
-            return DatasetDict({"train": Dataset.from_dict({"video": files}, features=features)})
-    return load_splits(name, cache_dir)
 
 
 def video_row_to_array(row: dict, grid: list[int], channels: int) -> Tensor:

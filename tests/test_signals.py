@@ -26,12 +26,11 @@ def ball(radius: float = 0.6) -> trimesh.Trimesh:
 
 @pytest.fixture
 def occupancy_folder(tmp_path):
-    """A parquet dataset of 12 grids of 8³: boxes at random places."""
-    random = np.random.default_rng(0)
+    """A parquet dataset of 12 grids of 8³: boxes at different places."""
     grids = []
-    for _ in range(12):
+    for number in range(12):
         grid = np.zeros((8, 8, 8), np.uint8)
-        x, y, z = random.integers(0, 4, 3)
+        x, y, z = number % 3, number // 3, 1
         grid[x : x + 4, y : y + 3, z : z + 2] = 1
         grids.append(grid)
     features = Features({"occupancy": Array3D((8, 8, 8), "uint8"), "name": Value("string")})
@@ -91,7 +90,7 @@ class TestEveryKind:
     def test_training_and_validation_share_no_signal(self, signal):
         training, validation = signal.load(seed=0)
         held_out = {row.numpy().tobytes() for row in validation.first(99)}
-        assert not held_out & {row.numpy().tobytes() for row in training.first(99)} or signal.kind == "shape"
+        assert not held_out & {row.numpy().tobytes() for row in training.first(99)}
 
     def test_rows_and_places_are_reproducible(self, signal):
         first, second = signal.load(seed=0)[0], signal.load(seed=0)[0]
@@ -131,7 +130,8 @@ def test_rows_keep_what_fits_and_decode_the_rest_again():
 
 def test_polynomial_is_the_sum_of_its_powers():
     x = torch.tensor([[[-1.0], [0.0], [0.5]]])
-    assert torch.allclose(polynomial(torch.tensor([[1.0, 2.0, 4.0]]), x)[0, :, 0], torch.tensor([3.0, 1.0, 3.0]))
+    values = polynomial(torch.tensor([[1.0, 2.0, 4.0]]), x)[0, :, 0]
+    assert torch.allclose(values.float(), torch.tensor([3.0, 1.0, 3.0]))
 
 
 def test_coefficients_are_standard_normal():

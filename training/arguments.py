@@ -142,7 +142,9 @@ def parse_arguments(argv: list[str]) -> tuple[Arguments, Signal]:
         argv = [*preset_flags(read_preset(preset)), *argv]
     kind = find(first.parse_known_args(argv)[0].signal)
     check_preset(preset, kind)
-    parser = HfArgumentParser((Arguments, kind), description=f"Train a PixelTransformer on {kind.plural}.")
+    parser = HfArgumentParser(
+        (Arguments, kind), allow_abbrev=False, description=f"Train a PixelTransformer on {kind.plural}."
+    )
     try:
         arguments, signal = parser.parse_args_into_dataclasses(argv)
     except ValueError as error:
@@ -178,5 +180,7 @@ def preset_flags(values: dict) -> list[str]:
     """The fields of a preset as a command line."""
     flags = []
     for name, value in values.items():
+        if value is None:
+            continue
         flags += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
     return flags

@@ -16,15 +16,12 @@ def sample_sheet(
     grid, device = model.config.native_grid, model.device
     generator = torch.Generator(device).manual_seed(seed)
     places = signal.positions(grid).to(device)  # (cells, P)
-    try:
-        truth = signal.grid_values(batch, grid).to(device)
-    except ValueError:  # of several sizes: those of the first
-        batch = [row for row in batch if row.shape == batch[0].shape]
-        truth = signal.grid_values(torch.stack(batch), grid).to(device)
+    truth = signal.grid_values(batch, grid).to(device)
     number, cells = truth.shape[:2]
     order = torch.rand(number, cells, generator=generator, device=device).argsort(-1)
     unknown = torch.full_like(truth, float("nan"))
-    rows = [[(values, nothing, nothing) for values, nothing in zip(truth, unknown, strict=True)]]
+    blanks = 2 if cells <= MAX_QUERIES else 1
+    rows = [[(values, *[nothing] * blanks) for values, nothing in zip(truth, unknown, strict=True)]]
     for context in (context for context in contexts if context < cells):
         known, hidden = order[:, :context], order[:, context:]
         observed = truth.gather(1, known[..., None].expand(-1, -1, truth.shape[-1]))

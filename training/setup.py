@@ -26,12 +26,11 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
             model = PixelTransformerModel.from_pretrained(arguments.init_from, dtype=torch.float32)
         except OSError as error:
             raise ValueError(f"--init_from: cannot load {arguments.init_from!r}: {error}") from error
-        for name in ("value_dim", "position_dim"):
-            expected = fields["value_dim"] if name == "value_dim" else len(fields["native_grid"])
-            if getattr(model.config, name) != expected:
-                raise ValueError(
-                    f"--init_from: expected a checkpoint with {name} {expected}, got {getattr(model.config, name)}"
-                )
+        expected = PixelTransformerConfig(signal=signal.kind, **fields)
+        for name in ("signal", "position_dim", "value_dim", "value_range", "quantization_step"):
+            wanted, got = getattr(expected, name), getattr(model.config, name)
+            if wanted != got:
+                raise ValueError(f"--init_from: expected a checkpoint with {name} {wanted}, got {got}")
         model.config.native_grid = fields["native_grid"]
         return model
     sizes = ("hidden_size", "num_encoder_layers", "num_decoder_layers", "num_attention_heads", "intermediate_size")
@@ -40,7 +39,8 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
     make = PixelTransformerConfig
     if arguments.architecture == "paper":
         make = PixelTransformerConfig.paper
-        fields.pop("num_bins", None)  # the published numbers
+        # What the publication fixes is not the signal's to choose.
+        fields = {name: fields[name] for name in fields if name not in ("num_bins", "value_fourier_scale")}
     model = PixelTransformerModel(make(signal=signal.kind, **{**fields, **chosen}))
     if arguments.bins == "kmeans" and model.config.num_bins > 1:
         values = signal.places(signal.collate(rows.first(BINS_FROM)), BINS_PLACES, _generator(arguments.seed))[1]

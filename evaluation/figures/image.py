@@ -16,11 +16,12 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
     truth = signal.grid_values(signal.collate([rows[index]]), grid)[0]  # (cells, V)
     places = model.native_positions()
     order = torch.randperm(len(truth), generator=generator)
+    contexts = [context for context in CONTEXTS if context < len(truth)]
     names = ["observed", "mean", "uncertainty", *[f"sample {number + 1}" for number in range(SAMPLES)]]
-    size = (1.35 * len(CONTEXTS) + 0.3, 1.35 * len(names) + 0.4)
+    size = (1.35 * len(contexts) + 0.3, 1.35 * len(names) + 0.4)
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(names), len(CONTEXTS), squeeze=False)
-    for column, context in enumerate(CONTEXTS):
+    axes = figure.subplots(len(names), len(contexts), squeeze=False)
+    for column, context in enumerate(contexts):
         known, hidden = order[:context], order[context:]
         observed, queries = (places[:, known], truth[None, known]), places[:, hidden]
         marginal = model.predict(*observed, queries)
