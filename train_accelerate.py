@@ -113,7 +113,7 @@ def export(model, signal: Signal, arguments: Arguments, rows: list[dict], progre
     model.config.provenance = {
         "name": name,
         "dataset": dataset,
-        "data": signal.describe(count),
+        "data": " ".join(filter(None, (signal.describe(count), arguments.data_note))),
         "training": f"```\n{command()}\n```\n\n"
         f"{progress.step:,} steps in {progress.seconds / 60:.0f} minutes on {machine()}.",
         "metrics": f"On {rows[0]['signals']:,} validation {signal.plural} (at places not observed, 95 % intervals):\n\n"

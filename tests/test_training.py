@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -146,6 +147,16 @@ def test_resumed_training_ends_with_the_same_weights(image_folder, tmp_path):
 def test_other_flags_train_too(image_folder, tmp_path, changes):
     folder = train(*arguments(image_folder, tmp_path / "run", max_train_steps=2, report_to="none", **changes))
     assert (folder / "model.safetensors").exists()
+
+
+def test_images_as_they_are_train_together(image_folder, tmp_path):
+    """Of different sizes; validation shows what has the first one's."""
+    for number in range(10):
+        Image.new("L", (9 + number % 2, 10), 20 * number).save(image_folder / f"large{number}.png")
+    folder = train(*arguments(image_folder, tmp_path / "run", max_train_steps=3, report_to="none"))
+    assert (folder / "model.safetensors").exists()
+    with pytest.raises(ValueError, match="--validation_contexts: expected numbers below the .* cells"):
+        train(*arguments(image_folder, tmp_path / "other", validation_contexts=[900], report_to="none"))
 
 
 def test_command_line_reports_errors_in_one_line():

@@ -76,6 +76,7 @@ class Arguments:
     resume: str | None = flag('"latest", or the folder of a training state, to go on from.')
     report_to: str = flag('Tracker that accelerate knows ("tensorboard", "wandb", …), or "none".', "tensorboard")
 
+    data_note: str | None = flag("A sentence about the data for the model card.")
     push_to_hub: bool = flag("Upload the exported model when done.", False)
     hub_model_id: str | None = flag("Repository to upload to.")
 
