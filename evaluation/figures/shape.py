@@ -39,10 +39,11 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
         show_points(line[0], *(part[0] for part in observed))
         for axis, field in zip(line[1:], fields, strict=True):
             show_surface(axis, field.reshape(*grid[::-1], 1))
-        line[0].set_ylabel(f"{context} points")
-        line[0].text2D(0.0, 1.0, f"{context} points", transform=line[0].transAxes, fontsize=10)
+        line[0].text2D(
+            -0.08, 0.5, f"{context} points", transform=line[0].transAxes, fontsize=10, rotation=90, va="center"
+        )
     for axis, name in zip(axes[0], names, strict=True):
-        axis.set_title(name, fontsize=10)
+        axis.text2D(0.5, 1.04, name, transform=axis.transAxes, fontsize=10, ha="center")
     figure.savefig(output, dpi=90)
 
 
@@ -70,5 +71,6 @@ def show_surface(axis, sdf: torch.Tensor) -> None:
 def prepare(axis) -> None:
     """One view for all."""
     axis.view_init(elev=18, azim=-60)
-    axis.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1), box_aspect=(1, 1, 1))
+    axis.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1))
+    axis.set_box_aspect((1, 1, 1), zoom=1.55)
     axis.set_axis_off()
