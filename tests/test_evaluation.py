@@ -79,7 +79,7 @@ def test_posterior_s_joint_density_is_the_product_of_its_conditionals():
 def test_posterior_s_samples_pass_through_what_is_known_and_spread_as_predicted():
     positions, values = polynomials(2, 5)
     drawn = POSTERIOR.sample(positions[:, :3], values[:, :3], positions, 4000, torch.Generator().manual_seed(0))
-    assert torch.allclose(drawn[:, :, :3], values[:, :3].expand(4000, -1, -1, -1), atol=1e-4)
+    assert torch.allclose(drawn[:, :, :3], values[:, :3].float().expand(4000, -1, -1, -1), atol=1e-4)
     marginal = POSTERIOR.predict(positions[:, :3], values[:, :3], positions[:, 3:])
     assert torch.allclose(drawn[:, :, 3:].std(0).double(), marginal.stddev, rtol=0.05)
 
