@@ -31,12 +31,13 @@ class Arguments:
     contexts: list[int] = flags("Numbers K of observed places.", [0, 4, 16, 64, 256])
     queries: int = flag("Unobserved places scored for each signal and K.", 128)
     quality: list[int] = flags("Numbers K for which whole signals are completed and judged (SSIM, PSNR, IoU).", [])
+    quality_limit: int | None = flag("Signals completed for --quality; default: all that are evaluated.")
     limit: int | None = flag("Evaluate this many signals only, for a quick look.")
     seed: int = flag("Seed of the places observed and asked for.", 0)
     output: str | None = flag("JSON file for the report.")
 
     def __post_init__(self):
-        for name in ("queries", "limit"):
+        for name in ("queries", "limit", "quality_limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--{name}: expected a number above 0, got {value}")
@@ -63,13 +64,15 @@ def evaluate(arguments: Arguments, signal: Signal) -> dict:
         progress=True,
         reference=PolynomialPosterior(signal.degree) if polynomial else None,
     )
-    quality = quality_against_context(model, signal, rows, arguments.quality, seed=arguments.seed, progress=True)
+    completed = rows.first(arguments.quality_limit or len(rows))
+    quality = quality_against_context(model, signal, completed, arguments.quality, seed=arguments.seed, progress=True)
     return {
         "command": "python " + shlex.join(["evaluate.py", *sys.argv[1:]]),
         "split": arguments.split,
         "signals": len(rows),
         "plural": signal.plural,
         "rows": table,
+        "completed": len(completed),
         "quality": [{"context": k, **row} for k, row in zip(arguments.quality, quality, strict=True)],
     }
 

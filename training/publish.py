@@ -52,7 +52,11 @@ def write_card(folder: Path, metrics: Path | None = None) -> None:
         raw["provenance"]["metrics"] = (
             f"On {report['signals']:,} {report['plural']} of split `{report['split']}`, at places not observed, 95 % "
             f"intervals over {report['plural']}:\n\n{markdown_table(report['rows'], config)}\n\n"
-            + (f"{quality_table(report['quality'])}\n\n" if len((report["quality"] or [{}])[0]) > 1 else "")
+            + (
+                f"{report['completed']:,} whole {report['plural']} completed:\n\n{quality_table(report['quality'])}\n\n"
+                if len((report["quality"] or [{}])[0]) > 1
+                else ""
+            )
             + f"```\n{report['command']}\n```"
         )
         (folder / "config.json").write_text(json.dumps(raw, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
