@@ -1,0 +1,1 @@
+../../configuration_pixeltransformer.py
