@@ -6,11 +6,9 @@ import torch
 from PIL import Image
 
 from demo.observations import Observed
-from signals.image import to_image
+from signals.image import checkered, to_image
 
 SIZE = 336  # side of a shown picture in screen pixels
-PAPER = (0.16, 0.18, 0.24)  # where nothing is observed or drawn yet
-PAPER_LIGHT = (0.22, 0.25, 0.32)
 
 
 def enlarge(values: torch.Tensor) -> Image.Image:
@@ -18,13 +16,6 @@ def enlarge(values: torch.Tensor) -> Image.Image:
     picture = to_image(values).convert("RGB")
     zoom = max(1, SIZE // max(picture.size))
     return picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
-
-
-def checkered(grid: list[int]) -> torch.Tensor:
-    """A dim chequered ground (y, x, 3) that no image is mistaken for."""
-    width, height = grid
-    odd = (torch.arange(height)[:, None] + torch.arange(width)[None]) % 2
-    return torch.where(odd[..., None].bool(), torch.tensor(PAPER), torch.tensor(PAPER_LIGHT))
 
 
 def show_observed(observed: Observed) -> Image.Image:

@@ -1,18 +1,15 @@
 """Rows of HF datasets: from the Hub, from a folder of dataset files, or from a folder of media files."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
 from datasets import Dataset, DatasetDict, Features
 
+from signals.base import GridSignal, flag
+
 SPLITS = ("train", "validation", "test")
-
-
-def check_dataset_name(name: str | None) -> None:
-    """Raise `ValueError` where no dataset is named."""
-    if not name:
-        raise ValueError(f"--dataset_name: expected a Hub dataset or a folder, got {name!r}")
 
 
 def load_splits(name: str, cache_dir: str | None = None) -> DatasetDict:
@@ -65,21 +62,6 @@ def pick_split(splits: DatasetDict, split: str, flag: str = "split") -> Dataset:
     return splits[split]
 
 
-def hold_out(
-    splits: DatasetDict, train_split: str, validation_split: str | None, size: int, seed: int
-) -> tuple[Dataset, Dataset]:
-    """Training and validation rows: two splits, or one with `size` random rows held out."""
-    training = pick_split(splits, train_split, "train_split")
-    if validation_split is not None:
-        return training, pick_split(splits, validation_split, "validation_split")
-    if len(training) <= size:
-        raise ValueError(
-            f"--validation_size: expected fewer than the {len(training)} rows of split {train_split!r}, got {size}"
-        )
-    parts = training.train_test_split(size, seed=seed)
-    return parts["train"], parts["test"]
-
-
 def find_column(features: Features, kinds: Iterable[type], what: str, wanted: str | None, flag: str) -> str:
     """Name of the column of one of `kinds`: `wanted`, or the only one there is.
 
@@ -99,6 +81,39 @@ def find_column(features: Features, kinds: Iterable[type], what: str, wanted: st
     return columns[0]
 
 
-def dataset_source(name: str) -> tuple[str, str | None]:
-    """Short name of a dataset, and its Hub name where it is none of this machine's folders."""
-    return name.rstrip("/").split("/")[-1], None if Path(name).exists() else name
+@dataclass
+class DatasetSignal(GridSignal):
+    """Signals whose rows come from a dataset: the flags that say which, and what is held out of it."""
+
+    dataset_name: str | None = flag("Hub dataset, folder of dataset files, or folder of media files.")
+    train_split: str = flag("Split to train on.", "train")
+    validation_split: str | None = flag("Split to validate on; default: rows held out of the training split.")
+    validation_size: int = flag("Rows held out of the training split where no validation split is named.", 1000)
+    cache_dir: str | None = flag("Where `datasets` keeps what it prepares; default: its own cache.")
+
+    def __post_init__(self):
+        if not self.dataset_name:
+            raise ValueError(f"--dataset_name: expected a Hub dataset or a folder, got {self.dataset_name!r}")
+        if self.validation_size < 1:
+            raise ValueError(f"--validation_size: expected a number above 0, got {self.validation_size}")
+
+    def splits(self) -> DatasetDict:
+        """All splits of the dataset."""
+        return load_splits(self.dataset_name, self.cache_dir)
+
+    def hold_out(self, splits: DatasetDict, seed: int) -> tuple[Dataset, Dataset]:
+        """Training and validation rows: two splits, or one with random rows held out."""
+        training = pick_split(splits, self.train_split, "train_split")
+        if self.validation_split is not None:
+            return training, pick_split(splits, self.validation_split, "validation_split")
+        if len(training) <= self.validation_size:
+            raise ValueError(
+                f"--validation_size: expected fewer than the {len(training)} rows of split {self.train_split!r}, "
+                f"got {self.validation_size}"
+            )
+        parts = training.train_test_split(self.validation_size, seed=seed)
+        return parts["train"], parts["test"]
+
+    def source(self) -> tuple[str, str | None]:
+        local = Path(self.dataset_name).exists()
+        return self.dataset_name.rstrip("/").split("/")[-1], None if local else self.dataset_name

@@ -10,15 +10,16 @@ from datasets import Image as ImageFeature
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from signals.base import Batch, GridSignal, Rows, flag, flags
-from signals.data import check_dataset_name, dataset_source, find_column, first_rows, hold_out, load_splits, pick_split
+from signals.base import Batch, Rows, flag, flags
+from signals.data import DatasetSignal, find_column, first_rows, pick_split
 
 CHANNEL_MODES = {1: "L", 3: "RGB"}
+PAPER, PAPER_LIGHT = (0.16, 0.18, 0.24), (0.22, 0.25, 0.32)
 GREY_MODES = ("1", "L", "I", "I;16", "F")
 
 
 @dataclass
-class Images(GridSignal):
+class Images(DatasetSignal):
     """Images: positions (x, y), values grey or RGB in [0, 1] with a step of 1/255."""
 
     kind: ClassVar[str] = "image"
@@ -33,21 +34,14 @@ class Images(GridSignal):
     )  # fmt: skip
     channels: Literal["auto", "grey", "colour"] = flag("Channels of a value; auto looks at the first image.", "auto")
     horizontal_flip: bool = flag("Mirror every other image in training.", False)
-    train_split: str = flag("Split to train on.", "train")
-    validation_split: str | None = flag("Split to validate on; default: rows held out of the training split.")
-    validation_size: int = flag("Rows held out of the training split where no validation split is named.", 1000)
-    cache_dir: str | None = flag("Where `datasets` keeps what it prepares; default: its own cache.")
 
     def __post_init__(self):
-        check_dataset_name(self.dataset_name)
+        super().__post_init__()
         if any(size < 1 for size in self.image_size):
             raise ValueError(f"--image_size: expected numbers above 0, got {self.image_size}")
-        if self.validation_size < 1:
-            raise ValueError(f"--validation_size: expected a number above 0, got {self.validation_size}")
 
     def load(self, seed: int) -> tuple[Rows, Rows]:
-        splits = load_splits(self.dataset_name, self.cache_dir)
-        training, validation = hold_out(splits, self.train_split, self.validation_split, self.validation_size, seed)
+        training, validation = self.hold_out(self.splits(), seed)
         column = find_image_column(training, self.image_column)
         channels = {"grey": 1, "colour": 3}.get(self.channels)
         if channels is None:
@@ -59,7 +53,7 @@ class Images(GridSignal):
         )
 
     def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
-        rows = first_rows(pick_split(load_splits(self.dataset_name, self.cache_dir), split), limit)
+        rows = first_rows(pick_split(self.splits(), split), limit)
         sizes = [tuple(config.native_grid)]
         column = find_image_column(rows, self.image_column)
         return Rows(EverySize(rows, column, sizes), lambda row: read(*row, config.value_dim))
@@ -85,9 +79,6 @@ class Images(GridSignal):
         mirrored = ", every other one mirrored" if self.horizontal_flip else ""
         count //= max(1, len(self.image_size))
         return f"{count:,} images of `{self.source()[0]}`, split `{self.train_split}`{mirrored}."
-
-    def source(self) -> tuple[str, str | None]:
-        return dataset_source(self.dataset_name)
 
 
 class EverySize:
@@ -147,3 +138,10 @@ def to_image(values: Tensor) -> Image.Image:
     """Values (y, x, V) in [0, 1] as a PIL image."""
     array = (values.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+
+
+def checkered(grid: list[int]) -> Tensor:
+    """A dim chequered ground (y, x, 3) for what is not known, which no image is mistaken for."""
+    width, height = grid
+    odd = (torch.arange(height)[:, None] + torch.arange(width)[None]) % 2
+    return torch.where(odd[..., None].bool(), torch.tensor(PAPER), torch.tensor(PAPER_LIGHT))

@@ -11,8 +11,8 @@ from datasets import Dataset
 from PIL import Image
 from torch import Tensor
 
-from signals.base import Batch, GridSignal, Rows, flag
-from signals.data import check_dataset_name, dataset_source, find_column, first_rows, hold_out, load_media, pick_split
+from signals.base import Batch, Rows, flag
+from signals.data import DatasetSignal, find_column, first_rows, load_media, pick_split
 from signals.mesh import EXTENSIONS, mesh_to_sdf, normalize, occupancy_to_sdf, read_mesh
 from signals.places import cell_positions, values_at_positions, weighted_cells
 
@@ -20,7 +20,7 @@ NEAR = 1.5  # a place within so many cells of the surface counts as near it
 
 
 @dataclass
-class Shapes(GridSignal):
+class Shapes(DatasetSignal):
     """Signed distances: positions (x, y, z), values truncated distances in the same units, negative inside."""
 
     kind: ClassVar[str] = "shape"
@@ -35,14 +35,11 @@ class Shapes(GridSignal):
     truncation: float = flag("Distances are cut off here; positions span [-1, 1].", 1.5)
     near_surface: float = flag("Share of places close to the surface, for the signals that have such.", 0.0)
     near_surface_probability: float = flag("Share of signals whose places are partly close to the surface.", 1.0)
-    train_split: str = flag("Split to train on.", "train")
-    validation_split: str | None = flag("Split to validate on; default: rows held out of the training split.")
     validation_size: int = flag("Rows held out of the training split where no validation split is named.", 50)
-    cache_dir: str | None = flag("Where `datasets` keeps what it prepares; default: its own cache.")
 
     def __post_init__(self):
-        check_dataset_name(self.dataset_name)
-        for name in ("shape_size", "truncation", "validation_size"):
+        super().__post_init__()
+        for name in ("shape_size", "truncation"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"--{name}: expected a number above 0, got {getattr(self, name)}")
         for name in ("near_surface", "near_surface_probability"):
@@ -50,16 +47,15 @@ class Shapes(GridSignal):
                 raise ValueError(f"--{name}: expected a number from 0 to 1, got {getattr(self, name)}")
 
     def load(self, seed: int) -> tuple[Rows, Rows]:
-        splits = self._splits()
-        parts = hold_out(splits, self.train_split, self.validation_split, self.validation_size, seed)
+        parts = self.hold_out(self.splits(), seed)
         training, validation = (self._rows(part, [self.shape_size] * 3) for part in parts)
         return training, validation
 
     def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
         self.truncation = config.value_range[1]
-        return self._rows(first_rows(pick_split(self._splits(), split), limit), config.native_grid)
+        return self._rows(first_rows(pick_split(self.splits(), split), limit), config.native_grid)
 
-    def _splits(self) -> datasets.DatasetDict:
+    def splits(self) -> datasets.DatasetDict:
         return load_media(self.dataset_name, EXTENSIONS, "mesh", datasets.Mesh(decode=False), self.cache_dir)
 
     def _rows(self, rows: Dataset, grid: list[int]) -> Rows:
@@ -108,9 +104,6 @@ class Shapes(GridSignal):
 
     def describe(self, count: int) -> str:
         return f"Signed distances of {count:,} shapes of `{self.source()[0]}`, split `{self.train_split}`."
-
-    def source(self) -> tuple[str, str | None]:
-        return dataset_source(self.dataset_name)
 
 
 def mesh_row_to_sdf(row: dict, grid: list[int]) -> Tensor:

@@ -13,15 +13,15 @@ from datasets import Dataset, DatasetDict
 from PIL import Image
 from torch import Tensor
 
-from signals.base import GridSignal, Rows, flag
-from signals.data import check_dataset_name, dataset_source, find_column, first_rows, hold_out, load_media, pick_split
+from signals.base import Rows, flag
+from signals.data import DatasetSignal, find_column, first_rows, load_media, pick_split
 from signals.image import image_to_array, to_image, to_values
 
 EXTENSIONS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpeg")
 
 
 @dataclass
-class Videos(GridSignal):
+class Videos(DatasetSignal):
     """Videos: positions (t, x, y), values grey or RGB in [0, 1] with a step of 1/255."""
 
     kind: ClassVar[str] = "video"
@@ -37,22 +37,17 @@ class Videos(GridSignal):
     digit_size: int = flag("Side of a bouncing image.", 16)
     num_digits: int = flag("Bouncing images in a clip.", 2)
     channels: Literal["grey", "colour"] = flag("Channels of a value; bouncing images are grey.", "grey")
-    train_split: str = flag("Split to train on.", "train")
-    validation_split: str | None = flag("Split to validate on; default: rows held out of the training split.")
-    validation_size: int = flag("Rows held out of the training split where no validation split is named.", 1000)
-    cache_dir: str | None = flag("Where `datasets` keeps what it prepares; default: its own cache.")
 
     def __post_init__(self):
-        check_dataset_name(self.dataset_name)
-        for name in ("frames", "frame_size", "digit_size", "num_digits", "validation_size"):
+        super().__post_init__()
+        for name in ("frames", "frame_size", "digit_size", "num_digits"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name}: expected a number above 0, got {getattr(self, name)}")
         if self.digit_size > self.frame_size:
             raise ValueError(f"--digit_size: expected at most --frame_size ({self.frame_size}), got {self.digit_size}")
 
     def load(self, seed: int) -> tuple[Rows, Rows]:
-        splits = self._splits()
-        parts = hold_out(splits, self.train_split, self.validation_split, self.validation_size, seed)
+        parts = self.hold_out(self.splits(), seed)
         grid = [self.frames, self.frame_size, self.frame_size]
         channels = 1 if self.channels == "grey" else 3
         training, validation = (
@@ -61,9 +56,9 @@ class Videos(GridSignal):
         return training, validation
 
     def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
-        return self._rows(pick_split(self._splits(), split), config.native_grid, config.value_dim, split, limit)
+        return self._rows(pick_split(self.splits(), split), config.native_grid, config.value_dim, split, limit)
 
-    def _splits(self) -> DatasetDict:
+    def splits(self) -> DatasetDict:
         return load_media(self.dataset_name, EXTENSIONS, "video", datasets.Video(decode=False), self.cache_dir)
 
     def _rows(self, rows: Dataset, grid: list[int], channels: int, split: str, limit: int | None = None) -> Rows:
@@ -91,9 +86,6 @@ class Videos(GridSignal):
 
     def describe(self, count: int) -> str:
         return f"{count:,} clips made of `{self.source()[0]}`, split `{self.train_split}`."
-
-    def source(self) -> tuple[str, str | None]:
-        return dataset_source(self.dataset_name)
 
 
 class MovingDigits:

@@ -6,6 +6,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from signals.image import checkered
+
 CONTEXTS = [4, 8, 16, 32, 64, 128, 256]
 SAMPLES = 3
 
@@ -49,10 +51,3 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
             if row == 0:
                 axis.set_title(f"{context} pixels", fontsize=10)
     figure.savefig(output, dpi=100)
-
-
-def checkered(grid: list[int]) -> Tensor:
-    """A dim chequered ground (y, x, 3) that no image is mistaken for."""
-    width, height = grid
-    odd = (torch.arange(height)[:, None] + torch.arange(width)[None]) % 2
-    return torch.where(odd[..., None].bool(), torch.tensor((0.16, 0.18, 0.24)), torch.tensor((0.22, 0.25, 0.32)))

@@ -5,8 +5,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw
 
-from evaluation.figures.image import checkered
-from signals.image import to_image
+from signals.image import checkered, to_image
 
 CONTEXTS = [64, 256, 1024]
 CLIPS = 2
