@@ -43,6 +43,9 @@ class PixelTransformerConfig(PreTrainedConfig):
             unit of position.
         value_fourier_scale (`float` or `None`): The same for features of the value, in cycles per unit of value.
             `None`: a value enters by a linear layer (the paper's way); its finer differences are then learned late.
+        num_scales (`int`): Levels of the pyramid of cell averages that a value may come from, the finest included:
+            scales run from 0 (a cell of the native grid) to `num_scales - 1`, each twice as wide as the one before.
+            1: values have no size.
         max_tokens (`int`): Most context and drawn values together that one call may hold; a guard for memory.
         initializer_range (`float`): Standard deviation of the initial weights.
         provenance (`dict` or `None`): What the model card tells of data, training and metrics; see `model_card`.
@@ -78,6 +81,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         rotary_max_frequency: float | None = None,
         fourier_scale: float = 2.0,
         value_fourier_scale: float | None = 0.5,
+        num_scales: int = 1,
         max_tokens: int = 16384,
         initializer_range: float = 0.02,
         provenance: dict[str, Any] | None = None,
@@ -106,6 +110,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         self.rotary_max_frequency = rotary_max_frequency
         self.fourier_scale = fourier_scale
         self.value_fourier_scale = value_fourier_scale
+        self.num_scales = num_scales
         self.max_tokens = max_tokens
         self.initializer_range = initializer_range
         self.provenance = provenance
@@ -178,7 +183,7 @@ class PixelTransformerConfig(PreTrainedConfig):
             "one to three positive integers, one for each coordinate of a position",
         )
         counts = "value_dim num_bins hidden_size num_encoder_layers num_decoder_layers num_attention_heads"
-        for field in f"{counts} intermediate_size max_tokens".split():
+        for field in f"{counts} intermediate_size num_scales max_tokens".split():
             value = getattr(self, field)
             expect(isinstance(value, int) and value >= 1, field, "an integer of at least 1")
         expect(self.fourier_scale > 0, "fourier_scale", "a number above 0")

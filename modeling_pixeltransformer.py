@@ -75,6 +75,19 @@ class FourierFeatures(nn.Module):
         return torch.cat((angles.sin(), angles.cos(), *[x] * self.include_input), -1)  # (B, L, size)
 
 
+class ScaleEmbedding(nn.Module):
+    """A learned vector for each scale, linear between two of them; the finest scale adds nothing."""
+
+    def __init__(self, num_scales: int, width: int):
+        super().__init__()
+        self.coarser = nn.Parameter(torch.empty(num_scales - 1, width))
+
+    def forward(self, scales: Tensor) -> Tensor:  # (B, L) -> (B, L, W)
+        knots = torch.arange(1, len(self.coarser) + 1, device=scales.device)
+        weights = (1 - (scales[..., None].float() - knots).abs()).clamp(min=0)  # a hat around each whole scale
+        return weights.to(self.coarser.dtype) @ self.coarser
+
+
 class RotaryEmbedding(nn.Module):
     """Angles by which heads are rotated at a continuous position; each head has trained frequency vectors in P axes.
 
@@ -301,6 +314,8 @@ class PixelTransformerPreTrainedModel(PreTrainedModel):
                 nn.init.zeros_(module.bias)
         elif isinstance(module, FourierFeatures):
             nn.init.normal_(module.frequencies, std=module.scale)
+        elif isinstance(module, ScaleEmbedding):
+            nn.init.normal_(module.coarser, std=1.0)  # as large as what it is added to
         elif isinstance(module, RotaryEmbedding):
             module.reset_parameters()
         elif isinstance(module, PixelTransformerModel):
@@ -346,6 +361,10 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
             size = self.value_embedding.size
         self.token_embedding = nn.Linear(self.position_features.size + size, width)
         self.query_embedding = nn.Linear(self.position_features.size, width)
+        self.token_scale = self.query_scale = None
+        if config.num_scales > 1:
+            self.token_scale = ScaleEmbedding(config.num_scales, width)
+            self.query_scale = ScaleEmbedding(config.num_scales, width)
         self.nothing_observed = nn.Parameter(torch.empty(width))
         self.rotary = None
         if config.rotary:
@@ -431,15 +450,17 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         coordinates = dict(zip(slowest_first, cells, strict=True))
         return torch.stack([coordinates[axis] for axis in range(len(grid))], -1).reshape(1, -1, len(grid))
 
-    def embed_tokens(self, positions: Tensor, values: Tensor) -> Tensor:
-        """Tokens [value encoding ; Fourier features of the position], (B, L, W)."""
+    def embed_tokens(self, positions: Tensor, values: Tensor, scales: Tensor | None = None) -> Tensor:
+        """Tokens [value encoding ; Fourier features of the position] and what is added for scales (B, L), (B, L, W)."""
         features = self.position_features(positions).to(self.dtype)
         encoded = self.value_embedding(values.to(self.dtype)).to(self.dtype)
-        return self.token_embedding(torch.cat((encoded, features), -1))
+        tokens = self.token_embedding(torch.cat((encoded, features), -1))
+        return tokens if scales is None or self.token_scale is None else tokens + self.token_scale(scales)
 
-    def embed_queries(self, positions: Tensor) -> Tensor:
-        """Queries from the Fourier features of their positions, (B, Q, W)."""
-        return self.query_embedding(self.position_features(positions).to(self.dtype))
+    def embed_queries(self, positions: Tensor, scales: Tensor | None = None) -> Tensor:
+        """Queries from the Fourier features of their positions and their scales (B, Q), (B, Q, W)."""
+        queries = self.query_embedding(self.position_features(positions).to(self.dtype))
+        return queries if scales is None or self.query_scale is None else queries + self.query_scale(scales)
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor] | None:
         """Cosine and sine of the rotary angles at positions (B, L, P), or `None` for a model without them."""
@@ -471,10 +492,10 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
             x = block.finish(x, block.attend(queries, rotation, *memory.decoder[index], spans))
         return self.decoder_norm(x)
 
-    def _context_tokens(self, positions: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def _context_tokens(self, positions: Tensor, values: Tensor, scales: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Context tokens behind the learned "nothing observed" token, and their positions (that token's is 0)."""
         batch = positions.shape[0]
-        tokens = self.embed_tokens(positions, values)
+        tokens = self.embed_tokens(positions, values, scales)
         nothing = self.nothing_observed.to(tokens.dtype).expand(batch, 1, -1)
         return torch.cat((nothing, tokens), 1), F.pad(positions, (0, 0, 1, 0))
 
@@ -484,9 +505,15 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
             memory.padding = F.pad(context_mask.bool(), (1, 0), value=True)
         return memory
 
-    def encode(self, positions: Tensor, values: Tensor, context_mask: Tensor | None = None) -> Memory:
+    def encode(
+        self,
+        positions: Tensor,
+        values: Tensor,
+        context_mask: Tensor | None = None,
+        scales: Tensor | None = None,
+    ) -> Memory:
         """Encode the context (B, K, P), (B, K, V) as block 0: every token sees every other, and nothing else."""
-        tokens, positions = self._context_tokens(positions, values)
+        tokens, positions = self._context_tokens(positions, values, scales)
         memory = self._new_memory(context_mask)
         length = tokens.shape[1]
         spans = [Span(0, length, length, memory.mask(None, length))]
@@ -551,6 +578,9 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         buffer_positions: Tensor | None = None,
         buffer_values: Tensor | None = None,
         buffer_blocks: Tensor | None = None,
+        context_scales: Tensor | None = None,
+        query_scales: Tensor | None = None,
+        buffer_scales: Tensor | None = None,
     ) -> PixelTransformerOutput:
         """Distributions at the queries given the context and, in the same pass, of a buffer of values in order.
 
@@ -563,19 +593,23 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
                 context, in order. Each is scored given the context and the blocks before its own.
             buffer_blocks (`Tensor` (M,), integers from 1 in rising order): The block of each buffer value; `None`:
                 blocks of one. The order of blocks is shared by the batch.
+            context_scales (`Tensor` (B, K)), query_scales (`Tensor` (B, Q)), buffer_scales (`Tensor` (B, M)): log2 of
+                the side of the cell that a value is the average of, over the side of a native cell, from 0 to
+                `config.num_scales - 1`; `None`: all are native cells.
 
         Raises:
             ValueError: naming the argument, what was expected and what came.
         """
         check = not (self.training or torch.compiler.is_compiling())  # the trainer makes its own, valid, input
         if check:
-            check_places(self.config, "context", context_positions, context_values, context_mask)
-            check_places(self.config, "query", query_positions, query_values, batch=context_positions.shape[0])
+            batch = context_positions.shape[0]
+            check_places(self.config, "context", context_positions, context_values, context_mask, scales=context_scales)
+            check_places(self.config, "query", query_positions, query_values, batch=batch, scales=query_scales)
             if buffer_positions is not None:
                 check_given("buffer_values", buffer_values)
-                check_places(self.config, "buffer", buffer_positions, buffer_values, batch=context_positions.shape[0])
+                check_places(self.config, "buffer", buffer_positions, buffer_values, batch=batch, scales=buffer_scales)
         query_positions = query_positions.expand(context_positions.shape[0], -1, -1)
-        tokens, token_positions = self._context_tokens(context_positions, context_values)
+        tokens, token_positions = self._context_tokens(context_positions, context_values, context_scales)
         memory = self._new_memory(context_mask)
         known, num_queries = tokens.shape[1], query_positions.shape[1]
         num_buffer = 0 if buffer_positions is None else buffer_positions.shape[1]
@@ -589,11 +623,19 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
             past = F.pad(buffer_blocks[None, :] < buffer_blocks[:, None], (known, 0), value=True)
             spans.append(Span(known, total, total, memory.mask(seen, total)))
             query_spans.append(Span(num_queries, num_queries + num_buffer, total, memory.mask(past, total)))
-            tokens = torch.cat((tokens, self.embed_tokens(buffer_positions, buffer_values)), 1)
+            tokens = torch.cat((tokens, self.embed_tokens(buffer_positions, buffer_values, buffer_scales)), 1)
             token_positions = torch.cat((token_positions, buffer_positions), 1)
+            queries = torch.cat(
+                (
+                    self.embed_queries(query_positions, query_scales),
+                    self.embed_queries(buffer_positions, buffer_scales),
+                ),
+                1,
+            )
             query_positions = torch.cat((query_positions, buffer_positions), 1)
+        else:
+            queries = self.embed_queries(query_positions, query_scales)
         self._run_encoder(tokens, self.rotation(token_positions), memory, spans)
-        queries = self.embed_queries(query_positions)
         decoded = self._run_decoder(queries, self.rotation(query_positions), memory, query_spans)
         distribution = self.value_distribution(decoded)
         loss = None
@@ -612,6 +654,8 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         query_positions: Tensor,
         context_mask: Tensor | None = None,
         chunk_size: int = 16384,
+        context_scales: Tensor | None = None,
+        query_scales: Tensor | None = None,
     ) -> ValueDistribution:
         """Marginal distributions, batch shape (B, Q), of any number of queries.
 
@@ -619,18 +663,28 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         is bounded up to the result itself. Arguments and errors as in `forward`.
         """
         batch = context_positions.shape[0] if isinstance(context_positions, Tensor) else None
-        check_places(self.config, "context", context_positions, context_values, context_mask)
-        check_places(self.config, "query", query_positions, batch=batch)
-        memory = self.encode(context_positions, context_values, context_mask)
-        return self.predict_from(memory, query_positions.expand(batch, -1, -1), chunk_size)
+        check_places(self.config, "context", context_positions, context_values, context_mask, scales=context_scales)
+        check_places(self.config, "query", query_positions, batch=batch, scales=query_scales)
+        memory = self.encode(context_positions, context_values, context_mask, context_scales)
+        query_positions = query_positions.expand(batch, -1, -1)
+        query_scales = None if query_scales is None else query_scales.expand(batch, -1)
+        return self.predict_from(memory, query_positions, chunk_size, query_scales)
 
-    def predict_from(self, memory: Memory, query_positions: Tensor, chunk_size: int = 16384) -> ValueDistribution:
+    @torch.no_grad()
+    def predict_from(
+        self,
+        memory: Memory,
+        query_positions: Tensor,
+        chunk_size: int = 16384,
+        query_scales: Tensor | None = None,
+    ) -> ValueDistribution:
         """As `predict`, given an encoded memory and queries (B, Q, P)."""
         size = max(1, chunk_size // query_positions.shape[0])
-        parts = [
-            self.decode(memory, self.embed_queries(chunk), self.rotation(chunk))
-            for chunk in query_positions.split(size, 1)
-        ]
+        parts = []
+        for start in range(0, query_positions.shape[1], size):
+            chunk = query_positions[:, start : start + size]
+            scales = None if query_scales is None else query_scales[:, start : start + size]
+            parts.append(self.decode(memory, self.embed_queries(chunk, scales), self.rotation(chunk)))
         return parts[0] if len(parts) == 1 else ValueDistribution.cat(parts, 1)
 
     # Plain functions of the model, see `sampling_pixeltransformer.py`.

@@ -161,7 +161,14 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
         block_probability=arguments.block_probability,
         long_buffer_probability=arguments.long_buffer_probability,
         continuous_probability=arguments.continuous_probability,
+        grid=tuple(fields["native_grid"]),
+        num_scales=model.config.num_scales,
+        quantization_step=model.config.quantization_step,
+        chain_probability=arguments.chain_probability,
+        dab_probability=arguments.dab_probability,
     )
+    if model.config.num_scales > 1:  # signals that have no such pyramid are told before the training starts
+        signal.pyramid(signal.collate(validation.first(1)), model.config.num_scales)
     optimizers = make_optimizers(model, arguments)
     ema, progress = make_ema(model, arguments.ema_decay).to(accelerator.device), Progress()
     model, *optimizers = accelerator.prepare(model, *optimizers)

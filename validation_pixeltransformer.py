@@ -31,15 +31,16 @@ def check_places(
     values: Tensor | None = None,
     mask: Tensor | None = None,
     batch: int | None = None,
+    scales: Tensor | None = None,
 ) -> None:
-    """Check `{name}_positions`, `{name}_values` and `{name}_mask` against a model's configuration.
+    """Check `{name}_positions`, `{name}_values`, `{name}_mask` and `{name}_scales` against a model's configuration.
 
     Only the context may be empty, and only it must have values. With `batch`, queries may also have a batch of 1.
 
     Raises:
         TypeError: for what is no tensor.
         ValueError: for a wrong shape, NaN or infinity, positions outside [-1, 1], quantised values outside the value
-            range, an empty query, or more tokens than `config.max_tokens`.
+            range, scales outside [0, config.num_scales - 1], an empty query, or more tokens than `config.max_tokens`.
     """
     letters = {"context": "K", "query": "Q", "buffer": "M"}[name]
     check_tensor(f"{name}_positions", positions, (None, None, config.position_dim), f"(B, {letters}, P)")
@@ -65,6 +66,12 @@ def check_places(
     if mask is not None and (not isinstance(mask, Tensor) or mask.shape != positions.shape[:2]):
         got = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"{name}_mask: expected shape (B, {letters}) = ({size}, {count}), got {got}")
+    if scales is not None:
+        check_tensor(f"{name}_scales", scales, (size, count), f"(B, {letters})")
+        largest = config.num_scales - 1
+        _check_range(
+            f"{name}_scales", scales, 0.0, largest, f"scales from 0 to {largest} (config.num_scales - 1) of this model"
+        )
 
 
 def _check_range(name: str, value: Tensor, low: float, high: float, expected: str) -> None:

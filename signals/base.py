@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from signals.places import cell_positions, random_places
+from signals.places import average_cells, cell_positions, random_places, values_at_scales
 
 Batch = Tensor | list[Tensor]  # signals as stored, stacked where they have one shape
 
@@ -113,6 +113,10 @@ class Signal(ABC):
         """Whether `grid_values` can look a stored signal up on a grid."""
         return True
 
+    def pyramid(self, batch: Batch, num_scales: int, step: float | None = None) -> list[Tensor]:
+        """Values of the batch, and their averages over ever larger cells; see `GridSignal.pyramid`."""
+        raise ValueError(f"--num_scales: expected 1, as {self.plural} have no cells to average over, got {num_scales}")
+
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """A random variation of the signals that is as likely as they are; by default none."""
         return batch
@@ -155,8 +159,41 @@ class GridSignal(Signal):
             parts = [self.places(row[None], count, generator, continuous) for row in batch]
             return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
         continuous = continuous or count > batch[0, ..., 0].numel()
-        positions, values = random_places(self.values(batch), count, continuous, generator)
+        return self.random_places(self.values(batch), count, generator, continuous)
+
+    def random_places(
+        self, arrays: Tensor, count: int, generator: torch.Generator | None = None, continuous: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """As `places`, uniformly at random in arrays of values (B, …, y, x, V), of whatever scale."""
+        positions, values = random_places(arrays, count, continuous, generator)
         return positions[..., list(self.coordinates)], values
+
+    def values_at_scales(self, pyramid: list[Tensor], positions: Tensor, scales: Tensor) -> Tensor:
+        """Values (B, N, V) of a `pyramid` at positions (B, N, P) and scales (B, N), see `signals.places`."""
+        fastest_first = [self.coordinates.index(axis) for axis in range(positions.shape[-1])]
+        return values_at_scales(pyramid, positions[..., fastest_first], scales)
+
+    def pyramid(self, batch: Batch, num_scales: int, step: float | None = None) -> list[Tensor]:
+        """Arrays (B, …, y, x, V) of the batch's values and of their averages over cells of 2, 4, 8, … cells a side.
+
+        Args:
+            step (`float` or `None`): Averages are rounded to multiples of it, where values are quantised.
+
+        Raises:
+            ValueError: for signals of several shapes, or of sides that cannot be halved so often.
+        """
+        if not isinstance(batch, Tensor):
+            raise ValueError(f"--num_scales: expected {self.plural} of one shape for a pyramid, got several")
+        levels = [self.values(batch)]
+        for _ in range(num_scales - 1):
+            if any(side % 2 for side in levels[-1].shape[1:-1]):
+                raise ValueError(
+                    f"--num_scales: expected sides that can be halved {num_scales - 1} times, "
+                    f"got {self.plural} of {tuple(levels[0].shape[1:-1])}"
+                )
+            averages = average_cells(levels[-1])
+            levels.append(averages if step is None else (averages / step).round() * step)
+        return levels
 
     def grid_values(self, batch: Batch, grid: list[int]) -> Tensor:
         if not isinstance(batch, Tensor) or batch.shape[1:-1] != self.array_shape(grid):

@@ -65,6 +65,28 @@ def values_at_positions(arrays: Tensor, positions: Tensor) -> Tensor:
     return values.flatten(2).transpose(1, 2)
 
 
+def average_cells(arrays: Tensor) -> Tensor:
+    """Arrays (B, …, y, x, V) of half the size along each axis: the mean of each 2, 2×2 or 2×2×2 cells."""
+    spatial = arrays.dim() - 2
+    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[spatial - 1]
+    return pool(arrays.movedim(-1, 1), 2).movedim(1, -1)
+
+
+def values_at_scales(pyramid: list[Tensor], positions: Tensor, scales: Tensor) -> Tensor:
+    """Values (B, N, V) of a pyramid at continuous positions (B, N, P) and scales (B, N).
+
+    Linear within a level and between two levels, as in mipmapping (Williams 1983).
+
+    Args:
+        pyramid (`list[Tensor]`): Arrays (B, …, y, x, V), each the `average_cells` of the one before.
+        scales (`Tensor`): From 0 (the first array) to `len(pyramid) - 1`.
+    """
+    levels = torch.stack([values_at_positions(arrays, positions) for arrays in pyramid])  # (levels, B, N, V)
+    knots = torch.arange(len(pyramid), device=scales.device).view(-1, 1, 1)
+    weights = (1 - (scales - knots).abs()).clamp(min=0)  # a hat around each level
+    return (weights[..., None] * levels).sum(0)
+
+
 def random_places(
     arrays: Tensor, count: int, continuous: bool = False, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:

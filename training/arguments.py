@@ -36,6 +36,12 @@ class Arguments:
     bins: Literal["kmeans", "uniform"] = flag("Bin centres: k-means of training values, or spread evenly.", "kmeans")
     init_from: str | None = flag("Checkpoint folder or Hub name whose weights training starts from.")
 
+    num_scales: int | None = flag(
+        "Levels of the pyramid of averages that values may come from, the finest included; default: 1, or those of "
+        "--init_from."
+    )
+    chain_probability: float = flag("Share of steps that learn one level given all of the next coarser one.", 0.35)
+    dab_probability: float = flag("Share of steps whose context holds averages over areas of any size.", 0.15)
     continuous_probability: float = flag(
         "Share of steps at continuous positions, looked up linearly between cells (the paper's way); the others see "
         "different cells of the signal's grid.",
@@ -88,6 +94,12 @@ class Arguments:
                 raise ValueError(f"--{name}: expected {expected}, got {getattr(self, name)!r}")
 
         expect(bool(self.output_dir), "output_dir", "a folder")
+        expect(self.num_scales is None or self.num_scales >= 1, "num_scales", "a number of at least 1")
+        expect(
+            self.chain_probability + self.dab_probability <= 1,
+            "chain_probability",
+            f"at most 1 together with --dab_probability ({self.dab_probability})",
+        )
         expect(
             self.max_train_steps is not None or self.max_train_minutes is not None,
             "max_train_steps",
@@ -101,7 +113,7 @@ class Arguments:
         for name in ("buffer_size", "weight_decay", "num_workers"):
             expect(getattr(self, name) >= 0, name, "a number of at least 0")
         shares = "zero_probability block_probability long_buffer_probability continuous_probability warmup ema_decay"
-        for name in shares.split():
+        for name in f"{shares} chain_probability dab_probability".split():
             expect(0 <= getattr(self, name) <= 1, name, "a number from 0 to 1")
         expect(
             self.token_budget >= self.max_context + 2 * self.buffer_size + self.max_queries,

@@ -3,13 +3,17 @@
 Everything is a function of (seed, step, process), so that a resumed run continues exactly.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from signals.base import Batch, Signal
+
+UNCONDITIONAL = 0.3  # share of chains without a single observed place
 
 
 @dataclass
@@ -21,6 +25,10 @@ class EpisodeSizes:
         block (`int`): Size of the buffer's blocks.
         signals (`int`): Batch size that fills the token budget.
         continuous (`bool`): Whether places lie anywhere, not at cell centres.
+        kind (`str`): "pixels"; "dabs": some of the context are averages over areas of any size; "chain": all cells of
+            scale `level + 1` are context too, and buffer and queries are cells of scale `level`.
+        level (`int`): Scale of buffer and queries.
+        num_scales, quantization_step: What the model's config says of scales and values.
     """
 
     context: int
@@ -29,6 +37,10 @@ class EpisodeSizes:
     block: int
     signals: int
     continuous: bool = False
+    kind: Literal["pixels", "dabs", "chain"] = "pixels"
+    level: int = 0
+    num_scales: int = 1
+    quantization_step: float | None = None
 
 
 @dataclass
@@ -44,6 +56,10 @@ class EpisodeSampler:
         num_cells (`int`): Cells that a signal has; places are distinct ones. 0: all places are continuous.
         continuous_probability (`float`): Share of steps at continuous positions.
         token_budget (`int`): Most tokens and queries of a step on one device: K + 2 M + Q for each signal.
+        grid (`tuple[int, ...]`): The model's native grid.
+        num_scales, quantization_step: As in the model's config. With one scale there are no chains and no dabs.
+        chain_probability, dab_probability (`float`): Shares of steps of these kinds. A chain's
+            level is uniform.
     """
 
     seed: int
@@ -57,25 +73,49 @@ class EpisodeSampler:
     block_probability: float = 0.25
     long_buffer_probability: float = 0.3
     continuous_probability: float = 0.0
+    grid: tuple[int, ...] = ()
+    num_scales: int = 1
+    quantization_step: float | None = None
+    chain_probability: float = 0.0
+    dab_probability: float = 0.0
 
     def sizes(self, step: int) -> EpisodeSizes:
         """The sizes of step `step`, the same on every process."""
         generator = torch.Generator().manual_seed(_mix(self.seed, 1, step))
-        zero, level, blocked, power, long, length, between = torch.rand(7, generator=generator).tolist()
+        numbers = torch.rand(9, generator=generator).tolist()
+        zero, share, blocked, power, long, length, between, chosen, depth = numbers
+        kind, level = self._kind(chosen), 0
         largest = min(self.max_context, self.num_cells - 2) if self.num_cells else self.max_context
-        context = 0 if zero < self.zero_probability else round(largest**level)
+        zero_probability = self.zero_probability
+        if kind == "chain":
+            level = int(depth * self.num_scales)
+            zero_probability = max(zero_probability, UNCONDITIONAL)  # most whole samples start from little or nothing
+        context = 0 if zero < zero_probability else round(largest**share)
         buffer, queries = self.buffer, self.queries
+        coarser = self.cells_of(level + 1) if kind == "chain" and level + 1 < self.num_scales else 0
         if buffer and long < self.long_buffer_probability:
-            longest = min(largest, (self.token_budget - context - queries) // 2)
+            longest = min(largest, (self.token_budget - coarser - context - queries) // 2)
             buffer = round(buffer * max(longest / buffer, 1) ** length)
-        if self.num_cells:  # the context gives way last
-            left = self.num_cells - context
-            buffer = min(buffer, max(left // 2, left - queries))
-            queries = min(queries, self.num_cells - context - buffer)
+        cells = self.num_cells if level == 0 else self.cells_of(level)
+        if cells:  # the context gives way last; of a level with few cells the buffer takes most
+            left = cells - (context if level == 0 else 0)
+            queries = min(queries, max(1, left // (4 if kind == "chain" else 2)))
+            buffer = min(buffer, left - queries)
         block = 2 ** (1 + int(power * 5)) if blocked < self.block_probability else 1
-        signals = self.token_budget // (context + 2 * buffer + queries)
+        signals = self.token_budget // (coarser + context + 2 * buffer + queries)
         signals = max(1, min(signals, self.max_signals))
-        return EpisodeSizes(context, buffer, queries, block, signals, between < self.continuous_probability)
+        continuous = between < self.continuous_probability and kind != "chain"
+        scales = (kind, level, self.num_scales, self.quantization_step)
+        return EpisodeSizes(context, buffer, queries, block, signals, continuous, *scales)
+
+    def cells_of(self, level: int) -> int:
+        """Cells of the grid of a scale."""
+        return math.prod(side // 2**level for side in self.grid)
+
+    def _kind(self, chosen: float) -> str:
+        if self.num_scales == 1 or chosen >= self.chain_probability + self.dab_probability:
+            return "pixels"
+        return "chain" if chosen < self.chain_probability else "dabs"
 
 
 class EpisodeBatches:
@@ -117,19 +157,60 @@ def make_episode(
     device = batch[0].device
     generator = torch.Generator(device).manual_seed(_mix(seed, 3 + rank, step))
     count = sizes.context + sizes.buffer + sizes.queries
-    positions, values = signal.places(signal.augment(batch, generator), count, generator, sizes.continuous)
+    batch = signal.augment(batch, generator)
+    level = sizes.level
+    positions, values = signal.places(batch, count if level == 0 else sizes.context, generator, sizes.continuous)
+    scales = None
+    if sizes.kind != "pixels":
+        pyramid = signal.pyramid(batch, sizes.num_scales, sizes.quantization_step)
+        scales = torch.zeros(positions.shape[:2], device=device)
+    if sizes.kind == "dabs":
+        known = slice(0, sizes.context)
+        positions, scales = positions.clone(), scales.clone()
+        positions[:, known], scales[:, known] = random_dabs(positions[:, known], pyramid, generator)
+        values[:, known] = signal.values_at_scales(pyramid, positions[:, known], scales[:, known])
+    if sizes.kind == "chain" and level:  # buffer and queries are cells of that scale
+        more = signal.random_places(pyramid[level], sizes.buffer + sizes.queries, generator)
+        positions, values = torch.cat((positions, more[0]), 1), torch.cat((values, more[1]), 1)
+        scales = torch.cat((scales, torch.full(more[0].shape[:2], float(level), device=device)), 1)
     first, second = sizes.context, sizes.context + sizes.buffer
-    episode = {
-        "context_positions": positions[:, :first],
-        "context_values": values[:, :first],
-        "query_positions": positions[:, second:],
-        "query_values": values[:, second:],
-    }
+    parts = {"context": slice(0, first), "query": slice(second, None)}
     if sizes.buffer:
-        episode["buffer_positions"] = positions[:, first:second]
-        episode["buffer_values"] = values[:, first:second]
+        parts["buffer"] = slice(first, second)
+    episode = {}
+    for name, part in parts.items():
+        episode[f"{name}_positions"], episode[f"{name}_values"] = positions[:, part], values[:, part]
+        if scales is not None:
+            episode[f"{name}_scales"] = scales[:, part]
+    if sizes.buffer:
         episode["buffer_blocks"] = torch.arange(sizes.buffer, device=device) // sizes.block + 1
+    if sizes.kind == "chain" and level + 1 < sizes.num_scales:  # all that is coarser is known
+        _prepend_level(episode, signal, pyramid[level + 1], level + 1)
     return episode
+
+
+def _prepend_level(episode: dict[str, Tensor], signal: Signal, arrays: Tensor, level: int) -> None:
+    """Put all cells of a scale in front of the context."""
+    batch = len(arrays)
+    positions = signal.positions(signal.grid_of(arrays[0])).to(arrays.device).expand(batch, -1, -1)
+    scales = torch.full(positions.shape[:2], float(level), device=arrays.device)
+    for name, part in (("positions", positions), ("values", arrays.flatten(1, -2)), ("scales", scales)):
+        episode[f"context_{name}"] = torch.cat((part, episode[f"context_{name}"]), 1)
+
+
+def random_dabs(positions: Tensor, pyramid: list[Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Positions (B, K, P) of cells moved by up to half a cell, and scales (B, K), for the share that become dabs.
+
+    That share differs from signal to signal; the others stay as they are, at scale 0.
+    """
+    batch, count = positions.shape[:2]
+    random = torch.rand(batch, count, 2 + positions.shape[-1], generator=generator, device=positions.device)
+    share = torch.rand(batch, 1, generator=generator, device=positions.device)
+    dab = random[..., 0] < share
+    scales = torch.where(dab, random[..., 1] * (len(pyramid) - 1), 0.0)
+    width = 2 / max(pyramid[0].shape[1:-1])
+    moved = (positions + (random[..., 2:] - 0.5) * width).clamp(-1, 1)
+    return torch.where(dab[..., None], moved, positions), scales
 
 
 def _mix(*numbers: int) -> int:

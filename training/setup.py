@@ -23,7 +23,9 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
     fields = signal.config_fields(rows)
     if arguments.init_from is not None:
         try:
-            model = PixelTransformerModel.from_pretrained(arguments.init_from, dtype=torch.float32)
+            # A checkpoint without scales gets the embeddings for them anew.
+            scales = {} if arguments.num_scales is None else {"num_scales": arguments.num_scales}
+            model = PixelTransformerModel.from_pretrained(arguments.init_from, dtype=torch.float32, **scales)
         except OSError as error:
             raise ValueError(f"--init_from: cannot load {arguments.init_from!r}: {error}") from error
         expected = PixelTransformerConfig(signal=signal.kind, **fields)
@@ -34,7 +36,7 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
         model.config.native_grid = fields["native_grid"]
         return model
     sizes = ("hidden_size", "num_encoder_layers", "num_decoder_layers", "num_attention_heads", "intermediate_size")
-    sizes += ("num_bins",)
+    sizes += ("num_bins", "num_scales")
     chosen = {name: getattr(arguments, name) for name in sizes if getattr(arguments, name) is not None}
     make = PixelTransformerConfig
     if arguments.architecture == "paper":
