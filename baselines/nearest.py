@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from baselines.base import PointwiseBaseline
+
 
 def nearest_values(context_positions: Tensor, context_values: Tensor, query_positions: Tensor) -> Tensor:
     """Values (B, Q, V) at queries (B, Q, P) from the nearest of K >= 1 context places (B, K, P), (B, K, V)."""
@@ -10,3 +12,10 @@ def nearest_values(context_positions: Tensor, context_values: Tensor, query_posi
         raise ValueError("context_positions: expected at least one place, got none")
     index = torch.cdist(query_positions, context_positions).argmin(-1, keepdim=True)  # (B, Q, 1)
     return context_values.gather(1, index.expand(-1, -1, context_values.shape[-1]))
+
+
+class NearestNeighbour(PointwiseBaseline):
+    """The value of the nearest observed place."""
+
+    def values(self, context_positions: Tensor, context_values: Tensor, query_positions: Tensor) -> Tensor:
+        return nearest_values(context_positions, context_values, query_positions)

@@ -8,9 +8,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from baselines.nearest import nearest_values
+from evaluation.calibration import coverage
+from evaluation.tables import mean_interval
 from signals.base import Signal, to_device
 
-Row = dict[str, float | None]
+Row = dict[str, float | None | list]
 
 
 @torch.no_grad()
@@ -24,6 +26,9 @@ def marginals_against_context(
     seed: int = 0,
     progress: bool = False,
     reference=None,
+    central: Sequence[float] = (),
+    grid: list[int] | None = None,
+    clustered: bool = False,
 ) -> list[Row]:
     """Score random unobserved places given K random observed places of each signal.
 
@@ -32,18 +37,22 @@ def marginals_against_context(
         contexts (`Iterable[int]`): The numbers K. Every K sees the same places first: fewer of them, never others.
         num_queries (`int`): Unobserved places scored per signal (all of them where fewer are left).
         reference: What is compared with at the same places, with a `predict` of its own (the exact posterior).
+        central (`Sequence[float]`): Central intervals whose coverage is measured.
+        grid (`list[int]` or `None`): The cells of the stored signals; default: the checkpoint's native grid.
+        clustered (`bool`): Observe the K places nearest to a random one, in place of random ones.
 
     Returns:
         One row per K: `context`, `signals`, `nats` (negative log-likelihood per value), `half_width` (of its 95 %
         confidence interval over signals), `bits_per_dim` (bits per channel; of a density where values are not
-        quantised), `rmse` of the mean, `nearest_rmse` and, with a `reference` whose density exists, `reference_nats`.
+        quantised), `rmse` of the mean, `nearest_rmse` and, with a `reference` whose density exists, `reference_nats`;
+        with `central`, `coverage`: for each interval a share and the half-width of its confidence interval.
 
     Raises:
         ValueError: for a K that leaves no place unobserved.
     """
     device = model.device
     contexts, table = list(contexts), []
-    fields = {"native_grid": model.config.native_grid}
+    fields = {"native_grid": grid or model.config.native_grid}
     cells = signal.num_cells(fields)
     places = cells or max(contexts, default=0) + num_queries
     # One batch size for all K, so that all see the same random order of each signal's places.
@@ -52,7 +61,7 @@ def marginals_against_context(
         if context >= places:
             raise ValueError(f"contexts: expected fewer than the {places} cells of a signal, got {context}")
         queries = min(num_queries, places - context)
-        nats, reference_nats, error, nearest_error, count = [], [], 0.0, 0.0, 0
+        nats, reference_nats, covered, error, nearest_error, count = [], [], [], 0.0, 0.0, 0
         starts = range(0, len(rows), batch_size)
         for start in tqdm(starts, desc=f"K = {context}", disable=not progress, leave=False):
             chunk = [rows[index] for index in range(start, min(start + batch_size, len(rows)))]
@@ -61,6 +70,8 @@ def marginals_against_context(
             if reference is not None:
                 stored = stored.double()  # where the posterior is narrow, float32 values lie many deviations off
             positions, exact_values = signal.places(stored, places, generator)
+            if clustered:
+                positions, exact_values = cluster_first(positions, exact_values, context)
             known = exact_values.float()
             observed, observed_values = positions[:, :context], known[:, :context]
             # The last places of the order, so that all K are scored at the same ones while enough are left.
@@ -69,6 +80,8 @@ def marginals_against_context(
             nats.append(-distribution.log_prob(truth).double().mean(1).cpu())
             error += (distribution.mean - truth).double().square().sum().item()
             count += truth.numel()
+            if central:
+                covered.append(coverage(distribution, truth, central).mean((2, 3)).cpu())  # (intervals, B)
             if context:
                 nearest = nearest_values(observed, observed_values, asked)
                 nearest_error += (nearest - truth).double().square().sum().item()
@@ -87,9 +100,18 @@ def marginals_against_context(
                 "nearest_rmse": math.sqrt(nearest_error / count) if context else None,
             }
         )
+        if central:
+            table[-1]["coverage"] = [mean_interval(shares) for shares in torch.cat(covered, 1)]
         if reference is not None:
             table[-1]["reference_nats"] = torch.cat(reference_nats).mean().item() if reference_nats else None
     return table
+
+
+def cluster_first(positions: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Places (B, N, P) and values (B, N, V) with the `count` nearest to the first place in front, others in order."""
+    rank = (positions - positions[:, :1]).norm(dim=-1).argsort(-1).argsort(-1)  # (B, N)
+    order = (rank >= count).int().argsort(-1, stable=True)[..., None]
+    return tuple(x.gather(1, order.expand_as(x)) for x in (positions, values))
 
 
 def unit(config) -> tuple[str, float]:

@@ -1,0 +1,59 @@
+"""Calibration: how often the true value lies inside a predicted central interval.
+
+A distribution is calibrated if the probability integral transform u = F(v) of the true values is uniform. A quantised
+value has no single u: its cell reaches from F just below to F just above it. Spreading the value evenly over that
+stretch, instead of drawing one point of it as the randomised transform does, gives the same expectation without the
+noise (the non-randomised PIT of Czado, Gneiting & Held, "Predictive model assessment for count data", Biometrics 2009).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+CENTRAL = (0.5, 0.8, 0.95)
+
+
+def cdf(distribution, values: Tensor) -> Tensor:
+    """F(v) of each channel's marginal, (*batch, V), float64, of the mixture before clamping and rounding.
+
+    Args:
+        distribution (`ValueDistribution`): Batch shape `(*batch)`, event shape `(V,)`.
+        values (`Tensor` (*batch, V)): Where F is asked for.
+    """
+    scales = distribution.log_scales.double().exp().unsqueeze(-1)  # (*batch, B, 1)
+    standard = (values.double().unsqueeze(-2) - distribution.means.double()) / scales  # (*batch, B, V)
+    return (distribution.log_weights.double().exp().unsqueeze(-1) * torch.special.ndtr(standard)).sum(-2)
+
+
+def pit_bounds(distribution, values: Tensor) -> tuple[Tensor, Tensor]:
+    """F just below and just above each value, (*batch, V): equal where values are continuous.
+
+    The outermost cells of quantised values take the tails, as they do in the likelihood.
+    """
+    step = distribution.quantization_step
+    if step is None:
+        both = cdf(distribution, values)
+        return both, both
+    low, high = distribution.value_range
+    last = round((high - low) / step)
+    level = ((values.double() - low) / step).round().clamp(0, last)
+    below = torch.where(level > 0, cdf(distribution, low + step * (level - 0.5)), 0.0)
+    above = torch.where(level < last, cdf(distribution, low + step * (level + 0.5)), 1.0)
+    return below, above
+
+
+def coverage(distribution, values: Tensor, central: Sequence[float] = CENTRAL) -> Tensor:
+    """Share of each value that lies in the central intervals, (len(central), *batch, V), in [0, 1].
+
+    Averaged over calibrated predictions it is `central`. Without quantisation it is 0 or 1.
+    """
+    below, above = pit_bounds(distribution, values)
+    width, middle = above - below, (above + below) / 2
+    shares = []
+    for level in central:
+        low, high = (1 - level) / 2, (1 + level) / 2
+        overlap = (above.clamp(max=high) - below.clamp(min=low)).clamp(min=0)
+        inside = ((middle >= low) & (middle <= high)).double()
+        shares.append(torch.where(width > 1e-9, overlap / width.clamp(min=1e-9), inside))
+    return torch.stack(shares)
