@@ -1,21 +1,29 @@
 """Evaluate a checkpoint on held-out signals: `python evaluate.py --checkpoint checkpoints/mnist --dataset_name ...`.
 
-Writes a JSON report and prints its table: likelihood, error and quality against the number of observed places.
+Prints tables in Markdown and, with `--output`, writes them as JSON, after each section, and figures beside it. A second
+call goes on where the first one stopped. `python -m evaluation.report` makes documents of such reports.
 """
 
+import hashlib
 import json
+import os
+import platform
 import shlex
 import sys
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from transformers import HfArgumentParser
 
-from baselines.polynomial import PolynomialPosterior
 from configuration_pixeltransformer import PixelTransformerConfig
-from evaluation.against_context import marginals_against_context, markdown_table, quality_table
+from evaluation import buffer, curves, generalisation, joint, likelihood, references, samples
+from evaluation.against_context import quality_table
+from evaluation.job import Job, Section
 from evaluation.quality import quality_against_context
+from evaluation.report import NAMES, section_markdown
 from modeling_pixeltransformer import PixelTransformerModel
 from signals import Signal, find
 from signals.base import flag, flags
@@ -27,14 +35,20 @@ class Arguments:
 
     checkpoint: str = flag("Checkpoint folder or Hub id.")
     signal: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
+    sections: list[str] = flags(f"What to measure, of {', '.join(NAMES)}; default: all (quality: with --quality).", [])
     split: str = flag("Split to evaluate on.", "test")
-    contexts: list[int] = flags("Numbers K of observed places.", [0, 4, 16, 64, 256])
+    contexts: list[int] | None = flag("Numbers K of observed places; default: those of the kind of signal.")
     queries: int = flag("Unobserved places scored for each signal and K.", 128)
     quality: list[int] = flags("Numbers K for which whole signals are completed and judged (SSIM, PSNR, IoU).", [])
-    quality_limit: int | None = flag("Signals completed for --quality; default: all that are evaluated.")
-    limit: int | None = flag("Evaluate this many signals only, for a quick look.")
-    seed: int = flag("Seed of the places observed and asked for.", 0)
-    output: str | None = flag("JSON file for the report.")
+    quality_limit: int | None = flag("Signals completed for --quality; default: all that likelihoods are measured on.")
+    classifier: str | None = flag("File of `evaluation.classifier`, to ask whether samples of images are recognised.")
+    limit: int | None = flag(
+        "Signals that likelihoods are averaged over (default: some hundreds), and at most so many in other sections; "
+        "4 for a quick look."
+    )
+    seed: int = flag("Seed of all places, orders and samples.", 0)
+    output: str | None = flag("JSON file for the report; sections that it holds with the same settings are kept.")
+    redo: bool = flag("Measure sections again that --output holds already.", False)
 
     def __post_init__(self):
         for name in ("queries", "limit", "quality_limit"):
@@ -42,39 +56,161 @@ class Arguments:
             if value is not None and value < 1:
                 raise ValueError(f"--{name}: expected a number above 0, got {value}")
         for name in ("contexts", "quality"):
-            if min(getattr(self, name), default=0) < 0:
+            if min(getattr(self, name) or [], default=0) < 0:
                 raise ValueError(f"--{name}: expected numbers of at least 0, got {getattr(self, name)}")
-        if not self.contexts:
+        if self.contexts == []:
             raise ValueError("--contexts: expected at least one number, got none")
+        unknown = [name for name in self.sections if name not in NAMES]
+        if unknown:
+            raise ValueError(f"--sections: expected some of {', '.join(NAMES)}, got {', '.join(unknown)}")
+        if self.output is not None and Path(self.output).suffix != ".json":
+            raise ValueError(f"--output: expected a file ending in .json, got {self.output!r}")
 
 
-def evaluate(arguments: Arguments, signal: Signal) -> dict:
-    """The report that `--output` holds."""
+def evaluate(arguments: Arguments, signal: Signal, flags_given: list[str] | None = None) -> dict:
+    """The report that `--output` holds: `sections` by name and, for the model card, the numbers of some of them.
+
+    Args:
+        flags_given (`list[str]` or `None`): The command line, for the commands that the report shows.
+    """
     model = PixelTransformerModel.from_pretrained(arguments.checkpoint).eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    rows = signal.load_split(arguments.split, model.config, arguments.limit)
-    polynomial = model.config.signal == "polynomial"
-    table = marginals_against_context(
+    output = None if arguments.output is None else Path(arguments.output)
+    job = Job(
         model,
         signal,
-        rows,
+        arguments.split,
+        arguments.limit,
         arguments.contexts,
         arguments.queries,
-        seed=arguments.seed,
-        progress=True,
-        reference=PolynomialPosterior(signal.degree) if polynomial else None,
+        arguments.seed,
+        output,
+        arguments.classifier,
+        progress=sys.stderr.isatty(),
     )
-    completed = rows.first(arguments.quality_limit or len(rows))
-    quality = quality_against_context(model, signal, completed, arguments.quality, seed=arguments.seed, progress=True)
-    return {
-        "command": "python " + shlex.join(["evaluate.py", *sys.argv[1:]]),
+    report = {
+        "name": Path(arguments.checkpoint).name,
+        "checkpoint": arguments.checkpoint,
+        "kind": model.config.signal,
+        "quantised": model.config.quantization_step is not None,
+        "weights": digest(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "machine": f"{torch.get_num_threads()} CPU core(s) ({platform.machine()}), torch {torch.__version__}"
+        if model.device.type == "cpu"
+        else torch.cuda.get_device_name(),
+        "command": "python " + shlex.join(["evaluate.py", *(flags_given or [])]),
         "split": arguments.split,
-        "signals": len(rows),
         "plural": signal.plural,
-        "rows": table,
-        "completed": len(completed),
-        "quality": [{"context": k, **row} for k, row in zip(arguments.quality, quality, strict=True)],
+        "sections": {},
+        "signals": 0,
+        "rows": [],
+        "completed": 0,
+        "quality": [],
     }
+    settings = {"arguments": fingerprint(arguments, signal), "weights": report["weights"]}
+    before = read_report(output)
+    for name in NAMES:
+        wanted = name in (arguments.sections or NAMES) and (name != "quality" or arguments.quality)
+        held = before.get("sections", {}).get(name)
+        # What is not asked for stays as it was, under its own settings, as long as it is of these weights.
+        if held and held["settings"]["weights"] != report["weights"]:
+            held = None
+        if held and not (wanted and (arguments.redo or held["settings"] != settings)):
+            report["sections"][name] = held
+        elif wanted:
+            started = time.perf_counter()
+            section, numbers = SECTIONS[name](job, arguments)
+            report["sections"][name] = asdict(section) | {
+                "flags": [*kept_flags(flags_given or []), *section.flags],
+                "numbers": numbers,
+                "settings": settings,
+                "seconds": time.perf_counter() - started,
+            }
+        else:
+            continue
+        report |= report["sections"][name]["numbers"]
+        if wanted:
+            print(f"## {NAMES[name]}\n\n{section_markdown(report['sections'][name])}\n", flush=True)
+        write_report(report, output)
+    return report
+
+
+def measure_likelihood(job: Job, arguments: Arguments) -> tuple[Section, dict]:
+    rows, signals = likelihood.rows_against_context(job)
+    return likelihood.section(rows, signals, job), {"rows": rows, "signals": signals}
+
+
+def measure_quality(job: Job, arguments: Arguments) -> tuple[Section, dict]:
+    """Completed signals for the K of `--quality`, without samples."""
+    rows = job.signal.load_split(job.split, job.config, job.limit or likelihood.SIGNALS.get(job.config.signal, 200))
+    rows = rows.first(arguments.quality_limit or len(rows))
+    found = quality_against_context(
+        job.model, job.signal, rows, arguments.quality, seed=job.seed, progress=job.progress
+    )
+    found = [{"context": k, **row} for k, row in zip(arguments.quality, found, strict=True)]
+    text = f"{len(rows):,} whole {job.signal.plural} completed by the mean."
+    if len(found[0]) > 1:
+        text += "\n\n" + quality_table(found)
+    return Section(text), {"quality": found, "completed": len(rows)}
+
+
+SECTIONS: dict[str, Callable[[Job, Arguments], tuple[Section, dict]]] = {
+    "likelihood": measure_likelihood,
+    "joint": lambda job, _: (joint.section(job), {}),
+    "samples": lambda job, _: (samples.section(job), {}),
+    "references": lambda job, _: (references.section(job), {}),
+    "buffer": lambda job, _: (buffer.section(job), {}),
+    "generalisation": lambda job, _: (generalisation.section(job), {}),
+    "quality": measure_quality,
+}
+
+
+def fingerprint(arguments: Arguments, signal: Signal) -> dict:
+    """What decides a section's numbers, apart from the weights."""
+    names = ("split", "contexts", "queries", "quality", "quality_limit", "classifier", "limit", "seed")
+    return json.loads(json.dumps({name: getattr(arguments, name) for name in names} | {"signal": asdict(signal)}))
+
+
+def digest(model: torch.nn.Module) -> str:
+    """SHA-256 of a model's weights."""
+    found = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        found.update(name.encode() + weight.cpu().float().numpy().tobytes())
+    return found.hexdigest()
+
+
+def kept_flags(argv: list[str]) -> list[str]:
+    """The flags that every section's command needs: all but what belongs to one section or to this very call."""
+    kept, skipping = [], False
+    for word in argv:
+        if word.startswith("--"):
+            skipping = word.split("=")[0] in ("--sections", "--output", "--redo", "--classifier", "--quality_limit")
+        if not skipping:
+            kept.append(word)
+    return kept
+
+
+def read_report(output: Path | None) -> dict:
+    """The report that a file holds; empty where there is none."""
+    if output is None or not output.exists():
+        return {}
+    try:
+        return json.loads(output.read_text())
+    except ValueError as error:
+        raise ValueError(f"--output: expected a report to go on with, or no file, got {output}: {error}") from error
+
+
+def write_report(report: dict, output: Path | None) -> None:
+    """Write the report and the picture of its curves, whole or not at all: an interrupted call leaves the last one."""
+    if output is None:
+        return
+    tables = [table for section in report["sections"].values() for table in section["tables"]]
+    picture = output.with_name(f"{output.stem}-curves.png")
+    report["curves"] = picture.name if curves.draw(tables, picture) else None
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_suffix(".part")
+    part.write_text(json.dumps(report, indent=1) + "\n")
+    os.replace(part, output)
 
 
 def parse_flags(own: type, argv: list[str]) -> tuple:
@@ -109,16 +245,9 @@ def read_config(checkpoint: str) -> PixelTransformerConfig:
 def main() -> None:
     try:
         arguments, signal = parse_flags(Arguments, sys.argv[1:])
-        report = evaluate(arguments, signal)
+        evaluate(arguments, signal, sys.argv[1:])
     except ValueError as error:
         sys.exit(f"evaluate.py: {error}")
-    print(markdown_table(report["rows"], read_config(arguments.checkpoint)))
-    if report["quality"] and len(report["quality"][0]) > 1:
-        print("\n" + quality_table(report["quality"]))
-    if arguments.output:
-        output = Path(arguments.output)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

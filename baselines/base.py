@@ -25,7 +25,7 @@ class Baseline(ABC):
         self.center, self.spread = torch.zeros(config.value_dim), 1.0
 
     def fit(self, positions: Tensor, values: Tensor) -> "Baseline":
-        """Learn what can be learned beforehand from N places of some signals (B, N, P), (B, N, V)."""
+        """Learn what can be learned beforehand from B signals' values (B, N, V) at the same places (N, P)."""
         self.center = values.double().mean((0, 1)).float()
         self.spread = (values - self.center).double().square().mean().sqrt().item()
         return self
@@ -70,7 +70,8 @@ class PointwiseBaseline(Baseline):
     """A method that gives one value per query: a Gaussian about it, as wide as its errors on the context itself.
 
     The width is the root mean square error where each of up to `FOLDS` parts of the context is predicted from the
-    others (cross-validation; with few places each alone), one for all queries of a signal.
+    others (cross-validation; with few places each alone), one for all queries of a signal. The spread of values in
+    general counts as one more error beside the K: four places that are all black do not prove that all are.
     """
 
     FOLDS = 5
@@ -86,13 +87,12 @@ class PointwiseBaseline(Baseline):
         return self.gaussian(means, self._error(context_positions, context_values)[:, None].expand(means.shape[:2]))
 
     def _error(self, positions: Tensor, values: Tensor) -> Tensor:
-        """Root mean square error (B,) of the method on its own context."""
+        """Root mean square error (B,) of the method on its own context, the general spread among it."""
         batch, count = positions.shape[:2]
-        if count == 1:
-            return torch.full((batch,), self.spread, device=positions.device)
-        squares = []
-        for fold in range(min(self.FOLDS, count)):
+        squares = [torch.full((batch, 1), self.spread**2, dtype=torch.float64, device=positions.device)]
+        for fold in range(min(self.FOLDS, count) if count > 1 else 0):
             left_out = torch.arange(count, device=positions.device) % min(self.FOLDS, count) == fold
             known = positions[:, ~left_out], values[:, ~left_out]
-            squares.append((self.values(*known, positions[:, left_out]) - values[:, left_out]).double().square())
-        return torch.cat(squares, 1).mean((1, 2)).sqrt()
+            missed = self.values(*known, positions[:, left_out]) - values[:, left_out]
+            squares.append(missed.double().square().mean(-1))
+        return torch.cat(squares, 1).mean(1).sqrt()

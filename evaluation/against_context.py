@@ -110,7 +110,7 @@ def marginals_against_context(
 def cluster_first(positions: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Places (B, N, P) and values (B, N, V) with the `count` nearest to the first place in front, others in order."""
     rank = (positions - positions[:, :1]).norm(dim=-1).argsort(-1).argsort(-1)  # (B, N)
-    order = (rank >= count).int().argsort(-1, stable=True)[..., None]
+    order = (rank >= count).int().argsort(dim=-1, stable=True)[..., None]
     return tuple(x.gather(1, order.expand_as(x)) for x in (positions, values))
 
 

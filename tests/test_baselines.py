@@ -24,6 +24,12 @@ SHAPE = PixelTransformerConfig(
 METHODS = [NearestNeighbour, lambda c: Interpolation(c, 1), lambda c: Interpolation(c, 3), GaussianProcess]
 
 
+def shared_places(config, seed: int = 1):
+    """As `places`, all signals at the same places (N, P), for `fit`."""
+    positions, values = places(config, batch=1, seed=seed)
+    return positions[0], values
+
+
 def places(config, batch: int = 2, count: int = 40, seed: int = 0):
     """Random places, and values that are linear in the position: 0.5 + 0.1 x + 0.2 y …, alike in all channels."""
     generator = torch.Generator().manual_seed(seed)
@@ -36,7 +42,7 @@ def places(config, batch: int = 2, count: int = 40, seed: int = 0):
 @pytest.mark.parametrize("context", [0, 1, 3, 20])
 def test_all_answer_the_same_calls(make, context):
     positions, values = places(IMAGE)
-    method = make(IMAGE).fit(*places(IMAGE, seed=1))
+    method = make(IMAGE).fit(*shared_places(IMAGE))
     known, asked = (positions[:, :context], values[:, :context]), positions[:, 30:]
     marginal = method.predict(*known, asked)
     assert marginal.mean.shape == (2, 10, 3) and marginal.log_prob(values[:, 30:]).shape == (2, 10)
@@ -78,8 +84,17 @@ def test_the_width_is_the_method_s_error_on_its_context():
     generator = torch.Generator().manual_seed(0)
     positions = torch.rand(4, 400, 2, generator=generator) * 2 - 1
     values = 0.5 + 0.3 * torch.randn(4, 400, 1, generator=generator).sign().expand(-1, -1, 3)
-    width = NearestNeighbour(IMAGE).predict(positions, values, positions[:, :1]).log_scales.exp()
+    width = (
+        NearestNeighbour(IMAGE).fit(positions[0], values).predict(positions, values, positions[:, :1]).log_scales.exp()
+    )
     assert torch.allclose(width, torch.full_like(width, 0.6 / math.sqrt(2)), rtol=0.1)
+
+
+def test_four_black_places_do_not_prove_that_all_is_black():
+    method = NearestNeighbour(IMAGE).fit(*shared_places(IMAGE))
+    positions, black = places(IMAGE)[0][:, :4], torch.zeros(2, 4, 3)
+    width = method.predict(positions, black, positions).log_scales.exp()
+    assert torch.allclose(width, torch.tensor(method.spread / 5**0.5))
 
 
 def test_parts_of_the_context_are_predicted_from_the_others():
@@ -129,10 +144,10 @@ def test_gaussian_process_with_the_prior_s_kernel_is_the_exact_posterior():
 
 
 def test_a_fitted_gaussian_process_beats_the_nearest_neighbour_on_smooth_curves():
-    positions = torch.rand(16, 60, 1, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    positions = (torch.rand(60, 1, generator=torch.Generator().manual_seed(3)) * 2 - 1).expand(16, -1, -1)
     values = (4 * positions + torch.arange(16.0)[:, None, None]).sin()
-    methods = [method.fit(positions[:8], values[:8]) for method in (GaussianProcess(CURVE), NearestNeighbour(CURVE))]
-    known, asked, truth = (positions[8:, :30], values[8:, :30]), positions[8:, 30:], values[8:, 30:]
+    methods = [method.fit(positions[0], values[:8]) for method in (GaussianProcess(CURVE), NearestNeighbour(CURVE))]
+    known, asked, truth = (positions[8:, :20], values[8:, :20]), positions[8:, 20:], values[8:, 20:]
     process, nearest = (method.predict(*known, asked) for method in methods)
     assert (process.mean - truth).square().mean() < 0.2 * (nearest.mean - truth).square().mean()
     assert process.log_prob(truth).mean() > nearest.log_prob(truth).mean() + 0.5
@@ -142,7 +157,7 @@ def test_quantised_joint_density_of_a_gaussian_process_is_near_its_marginal_mass
     """For one query the joint likelihood is the marginal one: a density times a cell's width is close to its mass."""
     positions, values = places(IMAGE)
     values = values + 0.1 * torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(0))
-    process = GaussianProcess(IMAGE).fit(positions, values)
+    process = GaussianProcess(IMAGE).fit(positions[0], values[:1])
     known, asked, truth = (positions[:, :4], values[:, :4]), positions[:, 4:5], (values[:, 4:5] * 255).round() / 255
     one = process.predict(*known, asked).log_prob(truth)[:, 0]
     assert torch.allclose(process.log_prob(*known, asked, truth), one, atol=0.02)
