@@ -2,16 +2,19 @@
 
 import itertools
 import json
+import math
 import os
 import shutil
+import signal as signals
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast, set_seed
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -19,22 +22,36 @@ from evaluation.against_context import marginals_against_context, markdown_table
 from signals.base import Signal, to_device
 from training.arguments import Arguments, parse_arguments
 from training.batches import EpisodeBatches, EpisodeSampler, make_episode
-from training.optimizers import make_ema, make_optimizers, schedule, set_learning_rate, set_peaks
+from training.interruption import Interruption, StoppedError, ignore_interrupts
+from training.journal import Journal
+from training.optimizers import (
+    apply_gradients,
+    make_ema,
+    make_optimizers,
+    prepare_sharding,
+    schedule,
+    set_learning_rate,
+    set_peaks,
+    update_ema,
+)
 from training.pictures import sample_sheet
 from training.setup import command, machine, make_model
+from training.states import check_output, find_state, load_state, replace_folder, save_state
+
+MAX_SKIPPED = 20  # steps in a row without a finite loss: the training has gone wrong, not a batch
 
 
 class Progress:
-    """Optimiser steps and training seconds so far: what a training state must remember besides the tensors."""
+    """Optimiser steps, those left out, and training seconds so far: what a state must remember besides the tensors."""
 
     def __init__(self):
-        self.step, self.seconds = 0, 0.0
+        self.step, self.skipped, self.seconds = 0, 0, 0.0
 
     def state_dict(self) -> dict:
-        return {"step": self.step, "seconds": self.seconds}
+        return vars(self).copy()
 
     def load_state_dict(self, state: dict) -> None:
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.skipped, self.seconds = state["step"], state["skipped"], state["seconds"]
 
     def fraction(self, arguments: Arguments) -> float:
         """How much of the run is done, by steps or by the clock, whichever is further."""
@@ -43,43 +60,28 @@ class Progress:
         return max(by_step, by_clock)
 
 
-def find_state(arguments: Arguments) -> Path:
-    """The folder of the training state that `--resume` names."""
-    if arguments.resume != "latest":
-        folder = Path(arguments.resume)
-        if not folder.is_dir():
-            raise ValueError(f'--resume: expected "latest" or a folder, got {arguments.resume!r}, which is none')
-        return folder
-    states = list_states(arguments)
-    if not states:
-        raise ValueError(f"--resume: expected a training state in {arguments.output_dir}, found none")
-    return states[-1]
+class Stopwatch:
+    """Seconds of training since the last look, without those in which it is held."""
 
+    def __init__(self):
+        self.started, self.held = time.perf_counter(), 0.0
 
-def list_states(arguments: Arguments) -> list[Path]:
-    """Folders of the training states in the output folder, oldest first."""
-    folders = Path(arguments.output_dir).glob("state-*")
-    return sorted((folder for folder in folders if folder.name[6:].isdigit()), key=lambda folder: int(folder.name[6:]))
-
-
-def save_state(accelerator: Accelerator, arguments: Arguments, step: int) -> None:
-    """Write a training state under another name first, so that a torn one never looks whole; drop the oldest."""
-    final = Path(arguments.output_dir) / f"state-{step}"
-    accelerator.save_state(str(final) + ".partial")
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        shutil.rmtree(final, ignore_errors=True)
-        Path(str(final) + ".partial").rename(final)
-        for old in list_states(arguments)[: -arguments.max_checkpoints]:
-            shutil.rmtree(old)
-    accelerator.wait_for_everyone()
-
-
-def elapsed(accelerator: Accelerator, seconds: float) -> float:
-    """The main process's seconds, on every process: all must agree on the learning rate and on when to stop."""
-    if accelerator.num_processes == 1:
+    def lap(self) -> float:
+        now = time.perf_counter()
+        seconds, self.started, self.held = now - self.started - self.held, now, 0.0
         return seconds
-    return broadcast(torch.tensor(seconds, dtype=torch.float64, device=accelerator.device)).item()
+
+    def hold(self, since: float) -> None:
+        """Leave out the time since `since` (of `time.perf_counter`)."""
+        self.held += time.perf_counter() - since
+
+
+def average(accelerator: Accelerator, *numbers: float) -> list[float]:
+    """Means over all processes, who must agree on the loss, the learning rate and when to stop."""
+    if accelerator.num_processes == 1:
+        return [float(number) for number in numbers]
+    together = torch.tensor(numbers, dtype=torch.float64, device=accelerator.device)
+    return accelerator.reduce(together, "mean").tolist()
 
 
 def validate(
@@ -107,28 +109,38 @@ def validate(
 
 
 def export(model, signal: Signal, arguments: Arguments, rows: list[dict], progress: Progress, count: int) -> Path:
-    """Save the model with a card that tells how it came to be."""
+    """Save the model with a card that tells how it came to be; the folder changes all at once."""
     folder = Path(arguments.output_dir) / "export"
+    partial = folder.with_name("export.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     name, dataset = signal.source()
     model.config.provenance = {
         "name": name,
         "dataset": dataset,
         "data": " ".join(filter(None, (signal.describe(count), arguments.data_note))),
         "training": f"```\n{command()}\n```\n\n"
-        f"{progress.step:,} steps in {progress.seconds / 60:.0f} minutes on {machine()}.",
+        f"{progress.step:,} steps in {progress.seconds / 60:.0f} minutes on {machine()}."
+        + (f" {progress.skipped} steps were left out, as their loss was not finite." if progress.skipped else ""),
         "metrics": f"On {rows[0]['signals']:,} validation {signal.plural} (at places not observed, 95 % intervals):\n\n"
         + markdown_table(rows, model.config)
         if rows
         else None,
         "max_context": arguments.max_context,
     }
-    model.save_pretrained(folder)
-    (folder / "arguments.json").write_text(json.dumps(vars(arguments) | vars(signal), indent=2) + "\n")
+    model.save_pretrained(partial)
+    (partial / "arguments.json").write_text(json.dumps(vars(arguments) | asdict(signal), indent=2) + "\n")
+    replace_folder(partial, folder)
     return folder
 
 
 def train(arguments: Arguments, signal: Signal) -> Path | None:
-    """Run the training that `arguments` describe on a kind of signal; returns the folder of the exported model."""
+    """Run the training that `arguments` describe on a kind of signal; returns the folder of the exported model.
+
+    Raises:
+        ValueError, OSError: naming the flag, and what to do.
+        FloatingPointError: where step after step has no finite loss.
+        StoppedError: after SIGINT or SIGTERM, its state saved.
+    """
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision=arguments.mixed_precision,
@@ -136,10 +148,15 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
         log_with=None if arguments.report_to == "none" else arguments.report_to,
         project_dir=arguments.output_dir,
     )
+    prepare_sharding(accelerator, arguments)
     # Launchers leave one thread to each process on CPUs; the cores are shared out evenly instead.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     set_seed(arguments.seed)
-    state = find_state(arguments) if arguments.resume is not None else None
+    if accelerator.is_main_process:
+        check_output(arguments.output_dir)
+    state = None
+    if arguments.resume is not None:
+        state = find_state(arguments.resume, arguments.output_dir, accelerator.print)
     with accelerator.main_process_first():
         training, validation = signal.load(arguments.seed)
     fields = signal.config_fields(training)
@@ -169,67 +186,103 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
     )
     if model.config.num_scales > 1:  # signals that have no such pyramid are told before the training starts
         signal.pyramid(signal.collate(validation.first(1)), model.config.num_scales)
+        # Steps without scales leave their embeddings alone.
+        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
     optimizers = make_optimizers(model, arguments)
     ema, progress = make_ema(model, arguments.ema_decay).to(accelerator.device), Progress()
     model, *optimizers = accelerator.prepare(model, *optimizers)
-    accelerator.register_for_checkpointing(ema, progress)
+    stream = getattr(signal, "stream", None)
+    if stream is not None:
+        stream.split(accelerator.process_index, accelerator.num_processes)
+        training.left = 0  # bytes of rows to keep: a stream's do not come again soon
     if state is not None:
-        accelerator.load_state(str(state))
+        load_state(accelerator, state, ema, progress, stream)
         set_peaks(optimizers, arguments)  # the flags of this run, not those of the one that is resumed
-        accelerator.print(f"resumed at step {progress.step}")
+        accelerator.print(f"resumed at step {progress.step} from {state}")
     if accelerator.is_main_process and arguments.report_to != "none":
         accelerator.init_trackers("log", {k: v for k, v in vars(arguments).items() if isinstance(v, int | float | str)})
+    journal = Journal(Path(arguments.output_dir) if accelerator.is_main_process else None, progress.step)
 
-    accumulate = arguments.gradient_accumulation_steps
-    batches = EpisodeBatches(
-        len(training), episodes, accelerator.process_index, accelerator.num_processes, progress.step * accumulate
+    accumulate, rank, world = (
+        arguments.gradient_accumulation_steps,
+        accelerator.process_index,
+        accelerator.num_processes,
     )
+    first = progress.step * accumulate * world  # number of the next batch
     loader = iter(
-        DataLoader(training, batch_sampler=batches, collate_fn=signal.collate, num_workers=arguments.num_workers)
+        DataLoader(
+            training,
+            batch_sampler=EpisodeBatches(None if stream else len(training), episodes, rank, world, first),
+            collate_fn=signal.collate,
+            num_workers=arguments.num_workers,
+            worker_init_fn=ignore_interrupts,
+        )
     )
+    numbers = itertools.count(first + rank, world)
     held_out = validation.first(arguments.validation_images)
-    numbers = itertools.count(progress.step * accumulate)
     bar = tqdm(total=arguments.max_train_steps, initial=progress.step, disable=not accelerator.is_main_process)
     rows: list[dict] = []
+    in_a_row, clock = 0, Stopwatch()
     model.train()
-    while progress.fraction(arguments) < 1:
-        started = time.perf_counter()
-        set_learning_rate(optimizers, schedule(progress.fraction(arguments), arguments.warmup, arguments.decay))
-        total = torch.zeros((), device=accelerator.device)
-        for _ in range(accumulate):
-            number = next(numbers)
-            batch = to_device(next(loader), accelerator.device)
-            episode = make_episode(
-                signal, batch, episodes.sizes(number), arguments.seed, number, accelerator.process_index
-            )
-            with accelerator.accumulate(model):
-                loss = model(**episode).loss
-                accelerator.backward(loss)
-                if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm)
-                for optimizer in optimizers:
-                    optimizer.step()
-                    optimizer.zero_grad()
-            total += loss.detach() / accumulate
-        ema.update_parameters(accelerator.unwrap_model(model))
-        progress.step += 1
-        progress.seconds += elapsed(accelerator, time.perf_counter() - started)
-        bar.update()
-        if progress.step % 20 == 0:
+    with Interruption() as interruption:
+        while progress.fraction(arguments) < 1:
             factor = schedule(progress.fraction(arguments), arguments.warmup, arguments.decay)
-            accelerator.log({"train/nats_per_value": total.item(), "train/rate": factor}, step=progress.step)
-            bar.set_postfix(nats=f"{total.item():.3f}", done=f"{progress.fraction(arguments):.0%}")
-        if progress.step % arguments.save_every == 0:
-            save_state(accelerator, arguments, progress.step)
-        if progress.step % arguments.validate_every == 0 and accelerator.is_main_process:
-            rows = validate(accelerator, ema.module, signal, held_out, arguments, progress.step)
-            bar.write(f"step {progress.step}, {progress.seconds / 60:.1f} min: {one_line(rows, ema.module.config)}")
+            set_learning_rate(optimizers, factor)
+            total = torch.zeros((), device=accelerator.device)
+            for _ in range(accumulate):
+                number = next(numbers)
+                batch = to_device(next(loader), accelerator.device)
+                episode = make_episode(signal, batch, episodes.sizes(number), arguments.seed, number)
+                with accelerator.accumulate(model):
+                    loss = model(**episode).loss
+                    accelerator.backward(loss)
+                total += loss.detach() / accumulate
+            norm = accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm)  # of all, on all processes
+            norm = 0.0 if norm is None else float(norm)
+            nats, seconds, stop = average(accelerator, total.item(), clock.lap(), bool(interruption.number))
+            applied = apply_gradients(accelerator, optimizers, math.isfinite(nats) and math.isfinite(norm))
+            progress.step += 1
+            progress.seconds += seconds
+            journal.write(progress.step, nats, factor, skipped=not applied)
+            if applied:
+                update_ema(ema, accelerator.unwrap_model(model))
+                in_a_row = 0
+            else:
+                progress.skipped, in_a_row = progress.skipped + 1, in_a_row + 1
+                if accelerator.is_main_process:
+                    bar.write(
+                        f"step {progress.step}: loss {nats:g}, gradient norm {norm:g}: left out, the weights stay"
+                    )
+                if in_a_row == MAX_SKIPPED:
+                    raise FloatingPointError(
+                        f"no finite loss in the {MAX_SKIPPED} steps before {progress.step}: look for NaN or "
+                        f"infinity in the data, or go on from the last state in {arguments.output_dir} (--resume latest) with a "
+                        "lower --learning_rate and --adam_learning_rate, or --mixed_precision no"
+                    )
+            bar.update()
+            if progress.step % 20 == 0:
+                logged = {"nats_per_value": nats, "rate": factor, "skipped": progress.skipped}
+                accelerator.log({f"train/{name}": value for name, value in logged.items()}, step=progress.step)
+                bar.set_postfix(nats=f"{nats:.3f}", done=f"{progress.fraction(arguments):.0%}")
+            now = time.perf_counter()
+            if progress.step % arguments.save_every == 0 or stop or progress.fraction(arguments) >= 1:
+                state = save_state(accelerator, arguments.output_dir, ema, progress, arguments.max_checkpoints, stream)
+            if stop:
+                bar.close()
+                accelerator.end_training()
+                number = interruption.number or signals.SIGTERM  # which may have come to another process alone
+                raise StoppedError(f"stopped; {state} holds all of it, --resume latest goes on", number)
+            if progress.step % arguments.validate_every == 0 and accelerator.is_main_process:
+                rows = validate(accelerator, ema.module, signal, held_out, arguments, progress.step)
+                bar.write(f"step {progress.step}, {progress.seconds / 60:.1f} min: {one_line(rows, ema.module.config)}")
+            clock.hold(since=now)
     bar.close()
-    save_state(accelerator, arguments, progress.step)
+    journal.close()
+    count = round(average(accelerator, len(training))[0] * world) if stream else len(training)
     folder = None
     if accelerator.is_main_process:
         rows = validate(accelerator, ema.module, signal, held_out, arguments, progress.step)
-        folder = export(ema.module, signal, arguments, rows, progress, len(training))
+        folder = export(ema.module, signal, arguments, rows, progress, count)
         print(markdown_table(rows, ema.module.config))
         print(f"exported to {folder}")
         if arguments.push_to_hub:
@@ -238,8 +291,21 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
     return folder
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Train as the command line says; a failure is one line on stderr and an exit code that is not 0."""
     try:
         train(*parse_arguments(sys.argv[1:]))
-    except ValueError as error:
+    except StoppedError as stopped:
+        print(f"train_accelerate.py: {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
+    except KeyboardInterrupt:
+        print("train_accelerate.py: interrupted outside of training steps; nothing was saved since", file=sys.stderr)
+        sys.exit(130)
+    except torch.OutOfMemoryError as error:
+        sys.exit(f"train_accelerate.py: out of memory; lower --token_budget, or the network's sizes ({error})")
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"train_accelerate.py: {error}")
+
+
+if __name__ == "__main__":
+    main()

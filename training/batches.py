@@ -3,6 +3,7 @@
 Everything is a function of (seed, step, process), so that a resumed run continues exactly.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -119,18 +120,28 @@ class EpisodeSampler:
 
 
 class EpisodeBatches:
-    """Endless batches of dataset indices from step `start` on: seeded epochs, dealt out to processes in turn.
+    """Endless batches of dataset indices from batch number `start` on: batch n goes to process n mod `world_size`.
 
-    A batch sampler for `DataLoader`; accelerate's own sharding wants batches of one size, and these follow K.
+    A batch sampler for `DataLoader`; accelerate's own sharding wants batches of one size, and these follow K. What a
+    batch holds depends on its number alone, so that two processes see in a step what one sees that accumulates two.
+
+    Args:
+        num_rows (`int` or `None`): Rows of the dataset, of which seeded epochs follow one another; `None`: a stream,
+            whose rows each process numbers from 0 and reads in order.
+        start (`int`): Number of the first batch, a multiple of `world_size`.
     """
 
-    def __init__(self, num_rows: int, sampler: EpisodeSampler, rank: int = 0, world_size: int = 1, start: int = 0):
+    def __init__(
+        self, num_rows: int | None, sampler: EpisodeSampler, rank: int = 0, world_size: int = 1, start: int = 0
+    ):
         self.num_rows, self.sampler = num_rows, sampler
         self.rank, self.world_size, self.start = rank, world_size, start
         self._permutation = (-1, torch.empty(0))  # the latest epoch's
 
     def rows(self, first: int, count: int) -> list[int]:
         """Rows number first, first + 1, … of the endless concatenation of shuffled epochs."""
+        if self.num_rows is None:
+            return list(range(first, first + count))
         out: list[int] = []
         while len(out) < count:
             epoch, offset = divmod(first + len(out), self.num_rows)
@@ -141,13 +152,18 @@ class EpisodeBatches:
         return out
 
     def __iter__(self) -> Iterator[list[int]]:
-        seen = sum(self.sampler.sizes(step).signals for step in range(self.start)) * self.world_size
-        step = self.start
-        while True:
-            count = self.sampler.sizes(step).signals
-            yield self.rows(seen + self.rank * count, count)
-            seen += count * self.world_size
-            step += 1
+        first = sum(self.sampler.sizes(number).signals for number in range(self.start) if self._counts(number))
+        for number in itertools.count(self.start):
+            if not self._counts(number):
+                continue
+            count = self.sampler.sizes(number).signals
+            if number % self.world_size == self.rank:
+                yield self.rows(first, count)
+            first += count
+
+    def _counts(self, number: int) -> bool:
+        """Whether a batch's rows come out of what this process draws from: of a stream it has a part for itself."""
+        return self.num_rows is not None or number % self.world_size == self.rank
 
 
 def make_episode(

@@ -1,9 +1,12 @@
 """Optimisers, their schedule, and the running average of the weights."""
 
 import math
+from types import SimpleNamespace
 
 import torch
+from accelerate import Accelerator, DistributedType
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import AveragedModel
 
 from training.arguments import Arguments
@@ -62,3 +65,47 @@ def make_ema(model: nn.Module, decay: float) -> AveragedModel:
         torch._foreach_lerp_(averaged, current, 1 - rate)
 
     return AveragedModel(model, multi_avg_fn=average)
+
+
+def update_ema(ema: AveragedModel, model: nn.Module) -> None:
+    """Move the running average towards the model, whose parameters FSDP may have spread over processes."""
+    whole = [
+        parameter.full_tensor() if isinstance(parameter, DTensor) else parameter for parameter in model.parameters()
+    ]
+    ema.update_parameters(SimpleNamespace(parameters=lambda: whole, buffers=model.buffers))
+
+
+def prepare_sharding(accelerator: Accelerator, arguments: Arguments) -> None:
+    """Raise `ValueError` for what FSDP and DeepSpeed cannot do; tell the latter what it asks for."""
+    kind = accelerator.distributed_type
+    if kind not in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        return
+    if arguments.optimizer != "adamw":
+        raise ValueError(
+            f"--optimizer: expected adamw with {kind.value}, which takes a single optimizer, got {arguments.optimizer}"
+        )
+    if kind is DistributedType.FSDP and not accelerator.is_fsdp2:
+        raise ValueError("fsdp_version: expected 2 in the accelerate config file, got 1")
+    if kind is not DistributedType.DEEPSPEED:
+        return
+    plugin = accelerator.state.deepspeed_plugin
+    if plugin.zero_stage == 3:
+        raise ValueError(
+            "zero_stage: expected at most 2 in the accelerate config file (with 3 no process has the whole weights, which "
+            "the running average needs), got 3; examples/fsdp.yaml shards weights too"
+        )
+    # A batch's size changes from step to step, and no prepared loader tells it; it only enters DeepSpeed's own log.
+    plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1
+
+
+def apply_gradients(accelerator: Accelerator, optimizers: list, finite: bool) -> bool:
+    """Step the optimisers, or leave the step out where loss or gradients are not `finite`; whether it was done.
+
+    fp16's scaler and DeepSpeed look at the gradients themselves, the former to find its scale, and are left to it.
+    """
+    decided_inside = accelerator.scaler is not None or accelerator.distributed_type is DistributedType.DEEPSPEED
+    for optimizer in optimizers:
+        if finite or decided_inside:
+            optimizer.step()
+        optimizer.zero_grad()
+    return (finite or decided_inside) and not any(optimizer.step_was_skipped for optimizer in optimizers)
