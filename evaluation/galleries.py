@@ -1,7 +1,6 @@
 """Pictures of completed signals beside the truth, in the layouts of the paper's figures."""
 
 import io
-import math
 from pathlib import Path
 
 import torch
@@ -106,10 +105,11 @@ def _file(job: Job, name: str) -> Path:
 def _sheet(path: Path, lines: list[tuple[str, Tensor]], grid: list[int], names: list[str] | None = None) -> None:
     """Images (columns, cells, 1 or 3) in rows with names, under names of columns."""
     columns = max(len(images) for _, images in lines)
-    side = 0.75
-    figure = Figure(figsize=(side * columns + 0.95, side * len(lines) + 0.3 * (names is not None)))
-    figure.subplots_adjust(0.95 / figure.get_figwidth(), 0.005, 0.995, 1 - 0.3 * (names is not None) / math.ceil(
-        figure.get_figheight()), 0.04, 0.04)  # fmt: skip
+    side, top = 0.75, 0.3 if names else 0.02
+    left = 0.25 + 0.075 * max(len(label) for label, _ in lines)
+    size = (side * columns + left, side * len(lines) + top)
+    figure = Figure(figsize=size)
+    figure.subplots_adjust(left / size[0], 0.005, 0.995, 1 - top / size[1], 0.04, 0.04)
     axes = figure.subplots(len(lines), columns, squeeze=False)
     for line, (label, images) in zip(axes, lines, strict=True):
         for axis, image in zip(line, images, strict=True):

@@ -18,11 +18,12 @@ MAX_CONTEXT = 512  # a Gaussian process takes the cube of it
 
 
 def methods(job: Job) -> dict:
-    """The baselines, fitted to validation signals."""
+    """The baselines, fitted to training signals."""
     grid = job.config.native_grid
-    rows = [row for row in job.signal.load(job.seed)[1].first(FITTED_SIGNALS) if job.signal.is_native(row, grid)]
+    rows = job.signal.load_split(getattr(job.signal, "train_split", "train"), job.config, FITTED_SIGNALS)
+    stored = job.signal.collate(rows.first(FITTED_SIGNALS))
     cells = torch.randperm(math.prod(grid), generator=torch.Generator().manual_seed(job.seed))[:FITTED_PLACES]
-    positions, values = job.signal.positions(grid)[cells], job.signal.grid_values(torch.stack(rows), grid)[:, cells]
+    positions, values = job.signal.positions(grid)[cells], job.signal.grid_values(stored, grid)[:, cells]
     smooth = 2.5 if job.config.signal == "polynomial" else 1.5
     made = {"nearest": NearestNeighbour(job.config), "linear": Interpolation(job.config, 1)}
     if job.config.position_dim < 3:
@@ -60,7 +61,7 @@ def section(job: Job) -> Section:
         "all. Nearest neighbour and interpolation (scipy) become distributions by a Gaussian as wide as their "
         "cross-validated error on the context; the Gaussian process (scikit-learn, "
         f"Matérn {'5/2' if job.posterior else '3/2'} kernel and noise) has the parameters that make "
-        f"{FITTED_SIGNALS} validation {job.signal.plural} most likely."
+        f"{FITTED_SIGNALS} training {job.signal.plural} most likely."
     )
     tables = [
         make_table(

@@ -1,15 +1,10 @@
 """References and measures agree with cases whose answer is known."""
 
-import json
-import subprocess
-import sys
-
-import numpy as np
 import pytest
 import torch
 
 from baselines.polynomial import PolynomialPosterior
-from conftest import ROOT, make_model
+from conftest import make_model
 from evaluation.against_context import marginals_against_context, markdown_table
 from evaluation.quality import (
     chamfer_distance,
@@ -140,16 +135,3 @@ def test_quality_of_completed_signals_grows_with_what_is_observed():
     )
     assert table[0]["SSIM of nearest neighbour"] < table[1]["SSIM of nearest neighbour"]
     assert set(table[0]) == {"SSIM", "SSIM of nearest neighbour"}
-
-
-def test_evaluate_command_writes_its_report(tmp_path, image_folder):
-    make_model(native_grid=[12, 12]).save_pretrained(tmp_path / "model")
-    command = [sys.executable, "evaluate.py", "--checkpoint", tmp_path / "model", "--dataset_name", image_folder]
-    command += ["--split", "train", "--contexts", "0", "8", "--quality", "8", "--limit", "6"]
-    done = subprocess.run([*command, "--output", tmp_path / "r.json"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "r.json").read_text())
-    assert [row["context"] for row in report["rows"]] == [0, 8] and report["signals"] == 6
-    assert np.isfinite(report["quality"][0]["SSIM"]) and "SSIM of nearest neighbour" in done.stdout
-    done = subprocess.run([*command, "--split", "dev"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1 and "--split: expected one of train, got 'dev'" in done.stderr

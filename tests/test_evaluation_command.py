@@ -1,0 +1,157 @@
+"""`evaluate.py` and `evaluation.report` do what their help says."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features
+from datasets import Image as ImageFeature
+from PIL import Image
+
+import evaluate
+from conftest import ROOT, make_model
+from evaluate import Arguments, parse_flags
+from evaluation import classifier, report, samples
+from evaluation.report import section_command
+
+CURVE = dict(
+    signal="polynomial", native_grid=[32], value_range=None, quantization_step=None, num_bins=1, offset_radius=None
+)
+
+
+@pytest.fixture
+def flags(tmp_path, image_folder):
+    make_model(native_grid=[12, 12], provenance={"max_context": 40}).save_pretrained(tmp_path / "model")
+    data = ["--dataset_name", str(image_folder), "--split", "train", "--validation_size", "8"]
+    return ["--checkpoint", str(tmp_path / "model"), *data, "--contexts", "0", "8", "--queries", "16", "--limit", "6"]
+
+
+def run(flags: list[str]) -> dict:
+    return evaluate.evaluate(*parse_flags(Arguments, flags), flags)
+
+
+def test_the_command_writes_its_report(tmp_path, flags):
+    command = [sys.executable, "evaluate.py", *flags, "--sections", "likelihood", "quality", "--quality", "8"]
+    done = subprocess.run([*command, "--output", tmp_path / "r.json"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert [row["context"] for row in found["rows"]] == [0, 8] and found["signals"] == 6
+    assert 0 < found["quality"][0]["SSIM"] < 1 and "SSIM of nearest neighbour" in done.stdout
+    assert "| 8 |" in done.stdout and (tmp_path / "r-curves.png").exists()
+    done = subprocess.run([*command, "--split", "dev"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "--split: expected one of train, got 'dev'" in done.stderr
+
+
+def test_all_sections_of_images_run_and_have_a_report(tmp_path, flags, monkeypatch):
+    monkeypatch.setattr(samples, "PLANS", {"image": samples.Plan(3, 2, [4, 8], steps=4)})
+    found = run([*flags, "--output", str(tmp_path / "r.json")])
+    names = ["likelihood", "joint", "samples", "references", "buffer", "generalisation"]
+    assert list(found["sections"]) == names
+    titles = [table["title"] for section in found["sections"].values() for table in section["tables"]]
+    assert {"Calibration", "Diversity of samples", "Clustered places", "RMSE of the mean"} <= set(titles)
+    for name, _ in found["sections"]["samples"]["figures"]:
+        assert (tmp_path / name).stat().st_size < 150_000
+    text = report.results([{**found, "file": "r.json"}], "make", "", {str(tmp_path / "images"): "path/to/images"})
+    assert text.count("```bash") == len(names) and "--dataset_name path/to/images" in text
+    assert text.index("--sections buffer") < text.index("Does the buffer cost anything?")
+    assert "--sections likelihood --output runs/r.json" in text
+
+
+def test_polynomials_have_their_posterior_beside_them(tmp_path):
+    make_model(**CURVE).save_pretrained(tmp_path / "model")
+    flags = ["--checkpoint", str(tmp_path / "model"), "--limit", "3", "--queries", "8"]
+    found = run([*flags, "--sections", "likelihood", "joint", "samples", "buffer"])
+    sections = found["sections"]
+    (joint,) = sections["joint"]["tables"]
+    exact = {title: cell for (title, _), cell in zip(joint["columns"], joint["rows"][0], strict=True)}
+    assert exact["exact"][0] < exact["one random order"][0]  # no model beats it
+    assert found["rows"][0]["reference_nats"] < found["rows"][0]["nats"]
+    table = sections["samples"]["tables"][0]
+    assert table["rows"][-1][4][0] < 1e-3 < table["rows"][0][4][0]  # 20 places leave the posterior nothing to vary
+
+
+def test_a_second_call_goes_on_where_the_first_stopped(tmp_path, flags, monkeypatch):
+    output = ["--output", str(tmp_path / "r.json")]
+    first = run([*flags, "--sections", "likelihood", *output])
+    calls = []
+
+    def stand_in(job, arguments):
+        calls.append(job.limit)
+        return evaluate.Section("seen"), {}
+
+    monkeypatch.setattr(evaluate, "SECTIONS", dict.fromkeys(evaluate.SECTIONS, stand_in))
+    second = run([*flags, "--sections", "likelihood", "joint", *output])
+    assert second["sections"]["likelihood"] == first["sections"]["likelihood"] and calls == [6]
+    third = run([*flags, "--sections", "joint", "--redo", *output])
+    assert len(calls) == 2 and third["sections"]["likelihood"] == first["sections"]["likelihood"]
+    assert third["rows"] == first["rows"]  # the card's numbers stay with their section
+    run([*flags, "--seed", "1", "--sections", "likelihood", *output])  # other settings: measured again
+    assert len(calls) == 3
+    make_model(seed=1, native_grid=[12, 12]).save_pretrained(tmp_path / "model")  # other weights: nothing is kept
+    fourth = run([*flags, "--sections", "joint", *output])
+    assert list(fourth["sections"]) == ["joint"] and fourth["rows"] == []
+
+
+def test_the_same_seed_gives_the_same_numbers(flags, monkeypatch):
+    monkeypatch.setattr(samples, "PLANS", {"image": samples.Plan(2, 2, [4], steps=3)})
+    tables = [run([*flags, "--sections", "samples", "references"])["sections"] for _ in range(2)]
+    assert [s["tables"] for s in tables[0].values()] == [s["tables"] for s in tables[1].values()]
+    other = run([*flags, "--sections", "samples", "--seed", "1"])["sections"]
+    assert other["samples"]["tables"] != tables[0]["samples"]["tables"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--sections", "likelyhood", "--sections: expected some of likelihood, joint"),
+        ("--limit", "0", "--limit: expected a number above 0, got 0"),
+        ("--output", "report.md", "--output: expected a file ending in .json"),
+        ("--quality", "-1", "--quality: expected numbers of at least 0"),
+    ],
+)
+def test_wrong_flags_are_named(flags, flag, value, message):
+    with pytest.raises(ValueError, match=message):
+        parse_flags(Arguments, [*flags, flag, value])
+
+
+def test_a_broken_report_is_not_overwritten(tmp_path, flags):
+    (tmp_path / "r.json").write_text("{")
+    with pytest.raises(ValueError, match="--output: expected a report to go on with"):
+        run([*flags, "--sections", "likelihood", "--output", str(tmp_path / "r.json")])
+
+
+def test_a_classifier_of_other_channels_is_refused(tmp_path, flags):
+    file = tmp_path / "c.safetensors"
+    classifier.save(classifier.Classifier(3, 2), file, {"channels": 3, "classes": 2})
+    with pytest.raises(ValueError, match="--classifier: expected one of 1 channels, got 3"):
+        run([*flags, "--sections", "samples", "--classifier", str(file)])
+
+
+def test_a_section_s_command_names_the_data_as_asked():
+    section = {"flags": ["--checkpoint", "checkpoints/a", "--dataset_name", "data/mnist"]}
+    command = section_command({"sections": {"joint": section}, "file": "docs/a.json"}, "joint", {"data/": "path/to/"})
+    assert command == (
+        "python evaluate.py --checkpoint checkpoints/a --dataset_name path/to/mnist --sections joint "
+        "--output runs/a.json"
+    )
+
+
+def test_the_classifier_s_script_learns(tmp_path):
+    """Bright and dark images, which anything learns."""
+    features = Features({"image": ImageFeature(), "label": ClassLabel(names=["dark", "bright"])})
+    rows = {
+        "image": [Image.new("L", (8, 8), 200 * (n % 2) + n) for n in range(40)],
+        "label": [n % 2 for n in range(40)],
+    }
+    made = Dataset.from_dict(rows, features=features)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for split, part in DatasetDict(train=made, test=made).items():
+        part.to_parquet(folder / f"{split}.parquet")
+    command = [sys.executable, "-m", "evaluation.classifier", "--dataset_name", folder, "--epochs", "8"]
+    command += ["--batch_size", "8", "--output", tmp_path / "c.safetensors"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    _, facts = classifier.load(tmp_path / "c.safetensors")
+    assert facts["accuracy"] == 1 and facts["images"] == 40 and "100.00%" in done.stdout
