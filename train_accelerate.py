@@ -255,9 +255,9 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
                     )
                 if in_a_row == MAX_SKIPPED:
                     raise FloatingPointError(
-                        f"no finite loss in the {MAX_SKIPPED} steps before {progress.step}: look for NaN or "
-                        f"infinity in the data, or go on from the last state in {arguments.output_dir} (--resume latest) with a "
-                        "lower --learning_rate and --adam_learning_rate, or --mixed_precision no"
+                        f"no finite loss in the {MAX_SKIPPED} steps before {progress.step}: look for NaN or infinity "
+                        "in the data, or take --resume latest with a lower --learning_rate and --adam_learning_rate, "
+                        "or --mixed_precision no"
                     )
             bar.update()
             if progress.step % 20 == 0:

@@ -91,8 +91,8 @@ def prepare_sharding(accelerator: Accelerator, arguments: Arguments) -> None:
     plugin = accelerator.state.deepspeed_plugin
     if plugin.zero_stage == 3:
         raise ValueError(
-            "zero_stage: expected at most 2 in the accelerate config file (with 3 no process has the whole weights, which "
-            "the running average needs), got 3; examples/fsdp.yaml shards weights too"
+            "zero_stage: expected at most 2 in the accelerate config file (the running average needs whole weights), "
+            "got 3; examples/fsdp.yaml shards weights too"
         )
     # A batch's size changes from step to step, and no prepared loader tells it; it only enters DeepSpeed's own log.
     plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1
