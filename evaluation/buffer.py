@@ -8,7 +8,7 @@ from evaluation.against_context import unit
 from evaluation.job import Job, Section
 from evaluation.tables import make_table, mean_interval
 
-SIGNALS = {"image": 64, "polynomial": 1000, "shape": 24, "video": 32}
+SIGNALS = {"image": 64, "polynomial": 300, "shape": 16, "video": 16}
 QUERIES = 64
 SHARES = {"all context": 0.0, "half buffer": 0.5, "all buffer": 1.0}
 
