@@ -50,11 +50,11 @@ def section_markdown(section: dict, folder: str = "") -> str:
 
 def report_markdown(report: dict, folder: str = "", rename: dict[str, str] | None = None) -> str:
     """A report: facts, curves, then a section after the other, each under its command."""
-    seconds = sum(section["seconds"] for section in report["sections"].values())
+    seconds = sum(section["cpu_seconds"] for section in report["sections"].values())
     parts = [
         f"## {report['checkpoint']}",
         f"Weights {report['weights'][:12]}, {report['parameters']:,} parameters; measured in {seconds / 60:.1f} "
-        f"minutes on {report['machine']}.",
+        f"minutes of CPU time on {report['machine']}.",
     ]
     if report.get("curves"):
         parts.append(f"![Curves of the tables below]({folder}{report['curves']})")

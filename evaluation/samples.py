@@ -31,8 +31,8 @@ class Plan:
 
 PLANS = {
     "image": Plan(24, 5, PUBLISHED),
-    "shape": Plan(6, 2, [32, 128, 512, 2048], drawn=512),
-    "video": Plan(6, 2, [16, 64, 256, 1024], drawn=512),
+    "shape": Plan(4, 2, [32, 128, 512, 2048], drawn=512),
+    "video": Plan(4, 2, [16, 64, 256, 1024], drawn=512),
     "polynomial": Plan(200, 5, [0, 1, 2, 4, 6, 8, 12, 20]),
 }
 CURVE_PLACES = 24
