@@ -46,6 +46,9 @@ class PixelTransformerConfig(PreTrainedConfig):
         num_scales (`int`): Levels of the pyramid of cell averages that a value may come from, the finest included:
             scales run from 0 (a cell of the native grid) to `num_scales - 1`, each twice as wide as the one before.
             1: values have no size.
+        step_losses (`dict` or `None`): The measured loss of the next value against the number of known ones, from which
+            steps of sampling are split: under "random", "scale-0", "scale-1", … a dictionary of lists "known" and
+            "nats". `None`: a usual curve is taken. See `python -m benchmarks.steps`.
         max_tokens (`int`): Most context and drawn values together that one call may hold; a guard for memory.
         initializer_range (`float`): Standard deviation of the initial weights.
         provenance (`dict` or `None`): What the model card tells of data, training and metrics; see `model_card`.
@@ -82,6 +85,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         fourier_scale: float = 2.0,
         value_fourier_scale: float | None = 0.5,
         num_scales: int = 1,
+        step_losses: dict[str, Any] | None = None,
         max_tokens: int = 16384,
         initializer_range: float = 0.02,
         provenance: dict[str, Any] | None = None,
@@ -111,6 +115,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         self.fourier_scale = fourier_scale
         self.value_fourier_scale = value_fourier_scale
         self.num_scales = num_scales
+        self.step_losses = step_losses
         self.max_tokens = max_tokens
         self.initializer_range = initializer_range
         self.provenance = provenance
@@ -149,6 +154,12 @@ class PixelTransformerConfig(PreTrainedConfig):
     def position_dim(self) -> int:
         """P, number of coordinates of a position."""
         return len(self.native_grid)
+
+    @property
+    def axes_slowest_first(self) -> list[int]:
+        """Coordinates of a position in the order in which a signal's array has its axes: (z, y, x); (t, y, x)."""
+        names = "txy" if self.signal == "video" else "xyz"[: self.position_dim]
+        return sorted(range(self.position_dim), key=lambda axis: "tzyx".index(names[axis]))
 
     @property
     def head_dim(self) -> int:

@@ -444,8 +444,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         if len(grid) != self.config.position_dim or min(grid) < 1:
             raise ValueError(f"grid: expected {self.config.position_dim} positive sizes, got {grid}")
         axes = [(torch.arange(n, device=self.device) + 0.5) * (2 / n) - 1 for n in grid]
-        names = "txy" if self.config.signal == "video" else "xyz"[: len(grid)]
-        slowest_first = sorted(range(len(grid)), key=lambda axis: "tzyx".index(names[axis]))
+        slowest_first = self.config.axes_slowest_first
         cells = torch.meshgrid(*(axes[axis] for axis in slowest_first), indexing="ij")
         coordinates = dict(zip(slowest_first, cells, strict=True))
         return torch.stack([coordinates[axis] for axis in range(len(grid))], -1).reshape(1, -1, len(grid))

@@ -53,7 +53,7 @@ class Polynomials(Signal):
             "max_scale": 8.0,
             "rotary_max_frequency": 4 * np.pi,  # a polynomial of low degree has no finer detail
             "fourier_scale": 1.0,
-            "value_fourier_scale": 0.1,  # values spread over several units
+            "value_fourier_scale": None,  # what is looked for is linear in the values
         }
 
     def num_cells(self, fields: dict[str, Any]) -> int:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from conftest import make_context
-from sampling_pixeltransformer import block_sizes, random_orders
+from orders_pixeltransformer import block_sizes, random_orders
 
 
 def generator(seed: int = 0) -> torch.Generator:

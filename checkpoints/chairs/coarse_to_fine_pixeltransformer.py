@@ -1,0 +1,1 @@
+../../coarse_to_fine_pixeltransformer.py

@@ -1,0 +1,312 @@
+"""From coarse to fine: averages over large cells first, then over ever smaller ones, then the values themselves.
+
+Each level is drawn, in blocks, given the context and all cells of the next coarser level (what is coarser still is
+contained in them). Given these, the values of one level hardly depend on one another, so that few blocks do.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+try:
+    from .chain_pixeltransformer import Evidence, draw_blocks, score_blocks, take
+    from .orders_pixeltransformer import block_sizes, random_orders, split_steps, spread_orders
+except ImportError:
+    from chain_pixeltransformer import Evidence, draw_blocks, score_blocks, take
+    from orders_pixeltransformer import block_sizes, random_orders, split_steps, spread_orders
+
+
+def grid_at(config, scale: int) -> list[int]:
+    """The grid of the cells of a scale."""
+    return [side // 2**scale for side in config.native_grid]
+
+
+def cell_numbers(config, positions: Tensor, grid: list[int]) -> Tensor:
+    """Numbers (…) of the cells of `grid` in which positions (…, P) lie, in the order of `native_positions`."""
+    number = torch.zeros(positions.shape[:-1], dtype=torch.long, device=positions.device)
+    for axis in config.axes_slowest_first:
+        index = ((positions[..., axis] + 1) / 2 * grid[axis]).floor().long().clamp(0, grid[axis] - 1)
+        number = number * grid[axis] + index
+    return number
+
+
+class Averages:
+    """Bounds within which values are drawn, so that those of each larger cell can still have its average.
+
+    The last value of a cell is thereby drawn from the model's distribution given what the others leave for it, within
+    the rounding of the average: a constraint on the chain rule's factors, not a change of values once drawn.
+
+    Args:
+        averages (`Tensor` (N, C, V)): Of the larger cells.
+        parents (`Tensor` (N, Q)): Which larger cell each value lies in.
+        observed (`tuple[Tensor, Tensor]`): Sum (N, C, V) and number (N, C) of the values known in each larger cell.
+            Of a larger cell that is not complete, observed and drawn values together, nothing is asked.
+    """
+
+    def __init__(self, config, averages: Tensor, parents: Tensor, observed: tuple[Tensor, Tensor]):
+        self.low, self.high = config.value_range
+        # Averages are rounded to a level, or as good as that.
+        self.slack = 0.5 * (config.quantization_step or (self.high - self.low) / 255)
+        self.averages, self.parents, self.children = averages, parents, 2**config.position_dim
+        self.sums, known = observed[0].clone(), observed[1]
+        self.left = torch.zeros_like(known).scatter_add_(1, parents, torch.ones_like(parents))
+        self.complete = known + self.left == self.children
+
+    def bounds(self, order: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Bounds (N, L, V) of the values number `order[:, start:stop]` (N, L)."""
+        cells = order[:, start:stop]
+        parents = self.parents.gather(1, cells)
+        sums, averages = take(self.sums, parents), take(self.averages, parents)
+        others = (self.left.gather(1, parents) - 1).clamp(min=0)[..., None]
+        low = self.children * (averages - self.slack) - sums - others * self.high
+        high = self.children * (averages + self.slack) - sums - others * self.low
+        free = ~self.complete.gather(1, parents)[..., None]
+        low = torch.where(free, self.low, low.clamp(self.low, self.high))
+        high = torch.where(free, self.high, high.clamp(self.low, self.high))
+        return low, high
+
+    def add(self, cells: Tensor, values: Tensor) -> None:
+        """Take note of values (N, L, V) drawn for `cells` (N, L)."""
+        parents = self.parents.gather(1, cells)
+        self.sums.scatter_add_(1, parents[..., None].expand_as(values), values)
+        self.left.scatter_add_(1, parents, -torch.ones_like(parents))
+
+
+def sibling_orders(parents: Tensor, places: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Orders (N, Q) in which first one value of each larger cell comes, then a second one of each, …
+
+    Args:
+        parents (`Tensor` (N, Q)): Number of each value's larger cell.
+        places (`Tensor` (N, C, P)): Positions of the larger cells, which are taken in a spread order.
+    """
+    shuffled = random_orders(parents.shape[:1], parents.shape[1], parents.device, generator)
+    grouped = shuffled.gather(1, parents.gather(1, shuffled).argsort(dim=-1, stable=True))
+    family = parents.gather(1, grouped)  # rising
+    last = torch.searchsorted(family, family, right=True)
+    turn = torch.empty_like(parents)  # the last one of each cell comes in the last round, whether or not all are asked
+    turn.scatter_(1, grouped, torch.arange(parents.shape[1], device=parents.device) - last + parents.shape[1])
+    rank = spread_orders(places, generator).argsort(-1).gather(1, parents)
+    return (turn * places.shape[1] + rank).argsort(-1)
+
+
+def observed_sums(config, evidence: Evidence, scale: int) -> tuple[Tensor, Tensor]:
+    """Sum (N, C, V) and number (N, C) of the observed native cells inside each cell of a scale.
+
+    Only observations at cell centres and of scale 0 count.
+    """
+    grid, positions = grid_at(config, scale), evidence.positions
+    batch, cells = positions.shape[0], torch.Size(grid).numel()
+    sums = torch.zeros(batch, cells, config.value_dim, device=positions.device)
+    counts = torch.zeros(batch, cells, dtype=torch.long, device=positions.device)
+    inside = on_native_cell(config, positions)
+    if evidence.scales is not None:
+        inside &= evidence.scales == 0
+    if evidence.mask is not None:
+        inside &= evidence.mask.bool()
+    numbers = cell_numbers(config, positions, grid)
+    sums.scatter_add_(1, numbers[..., None].expand_as(evidence.values), evidence.values.float() * inside[..., None])
+    counts.scatter_add_(1, numbers, inside.long())
+    return sums, counts
+
+
+def on_native_cell(config, positions: Tensor) -> Tensor:
+    """Whether positions (…, P) are centres of native cells, (…)."""
+    sides = torch.tensor(config.native_grid, device=positions.device)
+    at = (positions + 1) / 2 * sides - 0.5
+    return ((at - at.round()).abs() < 1e-3).all(-1)
+
+
+@dataclass
+class Level:
+    """One scale of the chain: where its values lie, and in which blocks they come."""
+
+    scale: int
+    positions: Tensor  # (N, L, P)
+    parents: Tensor | None  # (N, L), numbers of the cells of the next coarser scale; None at the coarsest
+    parent_positions: Tensor | None  # (N, C, P)
+    order: Tensor  # (N, L), random; siblings stand far apart
+    sizes: list[int]
+
+    def evidence(self, context: Evidence, coarser: Tensor | None) -> Evidence:
+        """What the level is given: the context and the values (N, C, V) of the next coarser scale."""
+        return context if coarser is None else context.extend(self.parent_positions, coarser, self.scale + 1)
+
+
+def plan_levels(
+    model,
+    query_positions: Tensor,
+    num_steps: int | None,
+    generator: torch.Generator | None = None,
+    with_queries: bool = True,
+) -> list[Level]:
+    """The scales from the coarsest to the finest cells and, `with_queries`, the queries (N, Q, P).
+
+    Steps are split among them by the measured losses (`config.step_losses`). Siblings never share a block, for which
+    more steps than `num_steps` may be taken.
+    """
+    config, rows = model.config, query_positions.shape[0]
+    grids = [grid_at(config, scale) for scale in range(config.num_scales)]
+    places = [model.native_positions(grid).expand(rows, -1, -1) for grid in grids]
+    scales = list(range(config.num_scales - 1, -1 if with_queries else 0, -1))
+    levels: list[Level] = []
+    for scale in scales:
+        where = places[scale] if scale else query_positions
+        if not levels:
+            levels.append(Level(scale, where, None, None, spread_orders(where, generator), []))
+            continue
+        parents = cell_numbers(config, where, grids[scale + 1])
+        order = sibling_orders(parents, places[scale + 1], generator)
+        levels.append(Level(scale, where, parents, places[scale + 1], order, []))
+    counts = [level.positions.shape[1] for level in levels]
+    curves = [(config.step_losses or {}).get(f"scale-{scale}") for scale in scales]
+    limits = [None if level.parents is None else block_limits(level.parents.gather(1, level.order)) for level in levels]
+    steps = counts if num_steps is None else split_steps(counts, num_steps, curves, limits)
+    for level, count, step, curve, limit in zip(levels, counts, steps, curves, limits, strict=True):
+        level.sizes = block_sizes(count, step, curve, 0, limit)
+    return levels
+
+
+def block_limits(parents: Tensor) -> tuple[int, ...]:
+    """How many values from each one on lie in different larger cells; `parents` (N, L) in the order of drawing."""
+    count = parents.shape[1]
+    place = parents.argsort(dim=-1, stable=True)
+    family = parents.gather(1, place)
+    following = torch.full_like(parents, count)
+    same = family[:, 1:] == family[:, :-1]
+    following.scatter_(1, place[:, :-1], torch.where(same, place[:, 1:], count))  # where the next sibling stands
+    first = following.amin(0).flip(0).cummin(0).values.flip(0)
+    return tuple((first - torch.arange(count, device=parents.device)).tolist())
+
+
+@torch.no_grad()
+def draw_levels(
+    model,
+    evidence: Evidence,
+    query_positions: Tensor,
+    num_samples: int,
+    num_steps: int | None,
+    temperature: float,
+    generator: torch.Generator | None,
+    use_cache: bool,
+    finish: str,
+) -> Iterator[tuple[int, int, int, Tensor, Tensor]]:
+    """Draw from the coarsest scale to the queries (B, Q, P).
+
+    Yields after each step its number, the number of steps, the scale (0: the queries), its values so far (N, L, V; NaN
+    where none is yet) and which these are (N, L); N = `num_samples` × B, samples slowest.
+    """
+    config = model.config
+    evidence, queries = evidence.repeat(num_samples), query_positions.repeat(num_samples, 1, 1)
+    by_mean = finish == "mean"
+    budget = None if num_steps is None else max(num_steps - by_mean, 1)
+    levels = plan_levels(model, queries, budget, generator, with_queries=not by_mean)
+    total, step, coarser = sum(len(level.sizes) for level in levels) + by_mean, 0, None
+    for level in levels:
+        order, constraint = level.order, constraint_of(config, level, evidence, coarser)
+        shape = (*level.positions.shape[:2], config.value_dim)
+        values = torch.full(shape, float("nan"), device=order.device)
+        drawn = torch.zeros(shape[:2], dtype=torch.bool, device=order.device)
+        blocks = draw_blocks(
+            model,
+            level.evidence(evidence, coarser),
+            take(level.positions, order),
+            torch.full_like(level.positions[..., 0], level.scale),
+            level.sizes,
+            temperature,
+            generator,
+            use_cache,
+            partial(whole_range, config, order) if constraint is None else partial(constraint.bounds, order),
+        )
+        for start, stop, block in blocks:
+            cells = order[:, start:stop]
+            values.scatter_(1, cells[..., None].expand_as(block), block)
+            drawn.scatter_(1, cells, True)
+            if constraint is not None:
+                constraint.add(cells, block)
+            step += 1
+            yield step, total, level.scale, values, drawn
+        coarser = values
+    if by_mean:
+        cells = model.native_positions(grid_at(config, 1)).expand(len(queries), -1, -1)
+        memory = evidence.extend(cells, coarser, 1).encode(model)
+        mean = model.predict_from(memory, queries, query_scales=torch.zeros_like(queries[..., 0])).mean
+        yield total, total, 0, mean, torch.ones_like(mean[..., 0], dtype=torch.bool)
+
+
+def whole_range(config, order: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor] | None:
+    """Bounds (N, size, V) that hold all values: averages of values inside the range lie inside it."""
+    if config.value_range is None:
+        return None
+    low = torch.full((order.shape[0], stop - start, config.value_dim), config.value_range[0], device=order.device)
+    return low, torch.full_like(low, config.value_range[1])
+
+
+def constraint_of(config, level: Level, evidence: Evidence, coarser: Tensor | None) -> Averages | None:
+    """What the cells of the next coarser scale ask of a level; `None` where it cannot be told."""
+    if coarser is None or config.value_range is None:
+        return None
+    if level.scale:
+        known = torch.zeros_like(coarser), torch.zeros(coarser.shape[:2], dtype=torch.long, device=coarser.device)
+    elif on_native_cell(config, level.positions).all():
+        known = observed_sums(config, evidence, 1)
+    else:  # values of another resolution
+        return None
+    return Averages(config, coarser, level.parents, known)
+
+
+@torch.no_grad()
+def score_levels(
+    model,
+    evidence: Evidence,
+    query_positions: Tensor,
+    query_values: Tensor,
+    num_steps: int | None = None,
+    generator: torch.Generator | None = None,
+    chunk_size: int = 1024,
+) -> dict[int, Tensor]:
+    """Log-likelihood (B,) of each scale in the chain from coarse to fine, in nats; their sum is the chain's.
+
+    It tells the coarse values too, which are functions of the fine ones: the chain never costs less than the values.
+
+    Raises:
+        ValueError: unless context and queries together are all native cells.
+    """
+    config = model.config
+    cells = torch.Size(config.native_grid).numel()
+    sums, counts = observed_sums(config, evidence, 0)
+    numbers = cell_numbers(config, query_positions, config.native_grid)
+    whole = sums.scatter(1, numbers[..., None].expand_as(query_values), query_values.float())
+    counts = counts.scatter_add(1, numbers, torch.ones_like(numbers))
+    if not (counts == 1).all() or not on_native_cell(config, query_positions).all():
+        raise ValueError(
+            f'order: "coarse-to-fine" expected context and queries to be the {cells} native cells once each, '
+            f"got {int((counts == 1).sum(1).min())} of them"
+        )
+    pyramid = [whole.unflatten(1, [config.native_grid[axis] for axis in config.axes_slowest_first])]
+    for _ in range(config.num_scales - 1):
+        pyramid.append(_halve(pyramid[-1], config.quantization_step))
+    scores, coarser = {}, None
+    for level in plan_levels(model, query_positions, num_steps, generator):
+        values = pyramid[level.scale].flatten(1, -2) if level.scale else query_values
+        order, sizes = level.order, torch.tensor(level.sizes)
+        scores[level.scale] = score_blocks(
+            model,
+            level.evidence(evidence, coarser),
+            take(level.positions, order),
+            take(values, order),
+            torch.full_like(level.positions[..., 0], level.scale),
+            torch.repeat_interleave(torch.arange(1, len(sizes) + 1), sizes).to(order.device),
+            chunk_size,
+        ).sum(1)
+        coarser = values
+    return scores
+
+
+def _halve(arrays: Tensor, step: float | None) -> Tensor:
+    """Means of 2^P cells each of arrays (B, …, V), rounded to levels where values are quantised."""
+    for axis in range(1, arrays.dim() - 1):
+        arrays = arrays.unflatten(axis, (-1, 2)).mean(axis + 1)
+    return arrays if step is None else (arrays / step).round() * step

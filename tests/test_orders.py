@@ -1,0 +1,119 @@
+"""Orders are permutations that spread, and blocks and steps are split at the least expected loss."""
+
+import itertools
+
+import pytest
+import torch
+
+from coarse_to_fine_pixeltransformer import block_limits, sibling_orders
+from orders_pixeltransformer import block_sizes, losses_at, random_orders, split_steps, spread_orders
+
+CURVE = {"known": [0, 2, 5, 9], "nats": [3.0, 1.0, 0.6, 0.5]}
+
+
+def grid(side: int) -> torch.Tensor:
+    axis = (torch.arange(side) + 0.5) * 2 / side - 1
+    return torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(1, -1, 2)
+
+
+def expected_loss(sizes, curve=CURVE, known: int = 0) -> float:
+    losses, total, start = losses_at(curve, known, sum(sizes)), 0.0, 0
+    for size in sizes:
+        total += size * losses[start].item()
+        start += size
+    return total
+
+
+def compositions(count: int, parts: int):
+    for cuts in itertools.combinations(range(1, count), parts - 1):
+        ends = (0, *cuts, count)
+        yield [stop - start for start, stop in zip(ends, ends[1:], strict=False)]
+
+
+@pytest.mark.parametrize("places", [grid(8), grid(7), torch.rand(3, 50, 3) * 2 - 1, torch.zeros(2, 5, 1)])
+def test_orders_are_permutations(places):
+    count = places.shape[1]
+    for order in (spread_orders(places), random_orders((places.shape[0],), count, "cpu")):
+        assert torch.equal(order.sort(-1).values, torch.arange(count).expand(places.shape[0], -1))
+
+
+def test_stretches_of_a_spread_order_are_lattices():
+    places = grid(32)
+    for seed in range(3):
+        order = spread_orders(places, torch.Generator().manual_seed(seed))[0]
+        for start in (0, 16, 64):
+            stretch = places[0, order[start : start + 16]]
+            distance = torch.cdist(stretch, stretch).fill_diagonal_(9).min(1).values
+            assert torch.allclose(distance, torch.full((16,), 0.5), atol=1e-5)
+
+
+def test_seeds_give_different_spread_orders():
+    orders = {tuple(spread_orders(grid(8), torch.Generator().manual_seed(seed))[0].tolist()) for seed in range(8)}
+    assert len(orders) > 4
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+@pytest.mark.parametrize("known", [0, 3])
+def test_blocks_have_the_least_expected_loss(steps, known):
+    sizes = block_sizes(9, steps, CURVE, known)
+    assert sum(sizes) == 9 and len(sizes) == steps
+    best = min(expected_loss(other, known=known) for other in compositions(9, steps))
+    assert expected_loss(sizes, known=known) == pytest.approx(best)
+
+
+def test_blocks_keep_to_the_largest_size_even_beyond_the_steps():
+    assert max(block_sizes(100, 10, CURVE, 0, (20,) * 100)) <= 20
+    assert block_sizes(8, 1, CURVE, 0, (4,) * 8) == [4, 4]
+    limits = (1, 3, 2, 1, 2, 1)
+    sizes = block_sizes(6, 3, CURVE, 0, limits)
+    allowed = [
+        other
+        for other in compositions(6, 3)
+        if all(size <= limits[sum(other[:index])] for index, size in enumerate(other))
+    ]
+    assert sizes in allowed and expected_loss(sizes) == pytest.approx(min(map(expected_loss, allowed)))
+    assert block_sizes(5, 5) == block_sizes(5, None) == [1] * 5
+
+
+@pytest.mark.parametrize("count", [1, 3000, 5000])
+def test_blocks_of_any_number_of_values_sum_to_it(count):
+    sizes = block_sizes(count, 40)
+    assert sum(sizes) == count and min(sizes) >= 1 and len(sizes) == min(count, 40)
+
+
+def test_steps_are_split_over_levels_at_the_least_expected_loss():
+    curves = [CURVE, {"known": [0, 3], "nats": [0.5, 0.4]}, None]
+    counts, total = [4, 6, 5], 8
+
+    def loss(steps):
+        return sum(
+            expected_loss(block_sizes(count, step, curve), curve)
+            for count, step, curve in zip(counts[:2], steps, curves[:2], strict=False)
+        ) + expected_loss(block_sizes(5, steps[2], USUAL), USUAL)
+
+    from orders_pixeltransformer import ASSUMED_LOSSES as USUAL
+
+    steps = split_steps(counts, total, curves, [None, None, None])
+    options = (part for part in itertools.product(range(1, 5), range(1, 7), range(1, 6)) if sum(part) == total)
+    assert sum(steps) == total
+    assert loss(steps) == pytest.approx(min(map(loss, options)))
+    assert split_steps([16, 64, 256], 2, [None] * 3, [None, (16,) * 64, (64,) * 256]) == [1, 4, 4]
+
+
+def test_siblings_stand_a_whole_round_apart():
+    parents = (torch.arange(64) // 16 * 4 + torch.arange(64) % 8 // 2).expand(2, -1)  # cells of 2×2 in 8×8
+    order = sibling_orders(parents, grid(4).expand(2, -1, -1), torch.Generator().manual_seed(0))
+    rounds = parents.gather(1, order).view(2, 4, 16)
+    assert torch.equal(rounds.sort(-1).values, torch.arange(16).expand(2, 4, 16))
+    assert torch.equal(rounds[:, 0], rounds[:, 3])
+
+
+def test_no_block_within_its_limit_holds_siblings_even_where_some_are_missing():
+    parents = (torch.arange(64) // 16 * 4 + torch.arange(64) % 8 // 2)[torch.randperm(64)[:40]].expand(2, -1)
+    order = sibling_orders(parents, grid(4).expand(2, -1, -1), torch.Generator().manual_seed(0))
+    ordered = parents.gather(1, order)
+    limits = block_limits(ordered)
+    for start, limit in enumerate(limits):
+        for row in ordered:
+            assert len(set(row[start : start + limit].tolist())) == limit
+    assert any(len(set(row[: limits[0] + 1].tolist())) == limits[0] for row in ordered)

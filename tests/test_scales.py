@@ -1,0 +1,241 @@
+"""Values have sizes: the model, the pyramid it learns from, and sampling from coarse to fine."""
+
+import pytest
+import torch
+
+from chain_pixeltransformer import Evidence
+from coarse_to_fine_pixeltransformer import _halve, cell_numbers, draw_levels, grid_at, plan_levels, score_levels
+from conftest import make_context, make_model
+from signals.image import Images
+from signals.places import average_cells, values_at_scales
+from signals.video import Videos
+from training.batches import EpisodeSampler, EpisodeSizes, make_episode
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(params=["grey", "colour", "video", "shape"])
+def scaled(request):
+    """Small models of every kind that has scales."""
+    variants = {
+        "grey": dict(native_grid=[8, 8], num_scales=3),
+        "colour": dict(native_grid=[8, 4], num_scales=2, value_dim=3),
+        "video": dict(signal="video", native_grid=[4, 8, 4], num_scales=3),
+        "shape": dict(
+            signal="shape", native_grid=[4, 4, 4], num_scales=2, value_range=[-1.5, 1.5], quantization_step=None
+        ),
+    }
+    return make_model(**variants[request.param])
+
+
+def observe(model, count: int = 5):
+    """A context of native cells, the other cells, and their values."""
+    places = model.native_positions()
+    order = torch.randperm(places.shape[1], generator=generator(3))
+    values = torch.rand(1, places.shape[1], model.config.value_dim, generator=generator(4))
+    if model.config.quantization_step:
+        values = (values * 255).round() / 255
+    known, asked = order[:count], order[count:]
+    return places[:, known], values[:, known], places[:, asked], values[:, asked]
+
+
+def test_no_scales_and_scale_zero_are_the_same(scaled):
+    known, values, queries, _ = observe(scaled)
+    plain = scaled.predict(known, values, queries)
+    zero = scaled.predict(known, values, queries, context_scales=known[..., 0] * 0, query_scales=queries[..., 0] * 0)
+    assert torch.equal(plain.means, zero.means) and torch.equal(plain.log_weights, zero.log_weights)
+
+
+def test_a_model_without_scales_has_no_parameters_for_them_and_says_so():
+    plain, scaled = make_model(), make_model(num_scales=2)
+    assert set(scaled.state_dict()) - set(plain.state_dict()) == {"token_scale.coarser", "query_scale.coarser"}
+    positions, values = make_context(plain)
+    with pytest.raises(
+        ValueError, match="query_scales: expected scales from 0 to 0 .* of this model, got numbers from 1"
+    ):
+        plain.predict(positions, values, positions, query_scales=torch.ones(2, 7))
+    with pytest.raises(ValueError, match='order: "coarse-to-fine" expected a model trained with scales'):
+        plain.sample(positions, values, plain.native_positions(), order="coarse-to-fine")
+
+
+def test_scales_of_context_and_queries_change_the_answer_smoothly(scaled):
+    known, values, queries, _ = observe(scaled)
+    means = [
+        scaled.predict(known, values, queries, query_scales=torch.full_like(queries[..., 0], scale)).mean
+        for scale in (0.0, 0.5, 0.5001, 1.0)
+    ]
+    assert not torch.allclose(means[0], means[3], atol=1e-3)
+    assert torch.allclose(means[1], means[2], atol=1e-2)
+    coarse = scaled.predict(known, values, queries, context_scales=torch.ones_like(known[..., 0])).mean
+    assert not torch.allclose(means[0], coarse, atol=1e-3)
+
+
+def test_a_checkpoint_without_scales_can_be_given_them(tmp_path):
+    plain = make_model()
+    plain.save_pretrained(tmp_path)
+    scaled = type(plain).from_pretrained(tmp_path, num_scales=2)
+    positions, values = make_context(plain)
+    assert torch.equal(*(model.predict(positions, values, positions).means for model in (plain, scaled)))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"num_steps": 12}, {"finish": "mean"}, {"num_steps": 3, "finish": "mean"}])
+def test_coarse_to_fine_draws_the_same_cached_or_not(scaled, arguments):
+    scaled.double()  # in float32, one rounding between two levels makes another sample of all that follows
+    known, values, queries, _ = (part.double() for part in observe(scaled))
+    draws = [
+        scaled.sample(
+            known, values, queries, 2, generator=generator(), order="coarse-to-fine", use_cache=cached, **arguments
+        )
+        for cached in (True, False)
+    ]
+    assert draws[0].shape == (2, 1, queries.shape[1], scaled.config.value_dim)
+    assert torch.isfinite(draws[0]).all() and torch.allclose(*draws, atol=1e-3)
+
+
+@pytest.mark.parametrize("num_steps", [None, 20])
+def test_what_is_drawn_in_a_cell_has_its_average(scaled, num_steps):
+    """From the coarsest scale to the queries, with some of them observed."""
+    config = scaled.config
+    for count in (0, 5):
+        known, values, queries, _ = observe(scaled, count)
+        levels, evidence = {}, Evidence(known, values)
+        for _, _, scale, part, _ in draw_levels(
+            scaled, evidence, queries, 2, num_steps, 1.0, generator(), True, "sample"
+        ):
+            levels[scale] = part.clone()
+        sums = torch.zeros(2, torch.Size(config.native_grid).numel(), config.value_dim)
+        for places, part in ((known, values), (queries, levels[0])):
+            numbers = cell_numbers(config, places, config.native_grid).expand(2, -1)[..., None]
+            sums.scatter_(1, numbers.expand(-1, -1, config.value_dim), part.expand(2, -1, -1))
+        levels[0] = sums
+        for scale in range(1, config.num_scales):
+            array = levels[scale - 1].unflatten(
+                1, [grid_at(config, scale - 1)[axis] for axis in config.axes_slowest_first]
+            )
+            average = average_cells(array).flatten(1, -2)
+            free = torch.ones(average.shape[1], dtype=torch.bool)
+            if scale == 1 and count:  # observed values may contradict what is drawn around them
+                free[cell_numbers(config, known, grid_at(config, 1))[0]] = False
+            tolerance = 0.6 * (config.quantization_step or 3 / 255)
+            assert (average - levels[scale])[:, free].abs().max() <= tolerance
+
+
+def test_steps_are_as_many_as_asked_for(scaled):
+    known, values, queries, _ = observe(scaled)
+    for finish in ("sample", "mean"):
+        states = list(scaled.sample_iter(known, values, queries, num_steps=24, order="coarse-to-fine", finish=finish))
+        assert len(states) == states[-1].num_steps <= 24
+        assert [state.step for state in states] == list(range(1, len(states) + 1))
+        assert states[0].coarse is not None and states[-1].drawn.all()
+
+
+def test_the_chain_scores_each_scale_as_the_forward_pass_does(scaled):
+    known, values, queries, truth = observe(scaled)
+    scores = score_levels(scaled, Evidence(known, values), queries, truth, generator=generator())
+    total = scaled.log_prob(known, values, queries, truth, order="coarse-to-fine", generator=generator())
+    assert torch.allclose(total, sum(scores.values()), atol=1e-3)
+    coarser = None
+    whole = torch.zeros(1, torch.Size(scaled.config.native_grid).numel(), scaled.config.value_dim)
+    for places, part in ((known, values), (queries, truth)):
+        numbers = cell_numbers(scaled.config, places, scaled.config.native_grid)[..., None]
+        whole.scatter_(1, numbers.expand_as(part), part)
+    pyramid = [whole.unflatten(1, [scaled.config.native_grid[axis] for axis in scaled.config.axes_slowest_first])]
+    for _ in range(scaled.config.num_scales - 1):
+        pyramid.append(_halve(pyramid[-1], scaled.config.quantization_step))
+    for level in plan_levels(scaled, queries, None, generator()):
+        order = level.order[0]
+        level_values = pyramid[level.scale].flatten(1, -2) if level.scale else truth
+        given = level.evidence(Evidence(known, values), coarser)
+        scales = torch.full_like(level.positions[..., 0], level.scale)
+        distribution = scaled(
+            given.positions,
+            given.values,
+            queries[:, :1],
+            buffer_positions=level.positions[:, order],
+            buffer_values=level_values[:, order],
+            context_scales=given.scales,
+            buffer_scales=scales,
+        ).buffer_distribution
+        expected = distribution.log_prob(level_values[:, order]).sum(1)
+        assert torch.allclose(scores[level.scale], expected, atol=1e-2)
+        coarser = level_values
+
+
+def test_the_chain_wants_every_native_cell(scaled):
+    known, values, queries, truth = observe(scaled)
+    with pytest.raises(ValueError, match="expected context and queries to be the .* native cells once each"):
+        scaled.log_prob(known, values, queries[:, 1:], truth[:, 1:], order="coarse-to-fine")
+
+
+def test_cells_are_numbered_as_native_positions_lists_them(scaled):
+    for scale in range(scaled.config.num_scales):
+        grid = grid_at(scaled.config, scale)
+        numbers = cell_numbers(scaled.config, scaled.native_positions(grid), grid)[0]
+        assert torch.equal(numbers, torch.arange(len(numbers)))
+
+
+def test_averages_between_positions_and_scales_are_linear():
+    arrays = torch.rand(2, 8, 8, 3, generator=generator())
+    pyramid = [arrays, average_cells(arrays), average_cells(average_cells(arrays))]
+    assert torch.allclose(pyramid[2][:, 1, 0], arrays[:, 4:, :4].mean((1, 2)))
+    centre = torch.tensor([[[-0.5, 0.5]]]).expand(2, -1, -1)  # of a cell of scale 2, (x, y)
+    assert torch.allclose(values_at_scales(pyramid, centre, torch.full((2, 1), 2.0))[:, 0], pyramid[2][:, 1, 0])
+    halfway = values_at_scales(pyramid, centre, torch.full((2, 1), 1.5))
+    ends = [values_at_scales(pyramid, centre, torch.full((2, 1), scale)) for scale in (1.0, 2.0)]
+    assert torch.allclose(halfway, (ends[0] + ends[1]) / 2)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_chain_step_gives_all_coarser_cells_and_asks_for_those_of_its_scale(level):
+    signal = Videos(dataset_name="none", frames=4, frame_size=8, digit_size=4)
+    batch = torch.randint(0, 256, (2, 4, 8, 8, 1), generator=generator(), dtype=torch.uint8)
+    sizes = EpisodeSizes(3, 2, 2, 1, 2, kind="chain", level=level, num_scales=3, quantization_step=1 / 255)
+    episode = make_episode(signal, batch, sizes, 0, 0)
+    pyramid = signal.pyramid(batch, 3, 1 / 255)
+    places = [signal.positions(signal.grid_of(part[0])) for part in pyramid]
+    coarser = len(places[level + 1]) if level < 2 else 0
+    assert episode["context_positions"].shape[1] == coarser + 3
+    if coarser:
+        assert torch.equal(episode["context_positions"][0, :coarser], places[level + 1])
+        assert torch.equal(episode["context_values"][:, :coarser], pyramid[level + 1].flatten(1, -2))
+        assert (episode["context_scales"][:, :coarser] == level + 1).all()
+    assert (episode["context_scales"][:, coarser:] == 0).all()
+    for name in ("buffer", "query"):
+        assert (episode[f"{name}_scales"] == level).all()
+        distance = torch.cdist(episode[f"{name}_positions"], places[level])
+        assert distance.min(-1).values.max() < 1e-5
+        expected = pyramid[level].flatten(1, -2).gather(1, distance.argmin(-1)[..., None])
+        assert torch.allclose(episode[f"{name}_values"], expected)
+
+
+def test_dabs_are_averages_at_their_place_and_others_are_pixels():
+    signal = Images(dataset_name="none")
+    batch = torch.randint(0, 256, (3, 8, 8, 3), generator=generator(), dtype=torch.uint8)
+    sizes = EpisodeSizes(20, 4, 4, 1, 3, kind="dabs", num_scales=3)
+    episode = make_episode(signal, batch, sizes, 0, 0)
+    scales = episode["context_scales"]
+    assert scales.max() <= 2 and (scales == 0).any() and (scales > 1).any()
+    expected = values_at_scales(signal.pyramid(batch, 3), episode["context_positions"], scales)
+    assert torch.allclose(episode["context_values"], expected, atol=1e-5)
+    assert (episode["query_scales"] == 0).all() and (episode["buffer_scales"] == 0).all()
+
+
+def test_steps_mix_pixels_dabs_and_chains_within_the_budget():
+    sampler = EpisodeSampler(
+        0, 64, 16, 16, 512, num_cells=256, grid=(16, 16), num_scales=3, chain_probability=0.4, dab_probability=0.2
+    )
+    steps = [sampler.sizes(step) for step in range(300)]
+    assert {size.kind for size in steps} == {"pixels", "dabs", "chain"}
+    assert {size.level for size in steps if size.kind == "chain"} == {0, 1, 2}
+    for size in steps:
+        coarser = 0 if size.kind != "chain" or size.level == 2 else 4 ** (3 - size.level)
+        assert size.signals * (coarser + size.context + 2 * size.buffer + size.queries) <= 512 or size.signals == 1
+        assert size.buffer >= 1 and size.queries >= 1
+
+
+def test_sides_that_cannot_be_halved_are_named():
+    signal = Images(dataset_name="none")
+    with pytest.raises(ValueError, match=r"--num_scales: expected sides that can be halved 3 times, .* \(28, 28\)"):
+        signal.pyramid(torch.zeros(1, 28, 28, 1, dtype=torch.uint8), 4)
