@@ -14,6 +14,9 @@ from signals.base import Signal, to_device
 
 Row = dict[str, float | None | list]
 
+# A black margin is predicted for sure: whoever looks at all pixels alike sees little of what a model does not know.
+UNCERTAIN = 0.05  # in units of values, by the predicted standard deviation alone
+
 
 @torch.no_grad()
 def marginals_against_context(
@@ -45,7 +48,8 @@ def marginals_against_context(
         One row per K: `context`, `signals`, `nats` (negative log-likelihood per value), `half_width` (of its 95 %
         confidence interval over signals), `bits_per_dim` (bits per channel; of a density where values are not
         quantised), `rmse` of the mean, `nearest_rmse` and, with a `reference` whose density exists, `reference_nats`;
-        with `central`, `coverage`: for each interval a share and the half-width of its confidence interval.
+        with `central`, `coverage`: for each interval a share and the half-width of its confidence interval, and
+        `uncertain_coverage`, the same of the channels whose predicted deviation is above `UNCERTAIN`.
 
     Raises:
         ValueError: for a K that leaves no place unobserved.
@@ -61,7 +65,7 @@ def marginals_against_context(
         if context >= places:
             raise ValueError(f"contexts: expected fewer than the {places} cells of a signal, got {context}")
         queries = min(num_queries, places - context)
-        nats, reference_nats, covered, error, nearest_error, count = [], [], [], 0.0, 0.0, 0
+        nats, reference_nats, covered, unsure, error, nearest_error, count = [], [], [], [], 0.0, 0.0, 0
         starts = range(0, len(rows), batch_size)
         for start in tqdm(starts, desc=f"K = {context}", disable=not progress, leave=False):
             chunk = [rows[index] for index in range(start, min(start + batch_size, len(rows)))]
@@ -81,7 +85,10 @@ def marginals_against_context(
             error += (distribution.mean - truth).double().square().sum().item()
             count += truth.numel()
             if central:
-                covered.append(coverage(distribution, truth, central).mean((2, 3)).cpu())  # (intervals, B)
+                inside = coverage(distribution, truth, central).cpu()  # (intervals, B, Q, V)
+                certain = (distribution.stddev <= UNCERTAIN).cpu()
+                covered.append(inside.mean((2, 3)))
+                unsure.append(inside.masked_fill(certain, math.nan).nanmean((2, 3)))
             if context:
                 nearest = nearest_values(observed, observed_values, asked)
                 nearest_error += (nearest - truth).double().square().sum().item()
@@ -102,6 +109,7 @@ def marginals_against_context(
         )
         if central:
             table[-1]["coverage"] = [mean_interval(shares) for shares in torch.cat(covered, 1)]
+            table[-1]["uncertain_coverage"] = [mean_interval(shares) for shares in torch.cat(unsure, 1)]
         if reference is not None:
             table[-1]["reference_nats"] = torch.cat(reference_nats).mean().item() if reference_nats else None
     return table

@@ -1,6 +1,6 @@
 """Section: negative log-likelihood, error and calibration of the marginals against the number of observed places."""
 
-from evaluation.against_context import Row, marginals_against_context, unit
+from evaluation.against_context import UNCERTAIN, Row, marginals_against_context, unit
 from evaluation.calibration import CENTRAL
 from evaluation.job import Job, Section
 from evaluation.tables import Table, make_table
@@ -43,12 +43,12 @@ def section(rows: list[Row], signals: int, job: Job) -> Section:
         + "Calibration: the share of true values inside the central 50, 80 and 95 % of the predicted distribution"
         + (
             ", a quantised value spread evenly over the probability of its cell (the non-randomised PIT of Czado et "
-            "al. 2009)."
+            f"al. 2009); uncertain are those whose predicted deviation is above {UNCERTAIN}."
             if job.config.quantization_step is not None
             else "."
         )
     )
-    return Section(text, [likelihood_table(rows, job.config), calibration_table(rows)])
+    return Section(text, [likelihood_table(rows, job.config), calibration_table(rows, job.config)])
 
 
 def likelihood_table(rows: list[Row], config) -> Table:
@@ -70,18 +70,25 @@ def likelihood_table(rows: list[Row], config) -> Table:
     return make_table(columns, cells, "Likelihood and error", plot)
 
 
-def calibration_table(rows: list[Row]) -> Table:
-    """K, coverage of the central intervals in percent, and the largest distance from nominal in points."""
+def calibration_table(rows: list[Row], config) -> Table:
+    """K, coverage of the central intervals in percent, and the largest distance from nominal in points.
+
+    Of quantised values also among those that are predicted to be uncertain.
+    """
     columns = {"K": 0} | {f"inside {level:.0%} (%)": 1 for level in CENTRAL} | {"largest miss (points)": 1}
     cells = []
     for row in rows:
         shares = [[100 * part for part in share] for share in row["coverage"]]
         miss = max(abs(share[0] - 100 * level) for share, level in zip(shares, CENTRAL, strict=True))
         cells.append([row["context"], *shares, miss])
+        if config.quantization_step is not None:
+            cells[-1] += [[100 * part for part in row["uncertain_coverage"][1]]]
+    if config.quantization_step is not None:
+        columns[f"inside {CENTRAL[1]:.0%} of the uncertain (%)"] = 1
     plot = {
         "title": "calibration: values inside central intervals",
         "ylabel": "share of true values, %",
-        "lines": list(columns)[1:-1],
+        "lines": list(columns)[1 : 1 + len(CENTRAL)],
         "levels": [100 * level for level in CENTRAL],
     }
     return make_table(columns, cells, "Calibration", plot)

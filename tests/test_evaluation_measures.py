@@ -222,6 +222,8 @@ def test_other_grids_are_scored_at_their_own_cells():
     model, signal = make_model(native_grid=[8, 8]), Images(dataset_name="none")
     table = marginals_against_context(model, signal, rows, [0, 5], grid=[4, 4], central=[0.5])
     assert table[1]["signals"] == 3 and len(table[0]["coverage"]) == 1
+    # A random network is uncertain everywhere, so that leaving out the certain places changes nothing.
+    assert table[1]["uncertain_coverage"] == table[1]["coverage"]
     with pytest.raises(ValueError, match="contexts: expected fewer than the 16 cells"):
         marginals_against_context(model, signal, rows, [16], grid=[4, 4])
 
