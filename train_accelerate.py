@@ -193,6 +193,11 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
     model, *optimizers = accelerator.prepare(model, *optimizers)
     stream = getattr(signal, "stream", None)
     if stream is not None:
+        if arguments.num_workers:
+            raise ValueError(
+                "--num_workers: expected 0 with --streaming, as the training process itself keeps the place in the data, "
+                f"got {arguments.num_workers}"
+            )
         stream.split(accelerator.process_index, accelerator.num_processes)
         training.left = 0  # bytes of rows to keep: a stream's do not come again soon
     if state is not None:
@@ -212,7 +217,7 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
     loader = iter(
         DataLoader(
             training,
-            batch_sampler=EpisodeBatches(None if stream else len(training), episodes, rank, world, first),
+            batch_sampler=EpisodeBatches(None if stream is not None else len(training), episodes, rank, world, first),
             collate_fn=signal.collate,
             num_workers=arguments.num_workers,
             worker_init_fn=ignore_interrupts,
@@ -224,7 +229,7 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
     rows: list[dict] = []
     in_a_row, clock = 0, Stopwatch()
     model.train()
-    with Interruption() as interruption:
+    with Interruption() as interruption, bar:  # which is closed before a failure is told
         while progress.fraction(arguments) < 1:
             factor = schedule(progress.fraction(arguments), arguments.warmup, arguments.decay)
             set_learning_rate(optimizers, factor)
@@ -268,7 +273,6 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
             if progress.step % arguments.save_every == 0 or stop or progress.fraction(arguments) >= 1:
                 state = save_state(accelerator, arguments.output_dir, ema, progress, arguments.max_checkpoints, stream)
             if stop:
-                bar.close()
                 accelerator.end_training()
                 number = interruption.number or signals.SIGTERM  # which may have come to another process alone
                 raise StoppedError(f"stopped; {state} holds all of it, --resume latest goes on", number)
@@ -276,9 +280,8 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
                 rows = validate(accelerator, ema.module, signal, held_out, arguments, progress.step)
                 bar.write(f"step {progress.step}, {progress.seconds / 60:.1f} min: {one_line(rows, ema.module.config)}")
             clock.hold(since=now)
-    bar.close()
     journal.close()
-    count = round(average(accelerator, len(training))[0] * world) if stream else len(training)
+    count = round(average(accelerator, len(training))[0] * world) if stream is not None else len(training)
     folder = None
     if accelerator.is_main_process:
         rows = validate(accelerator, ema.module, signal, held_out, arguments, progress.step)

@@ -5,15 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
-from datasets import Dataset, DatasetDict, Features
+from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict
 
 from signals.base import GridSignal, flag
+from signals.streams import Stream
 
 SPLITS = ("train", "validation", "test")
 
 
-def load_splits(name: str, cache_dir: str | None = None) -> DatasetDict:
+def load_splits(name: str, cache_dir: str | None = None, streaming: bool = False) -> DatasetDict | IterableDatasetDict:
     """The splits of a Hub dataset, of a local folder of dataset files, or of a folder of media files.
+
+    Args:
+        streaming (`bool`): Read rows as they are asked for instead of preparing all of them first.
 
     Raises:
         ValueError: for a dataset that is not found or cannot be read, naming it and the reason.
@@ -22,7 +26,7 @@ def load_splits(name: str, cache_dir: str | None = None) -> DatasetDict:
     if path.is_dir() and not any(path.iterdir()):
         raise ValueError(f"--dataset_name: expected a folder with dataset or media files, got the empty folder {name}")
     try:
-        return datasets.load_dataset(name, cache_dir=cache_dir)
+        return datasets.load_dataset(name, cache_dir=cache_dir, streaming=streaming)
     except Exception as error:  # datasets raises many kinds; the user needs one sentence
         kind = "folder" if path.exists() else "Hub dataset (or no folder of that name exists)"
         raise ValueError(f"--dataset_name: cannot load the {kind} {name!r}: {error}") from error
@@ -46,8 +50,11 @@ def load_media(name: str, endings: tuple[str, ...], column: str, feature: object
     return load_splits(name, cache_dir)
 
 
-def first_rows(rows: Dataset, limit: int | None) -> Dataset:
+def first_rows(rows: Dataset | IterableDataset, limit: int | None) -> Dataset:
     """The first `limit` rows; all where it is `None` or there are fewer."""
+    if isinstance(rows, IterableDataset):
+        stored = rows.decode(False)
+        return Dataset.from_list(list(stored if limit is None else stored.take(limit)), features=rows.features)
     return rows if limit is None else rows.select(range(min(limit, len(rows))))
 
 
@@ -89,6 +96,11 @@ class DatasetSignal(GridSignal):
     train_split: str = flag("Split to train on.", "train")
     validation_split: str | None = flag("Split to validate on; default: rows held out of the training split.")
     validation_size: int = flag("Rows held out of the training split where no validation split is named.", 1000)
+    streaming: bool = flag(
+        "Read the training split as training goes, nothing prepared first: for datasets larger than the disk. Each "
+        "process reads a part of its own.", False
+    )  # fmt: skip
+    shuffle_rows: int = flag("Rows of a stream that are read and shuffled together.", 1000)
     cache_dir: str | None = flag("Where `datasets` keeps what it prepares; default: its own cache.")
 
     def __post_init__(self):
@@ -96,14 +108,30 @@ class DatasetSignal(GridSignal):
             raise ValueError(f"--dataset_name: expected a Hub dataset or a folder, got {self.dataset_name!r}")
         if self.validation_size < 1:
             raise ValueError(f"--validation_size: expected a number above 0, got {self.validation_size}")
+        if self.shuffle_rows < 1:
+            raise ValueError(f"--shuffle_rows: expected a number above 0, got {self.shuffle_rows}")
+        if self.streaming and self.validation_split is None:
+            raise ValueError(
+                "--validation_split: expected the name of a split with --streaming, as rows cannot be held out of what "
+                "has not been read, got none"
+            )
 
     def splits(self) -> DatasetDict:
         """All splits of the dataset."""
-        return load_splits(self.dataset_name, self.cache_dir)
+        return load_splits(self.dataset_name, self.cache_dir, self.streaming)
 
-    def hold_out(self, splits: DatasetDict, seed: int) -> tuple[Dataset, Dataset]:
-        """Training and validation rows: two splits, or one with random rows held out."""
+    def hold_out(self, splits: DatasetDict | IterableDatasetDict, seed: int) -> tuple[Dataset | Stream, Dataset]:
+        """Training and validation rows: two splits, or one with random rows held out.
+
+        A stream also becomes the attribute `stream`, through which a training splits, saves and restores it.
+        """
         training = pick_split(splits, self.train_split, "train_split")
+        if self.streaming:
+            validation = pick_split(splits, self.validation_split, "validation_split")
+            if isinstance(training, Dataset):  # a folder of media files
+                training = training.to_iterable_dataset(num_shards=min(64, len(training)))
+            self.stream = Stream(training, seed, self.shuffle_rows)
+            return self.stream, first_rows(validation, self.validation_size)
         if self.validation_split is not None:
             return training, pick_split(splits, self.validation_split, "validation_split")
         if len(training) <= self.validation_size:
