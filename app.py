@@ -1,35 +1,78 @@
 """The Gradio app: `python app.py` serves the models in `checkpoints/`, offline, here or as a Hugging Face Space."""
 
 import argparse
+from pathlib import Path
 
 import gradio as gr
 
-from demo import image_tab
-from demo.models import available
+from demo import image_tab, models, share
+from demo.guard import guarded
+from demo.limits import MAX_FILE, MAX_WAITING
+from demo.tab import Tab, is_quick
 
 TITLE = "PixelTransformer"
-INTRO = f"""# {TITLE}
-Infer a whole signal, and how sure one can be of it, from the values at a few places."""
+INTRO = f"# {TITLE}\nInfer a whole signal, and how sure one can be of it, from the values at a few places."
+TABS = {"Image": image_tab}
 
 
 def build(checkpoints: list[str] | None = None) -> gr.Blocks:
-    """The app over the shipped checkpoints and further ones (folders or Hub ids)."""
-    with gr.Blocks(title=TITLE) as blocks:
-        gr.Markdown(INTRO)
-        image_tab.build(available(checkpoints))
-    return blocks.queue(max_size=32)
+    """The app over the shipped checkpoints and further ones (folders or Hub ids).
+
+    Raises:
+        ValueError: for a checkpoint that cannot be read.
+    """
+    models.offer(checkpoints)
+    # Files that visitors made are looked after every ten minutes and deleted after an hour.
+    with gr.Blocks(title=TITLE, delete_cache=(600, 3600)) as blocks:
+        gr.Markdown(INTRO, elem_classes="pt-title")
+        tabs = []
+        with gr.Tabs(elem_id="tabs") as row:
+            for title, module in TABS.items():
+                with gr.Tab(title, id=module.NAME):
+                    tabs.append(module.build())
+        for tab in tabs:
+            _connect(blocks, row, tab)
+    return blocks.queue(max_size=MAX_WAITING)
+
+
+def _connect(blocks: gr.Blocks, row: gr.Tabs, tab: Tab) -> None:
+    """Open a tab with what a link's state says, or with what it shows to begin with."""
+    if tab.restore is None:
+        return
+
+    @guarded
+    def open_link(request: gr.Request):
+        code, wanted = request.query_params.get("state"), request.query_params.get("tab")
+        if not code or wanted != tab.name:
+            return gr.skip(), *[gr.skip()] * len(tab.restored)
+        return gr.update(selected=tab.name), *tab.restore(share.from_code(code))
+
+    opened = blocks.load(open_link, None, [row, *tab.restored], show_progress="hidden", **is_quick())
+    if tab.opening is not None:
+        function, inputs, outputs = tab.opening
+        opened.then(function, inputs, outputs, show_progress="hidden", **is_quick())
+
+
+def launch_options() -> dict:
+    """What `blocks.launch` needs besides a port: look and limits."""
+    fonts = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
+    theme = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=fonts[0], font_mono=fonts[1])
+    return dict(
+        theme=theme, css_paths=Path(__file__).parent / "demo" / "style.css", max_file_size=MAX_FILE, ssr_mode=False
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", action="append", help="folder or Hub id of a further checkpoint; repeatable")
     parser.add_argument("--port", type=int, help="port to serve on; default: the first free one from 7860")
+    parser.add_argument("--mcp", action="store_true", help="offer the API as MCP tools too (pip install 'gradio[mcp]')")
     arguments = parser.parse_args()
     try:
         blocks = build(arguments.checkpoint)
-    except ValueError as error:
+        blocks.launch(server_port=arguments.port, mcp_server=arguments.mcp, **launch_options())
+    except (ValueError, ImportError) as error:
         parser.error(str(error))
-    blocks.launch(server_port=arguments.port, max_file_size="10mb", theme=gr.themes.Soft(primary_hue="indigo"))
 
 
 if __name__ == "__main__":

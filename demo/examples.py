@@ -1,8 +1,16 @@
-"""Example pictures drawn by code: a cat's face, and digits in the manner of MNIST (a stroke, softened, on black)."""
+"""Example pictures drawn by code: cats' faces, a boat, and digits in the manner of MNIST; what each starts with."""
 
 import math
+from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
 from PIL import Image, ImageDraw, ImageFilter
+from torch import Tensor
+
+from demo.grids import choose_cells
+from demo.observed import Places
+from demo.pictures import read_picture, show_known
 
 # Strokes in a unit box: arcs as (centre x, centre y, radius x, radius y, from, to) in degrees, lines as point lists.
 STROKES = {
@@ -27,10 +35,18 @@ def digit(number: int, size: int = 224) -> Image.Image:
     return sheet.filter(ImageFilter.GaussianBlur(fine / 90)).resize((size, size), Image.Resampling.BOX)
 
 
-def cat(size: int = 224) -> Image.Image:
-    """A ginger cat's face, filling the picture as in the training set, softened like a photo."""
+COATS = {  # fur, dark stripes, muzzle, eyes, ground
+    "ginger": ((202, 132, 70), (150, 84, 38), (238, 222, 202), (190, 196, 96), (120, 132, 118)),
+    "grey": ((138, 140, 146), (84, 86, 94), (206, 206, 208), (206, 168, 60), (92, 78, 66)),
+    "black": ((52, 48, 50), (26, 24, 26), (84, 80, 80), (176, 200, 80), (182, 176, 164)),
+}
+
+
+def cat(coat: str = "ginger", size: int = 224) -> Image.Image:
+    """A cat's face in one of `COATS`, filling the picture as in the training set, softened like a photo."""
+    fur, stripes, muzzle, eyes, ground = COATS[coat]
     fine = 4 * size
-    sheet = Image.new("RGB", (fine, fine), (120, 132, 118))
+    sheet = Image.new("RGB", (fine, fine), ground)
     draw = ImageDraw.Draw(sheet)
 
     def box(x: float, y: float, rx: float, ry: float) -> tuple[float, ...]:
@@ -40,14 +56,19 @@ def cat(size: int = 224) -> Image.Image:
         draw.polygon([(x * fine, y * fine) for x, y in points], fill=fill)
 
     for side in (-1, 1):
-        triangle((0.5 + side * 0.44, 0.02), (0.5 + side * 0.1, 0.3), (0.5 + side * 0.46, 0.46), fill=(176, 104, 52))
+        triangle(
+            (0.5 + side * 0.44, 0.02),
+            (0.5 + side * 0.1, 0.3),
+            (0.5 + side * 0.46, 0.46),
+            fill=tuple((a + b) // 2 for a, b in zip(fur, stripes, strict=True)),
+        )
         triangle((0.5 + side * 0.39, 0.12), (0.5 + side * 0.2, 0.3), (0.5 + side * 0.4, 0.4), fill=(214, 158, 140))
-    draw.ellipse(box(0.5, 0.58, 0.45, 0.4), fill=(202, 132, 70))
+    draw.ellipse(box(0.5, 0.58, 0.45, 0.4), fill=fur)
     for x in (0.4, 0.5, 0.6):
-        draw.ellipse(box(x, 0.26, 0.022, 0.09), fill=(150, 84, 38))
-    draw.ellipse(box(0.5, 0.8, 0.22, 0.17), fill=(238, 222, 202))
+        draw.ellipse(box(x, 0.26, 0.022, 0.09), fill=stripes)
+    draw.ellipse(box(0.5, 0.8, 0.22, 0.17), fill=muzzle)
     for side in (-1, 1):
-        draw.ellipse(box(0.5 + side * 0.19, 0.52, 0.09, 0.075), fill=(190, 196, 96))
+        draw.ellipse(box(0.5 + side * 0.19, 0.52, 0.09, 0.075), fill=eyes)
         draw.ellipse(box(0.5 + side * 0.19, 0.52, 0.04, 0.07), fill=(18, 16, 14))
         draw.ellipse(box(0.5 + side * 0.175, 0.49, 0.014, 0.014), fill=(250, 250, 250))
     triangle((0.44, 0.67), (0.56, 0.67), (0.5, 0.74), fill=(206, 122, 118))
@@ -66,3 +87,76 @@ def _points(stroke, count: int = 240):
         for index in range(count):
             t = index / (count - 1)
             yield x0 + t * (x1 - x0), y0 + t * (y1 - y0)
+
+
+def boat(size: int = 224) -> Image.Image:
+    """A sailing boat on the sea, softened like a photo."""
+    fine = 4 * size
+    sheet = Image.new("RGB", (fine, fine))
+    draw = ImageDraw.Draw(sheet)
+    for y in range(fine):
+        t = y / fine
+        sky = tuple(round(a + (b - a) * t / 0.6) for a, b in ((110, 206), (160, 220), (214, 236)))
+        sea = tuple(round(a + (b - a) * (t - 0.6) / 0.4) for a, b in ((70, 24), (116, 60), (146, 96)))
+        draw.line([(0, y), (fine, y)], fill=sky if t < 0.6 else sea)
+    for points, fill in (
+        (((0.5, 0.1), (0.5, 0.62), (0.8, 0.62)), (244, 240, 232)),
+        (((0.47, 0.2), (0.47, 0.62), (0.24, 0.62)), (222, 214, 204)),
+        (((0.18, 0.66), (0.86, 0.66), (0.74, 0.8), (0.3, 0.8)), (150, 60, 48)),
+    ):
+        draw.polygon([(x * fine, y * fine) for x, y in points], fill=fill)
+    return sheet.filter(ImageFilter.GaussianBlur(fine / 90)).resize((size, size), Image.Resampling.BOX)
+
+
+@dataclass(frozen=True)
+class ImageExample:
+    """What a click on an example shows: a picture of which some pixels are revealed, or painted dabs alone."""
+
+    name: str
+    checkpoint: str
+    picture: Image.Image | None
+    count: int = 0
+    pattern: str = "random"
+    observed: Places | None = None
+
+
+@lru_cache
+def images() -> tuple[ImageExample, ...]:
+    """All examples of the image tab."""
+    dabs = [  # column, row of 32 and colour: ground, ears, eyes, muzzle
+        *[(x, y, "#788476") for x, y in ((1, 1), (30, 1), (1, 30), (30, 30), (16, 2))],
+        *[(x, y, "#b06834") for x, y in ((5, 6), (26, 6), (8, 9), (23, 9))],
+        *[(x, y, "#1a1712") for x, y in ((10, 17), (21, 17))],
+        *[(x, y, "#eee0cc") for x, y in ((13, 25), (18, 25), (16, 28))],
+        *[(x, y, "#ca8446") for x, y in ((16, 12), (5, 20), (26, 20), (16, 17))],
+        (16, 22, "#ce7a76"),
+    ]
+    painted = {
+        "positions": [[(x + 0.5) / 16 - 1, (y + 0.5) / 16 - 1] for x, y, _ in dabs],
+        "values": [[round(int(c[i : i + 2], 16) / 255, 6) for i in (1, 3, 5)] for _, _, c in dabs],
+    }
+    return (
+        ImageExample("19 dabs", "cat-faces", None, observed=painted),
+        ImageExample("Ginger cat", "cat-faces", cat("ginger"), 96),
+        ImageExample("Grey cat, half", "cat-faces", cat("grey"), 512, "left half"),
+        ImageExample("Black cat, inside", "cat-faces", cat("black"), 768, "centre"),
+        ImageExample("Boat", "cifar10", boat(), 128),
+        ImageExample("Three", "mnist", digit(3), 64, "grid"),
+        ImageExample("Eight", "mnist", digit(8), 40),
+    )
+
+
+@lru_cache
+def thumbnail(number: int) -> Tensor:
+    """What of an example is observed, as colours (y, x, 3) on chequered ground."""
+    example = images()[number]
+    if example.observed is not None:
+        sheet, known = torch.zeros(32, 32, 3), torch.zeros(32, 32, dtype=torch.bool)
+        for (x, y), value in zip(example.observed["positions"], example.observed["values"], strict=True):
+            column, row = round((x + 1) * 16 - 0.5), round((y + 1) * 16 - 0.5)
+            sheet[row, column], known[row, column] = torch.tensor(value), True
+        return show_known(sheet, known)
+    values = read_picture(example.picture, [32, 32], 3)
+    known = torch.zeros(32 * 32, dtype=torch.bool)
+    known[choose_cells([32, 32], example.count, example.pattern, 0)] = True
+    return show_known(values, known.view(32, 32))

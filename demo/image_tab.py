@@ -1,198 +1,348 @@
-"""The image tab: dab pixels on a sketchpad or reveal some of a picture; see the mean, its uncertainty, and samples."""
+"""The image tab: paint pixels or uncover some of a picture; see mean, uncertainty, samples, one pixel's value."""
 
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache
 
 import gradio as gr
 import torch
 from PIL import Image
 
-from demo import examples
-from demo.models import load
-from demo.observations import Observed, from_sketch, read_picture, reveal
-from demo.pictures import enlarge, show_observed, show_partial, show_uncertainty
+from demo import examples, models, share
+from demo.answers import Sampling
+from demo.density import density_svg
+from demo.files import keep
+from demo.grids import PATTERNS, observe_cells, split
+from demo.guard import guarded, on_gpu
+from demo.image_actions import UNCERTAIN, ask, best_next, draw, drawing_files, infer, output_grid, refit, reveal
+from demo.limits import LIVE, MAX_RESOLUTION, MAX_SAMPLES, MAX_STEPS, MIN_RESOLUTION, SLOW
+from demo.observed import Observed, nothing, read_observed
+from demo.pictures import picture_url, read_picture, show_uncertainty
+from demo.share_panel import SharePanel
+from demo.tab import Tab, is_quick
+from demo.widgets.log_slider import LogSlider
+from demo.widgets.pad import Pad, pad_value, read_pad, to_hex
+from demo.widgets.tiles import Tiles, tile
 
-CANVAS = 336
-MAX_SAMPLES = 6
-COUNTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
-FRAMES = 24  # partial pictures shown while samples are drawn
-PALETTE = ["#ffffff", "#c0c0c0", "#808080", "#404040", "#000000", "#e8b878", "#c8742c", "#6b4423", "#e79a9a", "#8fae5a"]
-PALETTE += ["#4f7fb5", "#d9443f"]
+NAME = "image"
+INTRO = (
+    "**Paint a few pixels, or uncover some of a picture.** The model answers with what it expects everywhere else, how "
+    "sure it is of every pixel, and whole images that agree with what you gave."
+)
+START = "Draw samples: whole images that agree with your pixels."
 
 
-def infer(place: str, observed: Observed) -> tuple[Image.Image, Image.Image, Image.Image, str]:
-    """Observed pixels, mean image and uncertainty map as pictures, and a line that says what is seen."""
-    model = load(place)
-    width, height = observed.grid
-    if len(observed) == width * height:
-        raise ValueError("sketch: expected at least one pixel to be left for the model, got all of them")
-    marginal = model.predict(*observed.context, observed.queries)
-    mean, deviation = observed.complete(marginal.mean[0]), observed.complete(marginal.stddev[0], 0.0)
-    line = f"**{len(observed)}** of {width * height} pixels observed · mean standard deviation {deviation.mean():.3f}"
-    return show_observed(observed), enlarge(mean), show_uncertainty(deviation), line
+def marginal_tiles(checkpoint: str, observed: Observed, resolution: int, truth: Image.Image | None) -> list[dict]:
+    """Mean, uncertainty and, where there is one, the true picture."""
+    config = models.config_of(checkpoint, NAME)
+    found = infer(checkpoint, observed, resolution)
+    top = UNCERTAIN[config.value_dim]
+    grid = output_grid(checkpoint, resolution)
+    size = f"{grid[0]} × {grid[1]} pixels"
+    known = f"{len(observed):,} observed"
+    tiles = [
+        tile("Mean", picture_url(found.mean), f"Mean image, {size}, {known}", known),
+        tile(
+            "Uncertainty",
+            picture_url(show_uncertainty(found.deviation, top)),
+            f"Standard deviation of every pixel, {found.deviation.mean():.3f} on average",
+            f"black 0, bright {top}",
+        ),
+    ]
+    if truth is not None:
+        values = read_picture(truth, grid, config.value_dim)
+        tiles.append(tile("Truth", picture_url(values), "The true picture", pickable=False))
+    return tiles
 
 
-def draw(place: str, observed: Observed, number: int, steps: int, temperature: float, seed: int) -> Iterator[list]:
-    """Samples while they are drawn: lists of pictures."""
-    model = load(place)
-    if seed is None or int(seed) < 0:
-        raise ValueError(f"seed: expected an integer of at least 0, got {seed}")
-    states = model.sample_iter(
-        *observed.context,
-        observed.queries,
-        num_samples=int(number),
-        num_steps=int(steps),
-        temperature=float(temperature),
-        generator=torch.Generator().manual_seed(int(seed)),
+def sample_tiles(pictures: list, share: float) -> list[dict]:
+    """Samples while they are drawn."""
+    note = "" if share >= 1 else f"{share:.0%}"
+    return [
+        tile(f"Sample {number}", picture_url(picture), f"Sample {number}, {share:.0%} drawn", note)
+        for number, picture in enumerate(pictures, 1)
+    ]
+
+
+def truth_pixels(truth: Image.Image | None, checkpoint: str) -> str:
+    """The true picture on the pad's grid, for its reveal tool."""
+    if truth is None:
+        return ""
+    config = models.config_of(checkpoint, NAME)
+    return to_hex(read_picture(truth, config.native_grid, config.value_dim).flatten(0, 1))
+
+
+def keep_small(path: str) -> Image.Image:
+    """An uploaded picture, checked, cropped to a square and made no larger than any answer."""
+    values = read_picture(path, [MAX_RESOLUTION, MAX_RESOLUTION], 3)
+    return Image.fromarray((values * 255).round().byte().numpy())
+
+
+@lru_cache(maxsize=32)
+def example_answer(number: int) -> dict:
+    """All that an example shows, computed when it is first clicked."""
+    example = examples.images()[number]
+    observed = (
+        reveal(example.checkpoint, example.picture, example.count, example.pattern, 0)
+        if example.picture is not None
+        else read_observed(example.observed, models.config_of(example.checkpoint, NAME))
     )
-    for state in states:
-        due = max(1, state.num_steps // FRAMES)
-        if state.step % due == 0 or state.step == state.num_steps:
-            pairs = zip(state.values[:, 0], state.drawn[:, 0], strict=True)
-            yield [show_partial(value, drawn, observed) for value, drawn in pairs]
+    frames = [partial.pictures() for partial in draw(example.checkpoint, observed, None, Sampling())]
+    still, moving = drawing_files(frames)
+    return {
+        "observed": observed,
+        "tiles": marginal_tiles(example.checkpoint, observed, 0, example.picture),
+        "samples": sample_tiles(frames[-1], 1.0),
+        "files": (still, moving),
+    }
 
 
-def grid_of(place: str) -> tuple[list[int], int]:
-    """Native grid and channels of a checkpoint."""
-    config = load(place).config
-    return config.native_grid, config.value_dim
+def downloads(files: tuple[bytes, bytes]) -> list[dict]:
+    """Updates of the two download buttons."""
+    paths = [keep(data, name) for data, name in zip(files, ("samples.png", "drawing.gif"), strict=True)]
+    return [gr.update(value=path, interactive=True) for path in paths]
 
 
-def sketched(place: str, editor: dict | None) -> Observed:
-    """What is dabbed on the sketchpad."""
-    return from_sketch(editor, *grid_of(place))
-
-
-def revealed(place: str, picture: Image.Image | None, count: int, seed: int) -> Observed:
-    """`count` random pixels of a picture."""
-    return reveal(read_picture(picture, *grid_of(place)), int(count), int(seed))
-
-
-def guarded(function):
-    """Turn a wrong input's `ValueError` into a message in the page."""
-
-    def run(*arguments):
-        try:
-            result = function(*arguments)
-            if isinstance(result, Iterator):
-                yield from result
-            else:
-                yield result
-        except ValueError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-
-    return run
-
-
-def build(places: dict[str, str]) -> None:
-    """Lay out the tab inside a `gr.Blocks`; `places` maps the names of checkpoints to where they are."""
-    if not places:
+def build() -> Tab:
+    """Lay out the tab inside a `gr.Blocks`."""
+    names = models.names(NAME)
+    if not names:
         gr.Markdown("There is no checkpoint for images: train one, or name one with `--checkpoint`.")
-        return
-    names = list(places)
-    gr.Markdown(
-        "Give the model a few pixels; it tells what it expects everywhere else, how sure it is, and draws whole "
-        "images that agree with what you gave."
+        return Tab(NAME, [])
+    first = models.config_of(names[0])
+    longest = max(first.native_grid)
+    truth = gr.State(None)
+    gr.Markdown(INTRO, elem_classes="pt-intro")
+    strip = Tiles(
+        [
+            tile(each.name, picture_url(examples.thumbnail(number)), f"Example: {each.name}")
+            for number, each in enumerate(examples.images())
+            if each.checkpoint in names
+        ],
+        elem_id="image-examples",
+        elem_classes="pt-strip",
     )
-    with gr.Row():
-        with gr.Column(scale=4, min_width=320):
-            checkpoint = gr.Dropdown(
-                [(name, places[name]) for name in names],
-                value=places[names[0]],
-                label="Checkpoint",
-                visible=len(names) > 1,
-                elem_id="checkpoint",
+    with gr.Row(elem_classes="pt-main"):
+        with gr.Column(scale=5, min_width=320):
+            pad = Pad(
+                pad_value(nothing(first), first.native_grid),
+                channels=first.value_dim,
+                label="Sketchpad",
+                elem_id="pad",
             )
-            with gr.Tabs():
-                with gr.Tab("Paint", id="paint"):
-                    gr.Markdown("Dab pixels with the brush, in any colour; the eraser takes them back.")
-                    pad = gr.ImageEditor(
-                        value=Image.new("RGB", (CANVAS, CANVAS), (52, 58, 74)),
-                        label="Sketchpad",
-                        brush=gr.Brush(
-                            default_size=14, colors=PALETTE, default_color=PALETTE[0], color_mode="defaults"
-                        ),
-                        eraser=gr.Eraser(default_size=20),
-                        sources=(),
-                        transforms=(),
-                        layers=False,
-                        canvas_size=(CANVAS, CANVAS),
-                        fixed_canvas=True,
-                        height=CANVAS + 110,
-                        format="png",
-                        elem_id="sketchpad",
-                    )
-                    draw_sketch = gr.Button("Draw samples", variant="primary", elem_id="draw-sketch")
-                with gr.Tab("Reveal", id="reveal"):
-                    picture = gr.Image(type="pil", label="Picture", height=260, image_mode=None, elem_id="picture")
-                    pictures = [examples.cat(), *[examples.digit(number) for number in examples.STROKES]]
-                    gr.Examples([[example] for example in pictures], [picture])
-                    count = gr.Radio(COUNTS, value=64, label="Pixels to reveal")
-                    place_seed = gr.Slider(0, 99, value=0, step=1, label="Which pixels")
-                    draw_picture = gr.Button("Draw samples", variant="primary", elem_id="draw-picture")
-            with gr.Accordion("Sampling", open=False):
-                number = gr.Slider(1, MAX_SAMPLES, value=4, step=1, label="Samples")
-                steps = gr.Slider(
-                    1, 1024, value=196, step=1, label="Steps", info="As many steps as pixels is exact; fewer is faster."
-                )
-                temperature = gr.Slider(0.0, 1.2, value=0.9, step=0.05, label="Temperature")
-                seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31)
-        with gr.Column(scale=6, min_width=320):
-            status = gr.Markdown("Dab some pixels to begin.", elem_id="status")
-            with gr.Row():
-                look = dict(type="pil", interactive=False, format="png", min_width=150, buttons=["download"])
-                seen = gr.Image(label="Observed", alt_text="Observed pixels", elem_id="observed", **look)
-                mean = gr.Image(label="Mean", alt_text="Mean image", elem_id="mean", **look)
-                doubt = gr.Image(
-                    label="Uncertainty",
-                    alt_text="Standard deviation of each pixel, 0 black to 0.5 bright",
-                    elem_id="uncertainty",
-                    **look,
-                )
-            gallery = gr.Gallery(
-                label="Joint samples", columns=4, object_fit="contain", height=230, elem_id="samples", format="png"
+            with gr.Row(elem_classes="pt-buttons"):
+                hint = gr.Button("Most informative pixel", elem_id="hint", size="sm", min_width=120)
+                uncover = gr.Button("Reveal it", elem_id="uncover", size="sm", min_width=80, visible=False)
+        with gr.Column(scale=7, min_width=320):
+            tiles = Tiles(elem_id="marginals", elem_classes="pt-live", label="Mean and uncertainty")
+            with gr.Row(elem_classes="pt-buttons"):
+                go = gr.Button("Draw samples", variant="primary", elem_id="draw-image", size="sm", min_width=120)
+                stop = gr.Button("Stop", elem_id="stop-image", size="sm", min_width=70)
+                auto = gr.Checkbox(True, label="after each stroke", elem_id="auto", container=False, min_width=130)
+            samples = Tiles(empty=START, elem_id="samples", elem_classes="pt-live", label="Samples")
+            density = gr.HTML(
+                "<p class='pt-empty'>Click a pixel of the mean, the uncertainty or a sample: "
+                "the distribution of its value shows here.</p>",
+                elem_id="density",
             )
-    shown = [seen, mean, doubt, status]
+    with gr.Row(elem_classes="pt-settings"):
+        with gr.Column(min_width=300), gr.Accordion("A picture of yours", open=True):
+            upload = gr.File(label="Upload a picture", file_types=["image"], height=110, elem_id="upload")
+            pattern = gr.Radio(list(PATTERNS), value="random", label="Which pixels to reveal", elem_id="pattern")
+            count = LogSlider(64, 1, longest * longest, "Pixels to reveal", elem_id="count")
+            which = gr.Slider(0, 99, value=0, step=1, label="Shuffle", elem_id="which")
+        with gr.Column(min_width=300), gr.Accordion("Model and sampling", open=True):
+            checkpoint = gr.Dropdown(names, value=names[0], label="Model", elem_id="checkpoint")
+            resolution = gr.Slider(
+                MIN_RESOLUTION, MAX_RESOLUTION, value=longest, step=1, label="Pixels a side", elem_id="resolution"
+            )
+            number = gr.Slider(1, MAX_SAMPLES, value=4, step=1, label="Samples", elem_id="number")
+            steps = gr.Slider(
+                1, MAX_STEPS, value=128, step=1, label="Steps", info="As many as pixels is exact; fewer is faster."
+            )
+            temperature = gr.Slider(0.0, 1.5, value=0.9, step=0.05, label="Temperature")
+            seed = gr.Number(0, label="Seed", precision=0)
+        with gr.Column(min_width=300):
+            with gr.Accordion("Keep", open=True):
+                still = gr.DownloadButton("Samples (PNG)", interactive=False, elem_id="save-png", size="sm")
+                moving = gr.DownloadButton(
+                    "How they were drawn (GIF)", interactive=False, elem_id="save-gif", size="sm"
+                )
+            panel = SharePanel(NAME)
+    asked = [checkpoint, pad, resolution]
     sampling = [number, steps, temperature, seed]
-    by_sketch, by_picture = [checkpoint, pad], [checkpoint, picture, count, place_seed]
+
+    def observed_of(place: str, sketch: dict | None) -> Observed:
+        config = models.config_of(place, NAME)
+        return nothing(config) if sketch is None else read_pad(sketch, config.value_dim)
 
     @guarded
-    def infer_sketch(place, editor):
-        return infer(place, sketched(place, editor))
+    @on_gpu
+    def live(place, sketch, side, picture):
+        return marginal_tiles(place, observed_of(place, sketch), side, picture)
 
     @guarded
-    def infer_picture(place, image, count, which):
-        return infer(place, revealed(place, image, count, which))
+    @on_gpu
+    def run(place, sketch, side, number, steps, temperature, seed) -> Iterator:
+        frames = []
+        chosen = Sampling(number, steps, temperature, 0 if seed is None else seed)
+        for partial in draw(place, observed_of(place, sketch), side, chosen):
+            frames.append(partial.pictures())
+            yield sample_tiles(frames[-1], partial.share), gr.skip(), gr.skip()
+        yield gr.skip(), *downloads(drawing_files(frames))
 
     @guarded
-    def draw_from_sketch(place, editor, *rest):
-        return draw(place, sketched(place, editor), *rest)
-
-    @guarded
-    def draw_from_picture(place, image, count, which, *rest):
-        return draw(place, revealed(place, image, count, which), *rest)
-
-    # Both cores work on one request: all events share one place at the model, others wait their turn.
-    shared = {"concurrency_id": "model", "concurrency_limit": 1}
-    quiet = partial(dict, show_progress="hidden", trigger_mode="always_last", **shared)
-    pad.change(infer_sketch, by_sketch, shown, api_name="infer_sketch", **quiet())
-    for source in (picture, count, place_seed):
-        source.change(infer_if_any(infer_picture), by_picture, shown, api_visibility="private", **quiet())
-    draw_sketch.click(
-        draw_from_sketch, by_sketch + sampling, gallery, api_name="sample_sketch", show_progress="minimal", **shared
-    )
-    draw_picture.click(
-        draw_from_picture, by_picture + sampling, gallery, api_name="sample_picture", show_progress="minimal", **shared
-    )
-
-
-def infer_if_any(function):
-    """Skip the update while no picture is chosen (a moved slider is no mistake)."""
-
-    def run(place, image, *rest):
-        if image is None:
-            yield (gr.skip(),) * 4
+    def run_if(wanted, *arguments) -> Iterator:
+        if wanted:
+            yield from run(*arguments)
         else:
-            yield from function(place, image, *rest)
+            yield (gr.skip(),) * 3
 
-    return run
+    @guarded
+    @on_gpu
+    def tell(place, sketch, event: gr.EventData):
+        x, y = event.x, event.y
+        found = ask(place, observed_of(place, sketch), [x, y])
+        return density_svg(found, f"Pixel at ({x:.2f}, {y:.2f})"), gr.update(mark=[x, y]), gr.update(mark=[x, y])
+
+    @guarded
+    @on_gpu
+    def suggest(place, sketch):
+        observed = observed_of(place, sketch)
+        cell, _ = best_next(place, observed)
+        width, height = models.config_of(place, NAME).native_grid
+        column, row = cell % width, cell // width
+        at = [(column + 0.5) * 2 / width - 1, (row + 0.5) * 2 / height - 1]
+        drawing = density_svg(ask(place, observed, at), f"Most informative: column {column + 1}, row {row + 1}")
+        return gr.update(mark=cell), drawing, gr.update(mark=at)
+
+    @guarded
+    @on_gpu
+    def reveal_best(place, sketch, picture):
+        observed = observed_of(place, sketch)
+        config = models.config_of(place, NAME)
+        if picture is None:
+            raise ValueError("picture: expected one to reveal a pixel of, got none; upload one or click an example")
+        cell, _ = best_next(place, observed)
+        values = read_picture(picture, config.native_grid, config.value_dim)
+        cells = split(observed, config.native_grid).known.tolist() + [cell]
+        return gr.update(value=pad_value(observe_cells(values, torch.tensor(cells)), config.native_grid), mark=-1)
+
+    @guarded
+    def open_picture(path, place, pattern, count, which):
+        if path is None:
+            return gr.skip(), gr.skip(), gr.skip()
+        picture = keep_small(path)
+        return picture, show_revealed(picture, place, pattern, count, which), gr.update(visible=True)
+
+    def show_revealed(picture, place, pattern, count, which):
+        config = models.config_of(place, NAME)
+        observed = reveal(place, picture, count, pattern, which)
+        value = pad_value(observed, config.native_grid)
+        return gr.update(value=value, picture=truth_pixels(picture, place), channels=config.value_dim, mark=-1)
+
+    @guarded
+    def again(picture, place, pattern, count, which):
+        return gr.skip() if picture is None else show_revealed(picture, place, pattern, count, which)
+
+    @guarded
+    def change_model(place, sketch, picture):
+        config = models.config_of(place, NAME)
+        moved = refit(read_pad(sketch, 3), place)
+        value = pad_value(moved, config.native_grid)
+        pixels = truth_pixels(picture, place)
+        longest = max(config.native_grid)
+        return (
+            gr.update(value=value, channels=config.value_dim, picture=pixels, mark=-1),
+            longest,
+            gr.update(high=config.native_grid[0] * config.native_grid[1]),
+        )
+
+    @guarded
+    @on_gpu
+    def open_example(event: gr.EventData):
+        index = next((i for i, each in enumerate(examples.images()) if each.name == event.tile), 0)
+        example, answer = examples.images()[index], example_answer(index)
+        config = models.config_of(example.checkpoint)
+        value = pad_value(answer["observed"], config.native_grid)
+        pixels = truth_pixels(example.picture, example.checkpoint)
+        return (
+            example.checkpoint,
+            gr.update(value=value, channels=config.value_dim, picture=pixels, mark=-1),
+            max(config.native_grid),
+            example.picture,
+            gr.update(value=answer["tiles"], mark=None),
+            gr.update(value=answer["samples"], mark=None),
+            gr.update(visible=example.picture is not None),
+            gr.update(value=example.count or 64, high=config.native_grid[0] * config.native_grid[1]),
+            example.pattern,
+            *downloads(answer["files"]),
+        )
+
+    def state_of(place, sketch, side, number, steps, temperature, seed):
+        """The tab's state as JSON text."""
+        sampling = {"samples": number, "steps": steps, "temperature": temperature, "seed": seed}
+        observed = observed_of(place, sketch)
+        return share.to_text(NAME, {"checkpoint": place, "resolution": side, **sampling, **observed.to_json()})
+
+    @on_gpu
+    def restore(text: str):
+        """Updates of `restored` from a state's JSON."""
+        state = share.from_text(text, NAME)
+        place = state.get("checkpoint")
+        config = models.config_of(place, NAME)
+        observed = refit(read_observed({key: state.get(key) for key in ("positions", "values")}, config), place)
+        side = state.get("resolution") or max(config.native_grid)
+        chosen = Sampling(**{key: state[key] for key in ("samples", "steps", "temperature", "seed") if key in state})
+        return (
+            place,
+            gr.update(value=pad_value(observed, config.native_grid), channels=config.value_dim, picture="", mark=-1),
+            side,
+            None,
+            gr.update(value=marginal_tiles(place, observed, side, None), mark=None),
+            gr.update(value=[], mark=None),
+            gr.update(visible=False),
+            *(chosen.samples, chosen.steps, chosen.temperature, chosen.seed),
+        )
+
+    restored = [checkpoint, pad, resolution, truth, tiles, samples, uncover, *sampling]
+    quiet = dict(show_progress="hidden", api_visibility="private")
+    draws = [
+        go.click(
+            run, asked + sampling, [samples, still, moving], show_progress="minimal", api_visibility="private", **SLOW
+        ),
+        pad.settle(
+            run_if,
+            [auto, *asked, *sampling],
+            [samples, still, moving],
+            trigger_mode="always_last",
+            show_progress="hidden",
+            api_visibility="private",
+            **SLOW,
+        ),
+    ]
+    again_live = dict(fn=live, inputs=[*asked, truth], outputs=tiles, show_progress="minimal", **is_quick())
+    pad.input(None, cancels=draws)
+    pad.input(**again_live)
+    resolution.release(**again_live)
+    stop.click(None, cancels=draws)
+    for picked in (tiles, samples):
+        picked.pick(tell, [checkpoint, pad], [density, tiles, samples], **quiet, **LIVE)
+    hint.click(suggest, [checkpoint, pad], [pad, density, tiles], show_progress="minimal", **is_quick())
+    uncover.click(reveal_best, [checkpoint, pad, truth], pad, **quiet, **LIVE).then(**again_live)
+    how = [checkpoint, pattern, count, which]
+    upload.upload(open_picture, [upload, *how], [truth, pad, uncover], **quiet, **LIVE).then(**again_live)
+    for source in (pattern.input, count.release, which.release):
+        source(again, [truth, *how], pad, **quiet, **LIVE).then(**again_live)
+    checkpoint.input(change_model, [checkpoint, pad, truth], [pad, resolution, count], **quiet, **LIVE).then(
+        **again_live
+    )
+    strip.pick(
+        open_example,
+        None,
+        [checkpoint, pad, resolution, truth, tiles, samples, uncover, count, pattern, still, moving],
+        show_progress="minimal",
+        api_visibility="private",
+        **SLOW,
+    )
+    panel.connect(guarded(state_of), asked + sampling, guarded(restore), restored)
+    return Tab(NAME, restored, restore, (live, [*asked, truth], tiles))

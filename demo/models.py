@@ -3,30 +3,67 @@
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 from modeling_pixeltransformer import PixelTransformerConfig, PixelTransformerModel
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
+FIRST = ("cat-faces", "cifar10", "mnist")  # the order in which the shipped ones are offered
+
+offered: dict[str, str] = {}  # names of all checkpoints on offer, and where each is
 
 
-def available(extra: list[str] | None = None, signal: str = "image") -> dict[str, str]:
-    """Names of the checkpoints for one kind of signal, and where each is: those shipped, then `extra` ones."""
-    places = sorted(str(path.parent) for path in CHECKPOINTS.glob("*/config.json")) + list(extra or [])
-    names = {}
-    for place in places:
+def offer(extra: list[str] | None = None) -> None:
+    """Offer the shipped checkpoints and `extra` ones (folders or Hub ids).
+
+    Raises:
+        ValueError: for one that cannot be read.
+    """
+    shipped = sorted(str(path.parent) for path in CHECKPOINTS.glob("*/config.json"))
+    shipped.sort(key=lambda place: FIRST.index(Path(place).name) if Path(place).name in FIRST else len(FIRST))
+    offered.clear()
+    for place in shipped + list(extra or []):
         try:
-            config = PixelTransformerConfig.from_pretrained(place)
+            PixelTransformerConfig.from_pretrained(place)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"--checkpoint: expected a checkpoint folder or a Hub id, got {place!r}: {error}"
             ) from error
-        if config.signal == signal:
-            parts = place.rstrip("/").split("/")
-            # Every training exports to a folder of the same name; its parent's tells them apart.
-            names["/".join(parts[-2:]) if parts[-1] in names or parts[-1] == "export" else parts[-1]] = place
-    return names
+        parts = place.rstrip("/").split("/")
+        # Every training exports to a folder of the same name; its parent's tells them apart.
+        name = "/".join(parts[-2:]) if parts[-1] in offered or parts[-1] == "export" else parts[-1]
+        offered[name] = place
+
+
+def names(signal: str) -> list[str]:
+    """Names of the offered checkpoints for one kind of signal."""
+    return [name for name in offered if config_of(name).signal == signal]
+
+
+@lru_cache(maxsize=64)
+def _config(place: str) -> PixelTransformerConfig:
+    return PixelTransformerConfig.from_pretrained(place)
+
+
+def config_of(name: str, signal: str | None = None) -> PixelTransformerConfig:
+    """The configuration of an offered checkpoint, of one kind of signal if that is given.
+
+    Raises:
+        ValueError: for a name that is not on offer; nothing else is ever loaded.
+    """
+    fitting = [key for key in offered if signal is None or _config(offered[key]).signal == signal]
+    if not isinstance(name, str) or name not in fitting:
+        raise ValueError(f"checkpoint: expected one of {', '.join(fitting) or '(none)'}, got {str(name)[:60]!r}")
+    return _config(offered[name])
+
+
+def load(name: str) -> PixelTransformerModel:
+    """The offered checkpoint's model, ready to answer, on the GPU if there is one."""
+    config_of(name)
+    return _load(offered[name])
 
 
 @lru_cache(maxsize=8)
-def load(place: str) -> PixelTransformerModel:
-    """The model in a folder or of a Hub id, ready to answer."""
-    return PixelTransformerModel.from_pretrained(place).eval()
+def _load(place: str) -> PixelTransformerModel:
+    model = PixelTransformerModel.from_pretrained(place).eval()
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")

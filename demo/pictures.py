@@ -1,40 +1,90 @@
-"""What the model says as pictures: enlarged pixels, an uncertainty map with its scale."""
+"""Pictures in and out: uploads as values, values as small pictures that the page enlarges, and moving ones."""
+
+import base64
+import io
 
 import matplotlib
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
-from demo.observations import Observed
-from signals.image import checkered, to_image
+from demo.limits import MAX_PIXELS
+from signals.image import checkered, image_to_array, to_image, to_values
 
-SIZE = 336  # side of a shown picture in screen pixels
+SHARP = 96  # pictures up to this side travel without loss
+DOWNLOAD = 512  # side, about, of a picture to keep
+LEVELS = torch.from_numpy(matplotlib.colormaps["magma"](np.linspace(0, 1, 256))[:, :3].astype(np.float32))
 
 
-def enlarge(values: torch.Tensor) -> Image.Image:
-    """Values (y, x, V) as a picture of about `SIZE` pixels with visible cells."""
+def read_picture(source: str | Image.Image | None, grid: list[int], channels: int) -> Tensor:
+    """A picture, or an image file, as values (y, x, V) on a grid: cropped to its shape, white where transparent.
+
+    Raises:
+        ValueError: where there is none, it is no picture, or it is too large.
+    """
+    if source is None:
+        raise ValueError("picture: expected an image, got none; upload one or click an example")
+    try:
+        picture = source if isinstance(source, Image.Image) else Image.open(source)
+        if picture.width * picture.height > MAX_PIXELS:
+            raise ValueError(f"picture: expected at most {MAX_PIXELS:,} pixels, got {picture.width} × {picture.height}")
+        return to_values(torch.from_numpy(image_to_array(picture, tuple(grid), channels)))
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"picture: expected at most {MAX_PIXELS:,} pixels, got far more") from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"picture: expected an image file, cannot read it ({type(error).__name__})") from error
+
+
+def picture_url(values: Tensor) -> str:
+    """Values (y, x, V) in [0, 1] as a data URL: PNG where the picture is small, WebP where it is large."""
+    image, buffer = to_image(values), io.BytesIO()
+    small = max(image.size) <= SHARP
+    if small:
+        image.save(buffer, "PNG", compress_level=1)
+    else:
+        image.convert("RGB").save(buffer, "WEBP", quality=90, method=1)
+    return f"data:image/{'png' if small else 'webp'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def show_uncertainty(deviation: Tensor, top: float) -> Tensor:
+    """Standard deviations (y, x, V) as colours (y, x, 3): black at 0, brightest from `top` on."""
+    level = (deviation.mean(-1) / top * 255).round().clamp(0, 255).long()
+    return LEVELS[level]
+
+
+def show_known(values: Tensor, known: Tensor) -> Tensor:
+    """Values (y, x, V) where `known` (y, x) is true, on a chequered ground: colours (y, x, 3)."""
+    height, width = known.shape
+    return torch.where(known[..., None], values.expand(-1, -1, 3), checkered([width, height]))
+
+
+def enlarge(values: Tensor, side: int = DOWNLOAD) -> Image.Image:
+    """Values (y, x, V) as a picture with visible cells, about `side` pixels wide."""
     picture = to_image(values).convert("RGB")
-    zoom = max(1, SIZE // max(picture.size))
+    zoom = max(1, side // max(picture.size))
     return picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
 
 
-def show_observed(observed: Observed) -> Image.Image:
-    """The observed cells on the chequered ground."""
-    sheet = checkered(observed.grid).flatten(0, 1)
-    sheet[observed.cells] = observed.values.expand(-1, 3)
-    return enlarge(sheet.view(observed.grid[1], observed.grid[0], 3))
+def beside(pictures: list[Image.Image], gap: int = 8) -> Image.Image:
+    """Pictures of one size in a row."""
+    width, height = pictures[0].size
+    sheet = Image.new("RGB", (len(pictures) * (width + gap) - gap, height), "white")
+    for index, picture in enumerate(pictures):
+        sheet.paste(picture, (index * (width + gap), 0))
+    return sheet
 
 
-def show_partial(values: torch.Tensor, drawn: torch.Tensor, observed: Observed) -> Image.Image:
-    """A sample (Q, V) of the hidden cells while it is drawn (Q,): drawn and observed ones on the chequered ground."""
-    sheet = checkered(observed.grid).flatten(0, 1)
-    sheet[observed.hidden[drawn]] = values[drawn].expand(-1, 3)
-    sheet[observed.cells] = observed.values.expand(-1, 3)
-    return enlarge(sheet.view(observed.grid[1], observed.grid[0], 3))
+def animation(frames: list[Image.Image], milliseconds: int = 80, rest: int = 1500) -> bytes:
+    """A GIF of frames that rests on the last one."""
+    buffer = io.BytesIO()
+    durations = [milliseconds] * (len(frames) - 1) + [rest]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    return buffer.getvalue()
 
 
-def show_uncertainty(deviation: torch.Tensor) -> Image.Image:
-    """Standard deviation (y, x, 1 or V) of values in [0, 1]: black where it is 0, brightest at 0.5."""
-    level = (deviation.mean(-1) / 0.5).clamp(0, 1).numpy()
-    colours = matplotlib.colormaps["magma"](level)[..., :3].astype(np.float32)
-    return enlarge(torch.from_numpy(colours))
+def png(picture: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,120 @@
+"""What the app asks of a model, for any kind of signal: marginals, samples as they are drawn, the best next place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from demo.limits import MAX_DRAWN, MAX_SAMPLES, MAX_SEED, MAX_STEPS, MAX_TEMPERATURE, drawn_at_most, real, whole
+from demo.models import load
+from demo.observed import Observed
+from distribution_pixeltransformer import ValueDistribution
+
+FRAMES = 24  # partial states of samples that are shown
+SHORTLIST = 24  # places whose entropy is computed precisely
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How samples are drawn; checked when made.
+
+    Raises:
+        ValueError: naming the argument and its limits.
+    """
+
+    samples: int = 4
+    steps: int = 128
+    temperature: float = 0.9
+    seed: int = 0
+
+    def __post_init__(self):
+        whole("samples", self.samples, 1, MAX_SAMPLES)
+        whole("steps", self.steps, 1, MAX_STEPS)
+        real("temperature", self.temperature, 0.0, MAX_TEMPERATURE)
+        whole("seed", self.seed, 0, MAX_SEED)
+
+
+def marginal(checkpoint: str, observed: Observed, queries: Tensor) -> ValueDistribution:
+    """Marginal distributions, batch shape (Q,), at positions (Q, P); on the CPU."""
+    model = load(checkpoint)
+    device = model.device
+    positions, values = (part.to(device) for part in observed.context)
+    found = model.predict(positions, values, queries[None].to(device))[0]
+    return on_cpu(found)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples while they are drawn.
+
+    Attributes:
+        values (`Tensor` (S, Q, V)): NaN where nothing is drawn yet.
+        drawn (`Tensor` (S, Q)): True where a value is there.
+        share (`float`): Of the steps that are done; 1 at the end.
+    """
+
+    values: Tensor
+    drawn: Tensor
+    share: float
+
+
+def joint(
+    checkpoint: str,
+    observed: Observed,
+    queries: Tensor,
+    sampling: Sampling,
+    frames: int = FRAMES,
+    most: int = MAX_DRAWN,
+) -> Iterator[Drawn]:
+    """Joint samples at positions (Q, P): the state after the first step, after about `frames` others, and at the end.
+
+    At most `most` values, fewer where the request would be too large, are drawn one after another, and the rest takes
+    its mean given them.
+    """
+    model = load(checkpoint)
+    device = model.device
+    positions, values = (part.to(device) for part in observed.context)
+    count = min(most, drawn_at_most(int(sampling.samples), len(queries), len(observed)))
+    states = model.sample_iter(
+        positions,
+        values,
+        queries[None].to(device),
+        num_samples=int(sampling.samples),
+        num_steps=min(int(sampling.steps), count),
+        temperature=float(sampling.temperature),
+        generator=torch.Generator(device).manual_seed(int(sampling.seed)),
+        num_autoregressive=None if count >= len(queries) else count,
+    )
+    for state in states:
+        due = max(1, round(state.num_steps / frames))
+        if state.step in (1, state.num_steps) or state.step % due == 0:
+            yield Drawn(state.values[:, 0].cpu(), state.drawn[:, 0].cpu(), state.step / state.num_steps)
+
+
+def most_informative(checkpoint: str, observed: Observed, queries: Tensor) -> tuple[int, float]:
+    """Which of the queries (Q, P) has the value that is least known, and its entropy in nats.
+
+    Entropies are estimated roughly everywhere, then precisely for the most uncertain few.
+    """
+    found = marginal(checkpoint, observed, queries)
+    rough = found.entropy(num_samples=8)
+    best = rough.topk(min(SHORTLIST, len(queries))).indices
+    precise = found[best].entropy()
+    winner = precise.argmax()
+    return int(best[winner]), float(precise[winner])
+
+
+def on_cpu(distribution: ValueDistribution) -> ValueDistribution:
+    """The distribution with all tensors on the CPU."""
+    if distribution.means.device.type == "cpu":
+        return distribution
+    centers = distribution.bin_centers
+    return ValueDistribution(
+        distribution.log_weights.cpu(),
+        distribution.means.cpu(),
+        distribution.log_scales.cpu(),
+        distribution.value_range,
+        distribution.quantization_step,
+        None if centers is None else centers.cpu(),
+    )

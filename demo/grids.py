@@ -1,0 +1,93 @@
+"""Where an observed set meets a grid: which of its cells are known, and which are revealed by a pattern."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from demo.observed import Observed
+from signals.places import cell_positions
+
+PATTERNS = ("random", "grid", "centre", "left half", "all")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The cells of a grid, x running fastest, as known ones and hidden ones.
+
+    Attributes:
+        grid (`list[int]`): Cells along x, y, …
+        known (`Tensor` (K',)), values (`Tensor` (K', V)): Cells whose centre is an observed place, and its value.
+        hidden (`Tensor` (Q,)): All other cells: what is asked for.
+    """
+
+    grid: list[int]
+    known: Tensor
+    values: Tensor
+    hidden: Tensor
+
+    @property
+    def queries(self) -> Tensor:
+        """Positions (Q, P) of the hidden cells, in the order of the grid's axes."""
+        return cell_positions(self.grid, self.hidden)
+
+    def complete(self, hidden: Tensor, known: Tensor | float | None = None) -> Tensor:
+        """An array (…, y, x, V) from values (Q, V) at the hidden cells and `known` ones (default: those observed)."""
+        sheet = torch.empty(torch.Size(self.grid).numel(), hidden.shape[-1])
+        sheet[self.hidden] = hidden
+        sheet[self.known] = self.values if known is None else known
+        return sheet.view(*self.grid[::-1], -1)
+
+
+def split(observed: Observed, grid: list[int]) -> Split:
+    """Match observed places with the centres of a grid's cells (to a thousandth of a cell); the last one counts."""
+    sizes = torch.tensor(grid)
+    exact = (observed.positions + 1) / 2 * sizes - 0.5
+    index = exact.round().long()
+    match = ((exact - index).abs() < 1e-3).all(-1)
+    strides = torch.cat((torch.ones(1, dtype=torch.long), sizes.cumprod(0)[:-1]))
+    cells = (index * strides).sum(-1)[match]
+    latest = torch.full((int(sizes.prod()),), -1)
+    latest[cells] = match.nonzero()[:, 0]
+    known = (latest >= 0).nonzero()[:, 0]
+    return Split(grid, known, observed.values[latest[known]], (latest < 0).nonzero()[:, 0])
+
+
+def observe_cells(values: Tensor, cells: Tensor) -> Observed:
+    """The set of the given cells of an array (y, x, V) or (z, y, x, V)."""
+    grid = list(values.shape[-2::-1])
+    return Observed(cell_positions(grid, cells), values.flatten(0, -2)[cells])
+
+
+def choose_cells(grid: list[int], count: int, pattern: str, seed: int) -> Tensor:
+    """About `count` cells of an image's grid in a pattern, as cell numbers.
+
+    "random" scatters them; "grid" spaces them evenly; "centre" hides a square in the middle; "left half" shows that
+    half; "all" shows everything. The latter three do not look at `count`.
+
+    Raises:
+        ValueError: for an unknown pattern.
+    """
+    width, height = grid
+    total = width * height
+    count = max(0, min(count, total))
+    if pattern == "random":
+        return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count]
+    if pattern == "grid":
+        if count == 0:
+            return torch.zeros(0, dtype=torch.long)
+        columns = max(1, min(width, round((count * width / height) ** 0.5)))
+        rows = max(1, min(height, round(count / columns)))
+        x = ((torch.arange(columns) + 0.5) * (width / columns)).long()
+        y = ((torch.arange(rows) + 0.5) * (height / rows)).long()
+        return (y[:, None] * width + x[None]).flatten()
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    if pattern == "centre":
+        shown = ((x - (width - 1) / 2).abs() > width / 4) | ((y - (height - 1) / 2).abs() > height / 4)
+    elif pattern == "left half":
+        shown = x < width // 2
+    elif pattern == "all":
+        shown = x >= 0
+    else:
+        raise ValueError(f"pattern: expected one of {', '.join(PATTERNS)}, got {pattern!r}")
+    return shown.flatten().nonzero()[:, 0]

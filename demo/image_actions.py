@@ -1,0 +1,114 @@
+"""What can be asked about an image: the rest of it, samples of it, one pixel of it, the pixel that would tell most."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from demo.answers import Sampling, joint, marginal, most_informative
+from demo.grids import PATTERNS, choose_cells, observe_cells, split
+from demo.limits import MAX_CONTEXT, MAX_RESOLUTION, MAX_SEED, MIN_RESOLUTION, whole
+from demo.models import config_of
+from demo.observed import Observed, check_range, read_rows
+from demo.pictures import animation, beside, enlarge, png, read_picture, show_known
+from distribution_pixeltransformer import ValueDistribution
+
+UNCERTAIN = {1: 0.5, 3: 0.3}  # standard deviation, by channels, that the map shows brightest
+
+
+def output_grid(checkpoint: str, resolution: int | None) -> list[int]:
+    """Width and height of the answer: the longer side is `resolution`; `None` or 0: as in training."""
+    native = config_of(checkpoint, "image").native_grid
+    if not resolution:
+        return list(native)
+    longest = whole("resolution", resolution, MIN_RESOLUTION, MAX_RESOLUTION)
+    return [max(1, round(side * longest / max(native))) for side in native]
+
+
+def reveal(checkpoint: str, picture: str | Image.Image | None, count: int, pattern: str, seed: int) -> Observed:
+    """Pixels of a picture, made to fit the checkpoint's native grid, see `choose_cells`."""
+    config = config_of(checkpoint, "image")
+    count = whole("count", count, 0, MAX_CONTEXT)
+    seed = whole("seed", seed, 0, MAX_SEED)
+    if pattern not in PATTERNS:
+        raise ValueError(f"pattern: expected one of {', '.join(PATTERNS)}, got {str(pattern)[:40]!r}")
+    values = read_picture(picture, config.native_grid, config.value_dim)
+    return observe_cells(values, choose_cells(config.native_grid, count, pattern, seed))
+
+
+def refit(observed: Observed, checkpoint: str) -> Observed:
+    """The same places for another checkpoint: moved to its cells, in its channels."""
+    config = config_of(checkpoint, "image")
+    sizes = torch.tensor(config.native_grid)
+    cells = ((observed.positions + 1) / 2 * sizes).long().clamp(min=0).minimum(sizes - 1)
+    values = observed.values
+    if config.value_dim == 1 and values.shape[-1] == 3:
+        values = (values @ torch.tensor([0.299, 0.587, 0.114]))[:, None]
+    values = ((values * 255).round() / 255).expand(-1, config.value_dim).clone()
+    return Observed((cells + 0.5) * (2 / sizes) - 1, values)
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """Mean (y, x, V) and standard deviation (y, x, V) of every pixel, observed ones known."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
+def infer(checkpoint: str, observed: Observed, resolution: int | None = None) -> Inferred:
+    """What the model expects everywhere, pixel by pixel."""
+    cells = split(observed, output_grid(checkpoint, resolution))
+    if not len(cells.hidden):
+        return Inferred(cells.complete(cells.values[:0]), torch.zeros(*cells.grid[::-1], cells.values.shape[-1]))
+    found = marginal(checkpoint, observed, cells.queries)
+    return Inferred(cells.complete(found.mean), cells.complete(found.stddev, 0.0))
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Samples (S, y, x, V) of which `known` (S, y, x) is there; `share` of the work is done."""
+
+    values: Tensor
+    known: Tensor
+    share: float
+
+    def pictures(self) -> list[Tensor]:
+        """Each sample as colours (y, x, 3), what is not drawn yet as chequered ground."""
+        return [show_known(value, known) for value, known in zip(self.values, self.known, strict=True)]
+
+
+def draw(checkpoint: str, observed: Observed, resolution: int | None, sampling: Sampling) -> Iterator[Partial]:
+    """Joint samples of the whole image while they are drawn."""
+    cells = split(observed, output_grid(checkpoint, resolution))
+    if not len(cells.hidden):
+        raise ValueError("observed: expected at least one pixel to be left for the model, got all of them")
+    for state in joint(checkpoint, observed, cells.queries, sampling):
+        values = torch.stack([cells.complete(sample) for sample in state.values])
+        masks = [cells.complete(drawn[:, None].float(), 1.0)[..., 0] > 0 for drawn in state.drawn]
+        yield Partial(values, torch.stack(masks), state.share)
+
+
+def drawing_files(frames: list[list[Tensor]]) -> tuple[bytes, bytes]:
+    """The last frame as PNG and all frames as GIF, from samples (y, x, 3) frame by frame."""
+    side = max(96, 640 // len(frames[0]))
+    rows = [beside([enlarge(picture, side) for picture in frame]) for frame in frames]
+    return png(rows[-1]), animation(rows)
+
+
+def ask(checkpoint: str, observed: Observed, position: list[float]) -> ValueDistribution:
+    """The distribution (batch shape ()) of the value at a position [x, y]."""
+    place = read_rows([position], 2, "position", "(x, y)")
+    check_range("position", place, -1.0, 1.0)
+    return marginal(checkpoint, observed, place)[0]
+
+
+def best_next(checkpoint: str, observed: Observed) -> tuple[int, float]:
+    """The cell of the native grid, not observed, whose value is least known, and its entropy in nats."""
+    cells = split(observed, config_of(checkpoint, "image").native_grid)
+    if not len(cells.hidden):
+        raise ValueError("observed: expected at least one pixel that is not observed, got all of them")
+    index, entropy = most_informative(checkpoint, observed, cells.queries)
+    return int(cells.hidden[index]), entropy

@@ -1,0 +1,52 @@
+"""What one request may ask for: sized so that a free Space (2 cores, 16 GB) answers everyone in good time."""
+
+MAX_CONTEXT = 4096  # observed places
+MAX_RESOLUTION, MIN_RESOLUTION = 256, 16  # side of an image that is asked for
+MAX_SHAPE_RESOLUTION, MIN_SHAPE_RESOLUTION = 64, 12  # side of a cube of signed distances
+MAX_QUERIES = 65_536  # places asked for by `predict`
+MAX_SAMPLES = 6
+MAX_STEPS = 2048
+MAX_TEMPERATURE = 2.0
+MAX_SEED = 2**31 - 1
+MAX_DRAWN = 4096  # values drawn one after another; what is left is filled with its mean given them
+MAX_PAIRS = 2**28  # pairs of a query and a token it looks at, in one request
+MAX_SECONDS = 90  # of work on one request
+MAX_PIXELS = 4096 * 4096  # of an uploaded picture
+MAX_FACES = 200_000  # of an uploaded mesh
+MAX_FILE = "10mb"
+MAX_WAITING = 64  # requests in the queue
+
+# Two groups of requests, one at a time each: short answers never wait behind samples, and each has a core.
+LIVE = {"concurrency_id": "live", "concurrency_limit": 1}
+SLOW = {"concurrency_id": "slow", "concurrency_limit": 1}
+
+
+def whole(name: str, value: object, low: int, high: int) -> int:
+    """`value` as an integer from `low` to `high`.
+
+    Raises:
+        ValueError: naming the argument and both limits.
+    """
+    number = real(name, value, low, high, "an integer")
+    if number != int(number):
+        raise ValueError(f"{name}: expected an integer from {low:,} to {high:,}, got {value!r}")
+    return int(number)
+
+
+def real(name: str, value: object, low: float, high: float, what: str = "a number") -> float:
+    """`value` as a finite number from `low` to `high`.
+
+    Raises:
+        ValueError: naming the argument and both limits.
+    """
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if not numeric or not low <= value <= high:  # NaN compares with nothing
+        shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "…"
+        raise ValueError(f"{name}: expected {what} from {low:,} to {high:,}, got {shown}")
+    return value
+
+
+def drawn_at_most(samples: int, queries: int, known: int) -> int:
+    """How many of the queries may be drawn one after another so that a request keeps to its limits."""
+    by_pairs = MAX_PAIRS // max(1, samples * queries) - known
+    return max(1, min(queries, MAX_DRAWN, by_pairs))

@@ -1,0 +1,117 @@
+"""The observed set as it travels: JSON arrays of positions and values, checked against a checkpoint."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+
+from demo.limits import MAX_CONTEXT
+
+AXES = {"image": "x, y", "polynomial": "x", "shape": "x, y, z", "video": "t, x, y"}
+
+
+class Places(TypedDict):
+    """Positions in [-1, 1], one list per place, and the values there, one list per place."""
+
+    positions: list[list[float]]
+    values: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is known of a signal: positions (K, P) in [-1, 1] and values (K, V)."""
+
+    positions: Tensor
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def context(self) -> tuple[Tensor, Tensor]:
+        """The model's arguments: positions (1, K, P) and values (1, K, V)."""
+        return self.positions[None], self.values[None]
+
+    def to_json(self) -> Places:
+        """Plain lists, rounded to six digits (a thousandth of the finest cell)."""
+        return {
+            "positions": [[round(x, 6) for x in row] for row in self.positions.tolist()],
+            "values": [[round(x, 6) for x in row] for row in self.values.tolist()],
+        }
+
+
+def nothing(config) -> Observed:
+    """The empty set for a checkpoint."""
+    return Observed(torch.zeros(0, config.position_dim), torch.zeros(0, config.value_dim))
+
+
+def read_observed(data: Any, config, name: str = "observed") -> Observed:
+    """An observed set from JSON: an object with positions and values, as text or parsed; `None` observes nothing.
+
+    Raises:
+        ValueError: naming the part that is wrong, what was expected and what came.
+    """
+    if isinstance(data, str):
+        data = read_json(data, name) if data.strip() else None
+    if data is None:
+        return nothing(config)
+    if not isinstance(data, dict) or not {"positions", "values"} <= set(data):
+        got = f"keys {sorted(map(str, data))[:6]}" if isinstance(data, dict) else type(data).__name__
+        raise ValueError(f'{name}: expected an object {{"positions": [[…], …], "values": [[…], …]}}, got {got}')
+    axes = AXES.get(config.signal, "coordinates")
+    positions = read_rows(data["positions"], config.position_dim, f"{name}.positions", f"({axes})")
+    values = read_rows(data["values"], config.value_dim, f"{name}.values", "(channels)")
+    if len(positions) != len(values):
+        raise ValueError(f"{name}: expected as many values as positions, got {len(positions)} and {len(values)}")
+    check_range(f"{name}.positions", positions, -1.0, 1.0)
+    if config.value_range is not None:
+        check_range(f"{name}.values", values, *config.value_range)
+    else:
+        check_range(f"{name}.values", values, -1000.0, 1000.0)
+    return Observed(positions, values)
+
+
+def read_rows(rows: Any, width: int, name: str, letters: str, limit: int = MAX_CONTEXT) -> Tensor:
+    """Rows of `width` finite numbers as a tensor (K, width).
+
+    Raises:
+        ValueError: naming the first row that is wrong.
+    """
+    if not isinstance(rows, list):
+        raise ValueError(f"{name}: expected a list of lists of {width} numbers {letters}, got {type(rows).__name__}")
+    if len(rows) > limit:
+        raise ValueError(f"{name}: expected at most {limit:,} places (the limit of this app), got {len(rows):,}")
+    for index, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != width:
+            got = f"{len(row)} of them" if isinstance(row, list) else repr(row)[:40]
+            raise ValueError(f"{name}[{index}]: expected a list of {width} numbers {letters}, got {got}")
+        for number in row:
+            if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
+                raise ValueError(f"{name}[{index}]: expected finite numbers, got {str(number)[:40]!r}")
+    return torch.tensor(rows, dtype=torch.float32).view(len(rows), width)
+
+
+def read_json(text: str, name: str) -> Any:
+    """JSON text parsed.
+
+    Raises:
+        ValueError: naming line and column of the mistake.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name}: expected JSON, got an error in line {error.lineno}, column {error.colno}") from error
+    except RecursionError as error:
+        raise ValueError(f"{name}: expected JSON of a few levels, got one nested too deeply") from error
+
+
+def check_range(name: str, numbers: Tensor, low: float, high: float) -> None:
+    """Raise `ValueError` unless all numbers lie between the bounds."""
+    outside = (numbers < low - 1e-4) | (numbers > high + 1e-4)
+    if outside.any():
+        index = int(outside.any(-1).nonzero()[0])
+        got = ", ".join(f"{x:g}" for x in numbers[index].tolist())
+        raise ValueError(f"{name}[{index}]: expected numbers from {low:g} to {high:g}, got {got}")

@@ -1,0 +1,75 @@
+"""The sketchpad: a grid of cells to paint, to uncover from a picture, and to erase, by pointer or keyboard."""
+
+from typing import Any
+
+import gradio as gr
+import torch
+from torch import Tensor
+
+from demo.grids import split
+from demo.limits import MAX_CONTEXT
+from demo.observed import Observed, check_range
+from demo.widgets import asset
+from signals.places import cell_positions
+
+
+class Pad(gr.HTML):
+    """A sketchpad whose value is `{"grid": [w, h], "cells": [numbers], "colours": "rrggbb…"}`.
+
+    Events: `input` after every change by the visitor, `settle` when they have paused, `ask` with a cell.
+    Properties besides the value: `channels`, `picture` (colours of all cells as one hex string: what the reveal tool
+    uncovers), `mark` (a cell to point at, or -1).
+    """
+
+    def __init__(self, value: dict | None = None, channels: int = 3, picture: str = "", mark: int = -1, **named: Any):
+        super().__init__(
+            value=value,
+            html_template=asset("pad.html"),
+            js_on_load=asset("common.js") + asset("pad.js"),
+            apply_default_css=False,
+            channels=channels,
+            picture=picture,
+            mark=mark,
+            **named,
+        )
+
+    def get_block_name(self) -> str:
+        return "html"
+
+
+def pad_value(observed: Observed, grid: list[int]) -> dict:
+    """A pad's value from the observed places that are centres of the grid's cells."""
+    known = split(observed, grid)
+    return {"grid": list(grid), "cells": known.known.tolist(), "colours": to_hex(known.values)}
+
+
+def read_pad(value: Any, channels: int) -> Observed:
+    """The observed set of a pad's value.
+
+    Raises:
+        ValueError: for a value that no pad sends.
+    """
+    try:
+        grid, cells, colours = [int(side) for side in value["grid"]], value["cells"], value["colours"]
+        levels = bytes.fromhex(colours)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"sketch: expected grid, cells and colours, got {str(value)[:80]!r}") from error
+    if len(grid) != 2 or min(grid) < 1 or max(grid) > 256:
+        raise ValueError(f"sketch: expected a grid of 1 to 256 cells each way, got {grid}")
+    if not isinstance(cells, list) or len(levels) != 3 * len(cells):
+        raise ValueError(f"sketch: expected a colour for each of the cells, got {len(levels) / 3:g} of them")
+    if len(cells) > MAX_CONTEXT:
+        raise ValueError(f"sketch: expected at most {MAX_CONTEXT:,} cells (the limit of this app), got {len(cells):,}")
+    if not all(isinstance(cell, int) for cell in cells):
+        raise ValueError("sketch: expected cell numbers, got something else")
+    numbers = torch.tensor(cells, dtype=torch.long)
+    check_range("sketch", numbers[:, None], 0, grid[0] * grid[1] - 1)
+    values = torch.tensor(list(levels), dtype=torch.float32).view(-1, 3) / 255
+    if channels == 1:
+        values = ((values @ torch.tensor([0.299, 0.587, 0.114])) * 255).round()[:, None] / 255
+    return Observed(cell_positions(grid, numbers).view(-1, 2), values)
+
+
+def to_hex(values: Tensor) -> str:
+    """Values (N, V) in [0, 1] as one string of six hexadecimal digits each."""
+    return (values.expand(-1, 3).clamp(0, 1) * 255).round().to(torch.uint8).numpy().tobytes().hex()
