@@ -66,7 +66,6 @@ def draw_blocks(
     temperature: float,
     generator: torch.Generator | None,
     use_cache: bool = True,
-    bounds: Callable[[int, int], tuple[Tensor, Tensor]] | None = None,
     finish: Callable | None = None,
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Draw the values at positions (N, Q, P) from the first on, in blocks of `sizes`.
@@ -76,7 +75,6 @@ def draw_blocks(
 
     Args:
         use_cache (`bool`): False encodes everything anew for each block, under the masks that the cache implies.
-        bounds (`Callable`): From start and stop to the bounds (N, size, V) within which a block is drawn.
         finish (`Callable`): Called at the end with the memory of the evidence and all that was drawn.
     """
     total = sum(sizes)
@@ -103,8 +101,7 @@ def draw_blocks(
             memory = encode_again(start, index)
         here = _rotation_of(rotation, start, stop)
         distribution = model.decode(memory, queries[:, start:stop], here)
-        within = None if bounds is None else bounds(start, stop)
-        values[:, start:stop] = distribution.sample((), temperature, generator, within)
+        values[:, start:stop] = distribution.sample((), temperature, generator)
         yield start, stop, values[:, start:stop]
         if use_cache and (stop < total or finish is not None):
             scales_here = _part(drawn_scales, start, stop)

@@ -6,7 +6,6 @@ contained in them). Given these, the values of one level hardly depend on one an
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -33,46 +32,33 @@ def cell_numbers(config, positions: Tensor, grid: list[int]) -> Tensor:
     return number
 
 
-class Averages:
-    """Bounds within which values are drawn, so that those of each larger cell can still have its average.
+def keep_averages(config, values: Tensor, parents: Tensor, averages: Tensor, observed: tuple[Tensor, Tensor]) -> Tensor:
+    """Values (N, L, V), moved so that the values of each larger cell have its average, within half a level.
 
-    The last value of a cell is thereby drawn from the model's distribution given what the others leave for it, within
-    the rounding of the average: a constraint on the chain rule's factors, not a change of values once drawn.
+    All values drawn in a cell move by the same amount: of all corrections it is the smallest (in squares), and what the
+    model drew of their differences stays as it is. A value at the end of the range stays there; the others of its cell
+    move the more. Nothing is asked of a cell whose values are not all there.
 
     Args:
+        parents (`Tensor` (N, L)): Which larger cell each value lies in.
         averages (`Tensor` (N, C, V)): Of the larger cells.
-        parents (`Tensor` (N, Q)): Which larger cell each value lies in.
         observed (`tuple[Tensor, Tensor]`): Sum (N, C, V) and number (N, C) of the values known in each larger cell.
-            Of a larger cell that is not complete, observed and drawn values together, nothing is asked.
     """
-
-    def __init__(self, config, averages: Tensor, parents: Tensor, observed: tuple[Tensor, Tensor]):
-        self.low, self.high = config.value_range
-        # Averages are rounded to a level, or as good as that.
-        self.slack = 0.5 * (config.quantization_step or (self.high - self.low) / 255)
-        self.averages, self.parents, self.children = averages, parents, 2**config.position_dim
-        self.sums, known = observed[0].clone(), observed[1]
-        self.left = torch.zeros_like(known).scatter_add_(1, parents, torch.ones_like(parents))
-        self.complete = known + self.left == self.children
-
-    def bounds(self, order: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Bounds (N, L, V) of the values number `order[:, start:stop]` (N, L)."""
-        cells = order[:, start:stop]
-        parents = self.parents.gather(1, cells)
-        sums, averages = take(self.sums, parents), take(self.averages, parents)
-        others = (self.left.gather(1, parents) - 1).clamp(min=0)[..., None]
-        low = self.children * (averages - self.slack) - sums - others * self.high
-        high = self.children * (averages + self.slack) - sums - others * self.low
-        free = ~self.complete.gather(1, parents)[..., None]
-        low = torch.where(free, self.low, low.clamp(self.low, self.high))
-        high = torch.where(free, self.high, high.clamp(self.low, self.high))
-        return low, high
-
-    def add(self, cells: Tensor, values: Tensor) -> None:
-        """Take note of values (N, L, V) drawn for `cells` (N, L)."""
-        parents = self.parents.gather(1, cells)
-        self.sums.scatter_add_(1, parents[..., None].expand_as(values), values)
-        self.left.scatter_add_(1, parents, -torch.ones_like(parents))
+    (low, high), children = config.value_range, 2**config.position_dim
+    into = parents[..., None].expand_as(values)
+    complete = (
+        observed[1] + torch.zeros_like(observed[1]).scatter_add_(1, parents, torch.ones_like(parents))
+    ) == children
+    movable = torch.ones_like(values)
+    for _ in range(children):  # each round, a further value may reach the end of the range
+        sums = observed[0].scatter_add(1, into, values)
+        room = torch.zeros_like(sums).scatter_add_(1, into, movable)
+        shift = (children * averages - sums) / room.clamp(min=1) * complete[..., None]
+        moved = values + shift.gather(1, into) * movable
+        movable = movable * ((moved > low) & (moved < high))
+        values = moved.clamp(low, high)
+    step = config.quantization_step
+    return values if step is None else (low + ((values - low) / step).round() * step).clamp(low, high)
 
 
 def sibling_orders(parents: Tensor, places: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -144,8 +130,7 @@ def plan_levels(
 ) -> list[Level]:
     """The scales from the coarsest to the finest cells and, `with_queries`, the queries (N, Q, P).
 
-    Steps are split among them by the measured losses (`config.step_losses`). Siblings never share a block, for which
-    more steps than `num_steps` may be taken.
+    Steps are split among them by the measured losses (`config.step_losses`).
     """
     config, rows = model.config, query_positions.shape[0]
     grids = [grid_at(config, scale) for scale in range(config.num_scales)]
@@ -162,23 +147,10 @@ def plan_levels(
         levels.append(Level(scale, where, parents, places[scale + 1], order, []))
     counts = [level.positions.shape[1] for level in levels]
     curves = [(config.step_losses or {}).get(f"scale-{scale}") for scale in scales]
-    limits = [None if level.parents is None else block_limits(level.parents.gather(1, level.order)) for level in levels]
-    steps = counts if num_steps is None else split_steps(counts, num_steps, curves, limits)
-    for level, count, step, curve, limit in zip(levels, counts, steps, curves, limits, strict=True):
-        level.sizes = block_sizes(count, step, curve, 0, limit)
+    steps = counts if num_steps is None else split_steps(counts, num_steps, curves)
+    for level, count, step, curve in zip(levels, counts, steps, curves, strict=True):
+        level.sizes = block_sizes(count, step, curve)
     return levels
-
-
-def block_limits(parents: Tensor) -> tuple[int, ...]:
-    """How many values from each one on lie in different larger cells; `parents` (N, L) in the order of drawing."""
-    count = parents.shape[1]
-    place = parents.argsort(dim=-1, stable=True)
-    family = parents.gather(1, place)
-    following = torch.full_like(parents, count)
-    same = family[:, 1:] == family[:, :-1]
-    following.scatter_(1, place[:, :-1], torch.where(same, place[:, 1:], count))  # where the next sibling stands
-    first = following.amin(0).flip(0).cummin(0).values.flip(0)
-    return tuple((first - torch.arange(count, device=parents.device)).tolist())
 
 
 @torch.no_grad()
@@ -205,7 +177,7 @@ def draw_levels(
     levels = plan_levels(model, queries, budget, generator, with_queries=not by_mean)
     total, step, coarser = sum(len(level.sizes) for level in levels) + by_mean, 0, None
     for level in levels:
-        order, constraint = level.order, constraint_of(config, level, evidence, coarser)
+        order = level.order
         shape = (*level.positions.shape[:2], config.value_dim)
         values = torch.full(shape, float("nan"), device=order.device)
         drawn = torch.zeros(shape[:2], dtype=torch.bool, device=order.device)
@@ -218,15 +190,14 @@ def draw_levels(
             temperature,
             generator,
             use_cache,
-            partial(whole_range, config, order) if constraint is None else partial(constraint.bounds, order),
         )
         for start, stop, block in blocks:
             cells = order[:, start:stop]
             values.scatter_(1, cells[..., None].expand_as(block), block)
             drawn.scatter_(1, cells, True)
-            if constraint is not None:
-                constraint.add(cells, block)
             step += 1
+            if stop == values.shape[1]:
+                values = _settle(config, level, values, evidence, coarser)
             yield step, total, level.scale, values, drawn
         coarser = values
     if by_mean:
@@ -236,25 +207,18 @@ def draw_levels(
         yield total, total, 0, mean, torch.ones_like(mean[..., 0], dtype=torch.bool)
 
 
-def whole_range(config, order: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor] | None:
-    """Bounds (N, size, V) that hold all values: averages of values inside the range lie inside it."""
+def _settle(config, level: Level, values: Tensor, evidence: Evidence, coarser: Tensor | None) -> Tensor:
+    """What a level's values (N, L, V) become once all are drawn: inside the range, with the averages of `coarser`."""
     if config.value_range is None:
-        return None
-    low = torch.full((order.shape[0], stop - start, config.value_dim), config.value_range[0], device=order.device)
-    return low, torch.full_like(low, config.value_range[1])
-
-
-def constraint_of(config, level: Level, evidence: Evidence, coarser: Tensor | None) -> Averages | None:
-    """What the cells of the next coarser scale ask of a level; `None` where it cannot be told."""
-    if coarser is None or config.value_range is None:
-        return None
+        return values
+    values = values.clamp(*config.value_range)  # as averages of values inside the range are
+    if coarser is None or not (level.scale or on_native_cell(config, level.positions).all()):
+        return values  # of values of another resolution nothing is known
     if level.scale:
         known = torch.zeros_like(coarser), torch.zeros(coarser.shape[:2], dtype=torch.long, device=coarser.device)
-    elif on_native_cell(config, level.positions).all():
+    else:
         known = observed_sums(config, evidence, 1)
-    else:  # values of another resolution
-        return None
-    return Averages(config, coarser, level.parents, known)
+    return keep_averages(config, values, level.parents, coarser, known)
 
 
 @torch.no_grad()

@@ -142,7 +142,13 @@ class ValueDistribution(Distribution):
         far = 2 * (high - low) + 100 * scale
         lower = (torch.where(level > 0, center - step / 2, low - far) - self.means) / scale
         upper = (torch.where(level < last, center + step / 2, high + far) - self.means) / scale
-        return _log_mass(lower, upper)
+        # By symmetry move the cell to the left of the mean, where log_ndtr keeps its precision.
+        flip = lower + upper > 0
+        near = torch.where(flip, -lower, upper)
+        away = torch.where(flip, -upper, lower)
+        log_near, log_away = torch.special.log_ndtr(near), torch.special.log_ndtr(away)
+        # log(Φ(near) - Φ(away)) = log Φ(near) + log(1 - Φ(away)/Φ(near)); the difference is at least a rounding error.
+        return log_near + torch.log(-torch.expm1((log_away - log_near).clamp(max=-1e-6)))
 
     @property
     def _moments(self) -> tuple[Tensor, Tensor]:
@@ -202,7 +208,6 @@ class ValueDistribution(Distribution):
         sample_shape: tuple[int, ...] | torch.Size = (),
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
-        bounds: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Draw values, `(*sample_shape, *batch, V)`.
 
@@ -210,75 +215,22 @@ class ValueDistribution(Distribution):
             temperature (`float`): Each factor of the mixture (the choice of a bin, the Gaussian) is raised to the power
                 1 / temperature; 0 takes the most probable bin's mean.
             generator (`torch.Generator` or `None`): Source of randomness on the distribution's device.
-            bounds (`tuple[Tensor, Tensor]` or `None`): Lowest and highest value `(*batch, V)`: draw given that the
-                value lies between them. Where they hold nothing, the draw is what lies nearest to them.
         """
         check_temperature(temperature)
-        if bounds is not None:
-            return self._sample_within(bounds, tuple(sample_shape), temperature, generator)
         shape = tuple(sample_shape)
         with torch.no_grad():
-            chosen = self._choose(self.log_weights, shape, temperature, generator)
+            uniform = torch.rand(shape + self.log_weights.shape, generator=generator, device=self.means.device)
             noise = torch.randn(
                 shape + self.batch_shape + self.event_shape, generator=generator, device=self.means.device
             )
-            scale = self.log_scales.exp().unsqueeze(-1).expand_as(self.means)
-            mean, scale = self._of_chosen(self.means, chosen), self._of_chosen(scale, chosen)
+            # Gumbel's trick: argmax(log q / T + g) is a draw from softmax(log q / T), also at T = 0.
+            gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 6e-8)))
+            chosen = (self.log_weights + temperature * gumbel).argmax(-1, keepdim=True)  # (*shape, *batch, 1)
+            means = self.means.expand(shape + self.means.shape)
+            index = chosen.unsqueeze(-1).expand(*chosen.shape, means.shape[-1])
+            mean = means.gather(-2, index).squeeze(-2)
+            scale = self.log_scales.expand(shape + self.log_scales.shape).gather(-1, chosen).exp()
             return self._quantize(mean + math.sqrt(temperature) * scale * noise)
-
-    def _choose(
-        self, log_weights: Tensor, shape: tuple[int, ...], temperature: float, generator: torch.Generator | None
-    ) -> Tensor:
-        """Numbers of drawn bins, (*shape, *batch), by Gumbel's trick: argmax(log q + T g) also serves T = 0."""
-        uniform = torch.rand(shape + log_weights.shape, generator=generator, device=log_weights.device)
-        gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 6e-8)))
-        return (log_weights + temperature * gumbel).argmax(-1)
-
-    def _of_chosen(self, x: Tensor, chosen: Tensor) -> Tensor:
-        """Entries (*shape, *batch, V) of x (*batch, B, V) for the chosen bins (*shape, *batch)."""
-        x = x.expand(*chosen.shape, *x.shape[-2:])
-        return x.gather(-2, chosen[..., None, None].expand(*chosen.shape, 1, x.shape[-1])).squeeze(-2)
-
-    def _sample_within(
-        self,
-        bounds: tuple[Tensor, Tensor],
-        shape: tuple[int, ...],
-        temperature: float,
-        generator: torch.Generator | None,
-    ) -> Tensor:
-        """Draw from each factor given the bounds: a bin by its mass within them, then a truncated Gaussian."""
-        with torch.no_grad():
-            bounds = self._levels_within(*(bound.float() for bound in bounds))
-            low, high = self._edges(*bounds)  # (*batch, V)
-            scale = self.log_scales.exp().unsqueeze(-1).expand_as(self.means) * math.sqrt(max(temperature, 1e-12))
-            lower, upper = (low.unsqueeze(-2) - self.means) / scale, (high.unsqueeze(-2) - self.means) / scale
-            mass = _log_mass(lower, upper).sum(-1)
-            chosen = self._choose(self.log_weights + temperature * mass, shape, temperature, generator)
-            lower, upper, mean, scale = (self._of_chosen(x, chosen) for x in (lower, upper, self.means, scale))
-            flip = lower > 0  # by symmetry, to where the cumulative distribution has its digits
-            lower, upper = torch.where(flip, -upper, lower), torch.where(flip, -lower, upper)
-            uniform = torch.rand(mean.shape, generator=generator, device=mean.device)
-            below, above = torch.special.ndtr(lower), torch.special.ndtr(upper)
-            standard = torch.special.ndtri(below + uniform * (above - below))
-            value = mean + scale * torch.where(flip, -standard, standard)
-            value = torch.where(value.isfinite(), value, mean)  # a mass too small for float32: the nearest bound
-            return torch.maximum(torch.minimum(self._quantize(value), bounds[1]), bounds[0])
-
-    def _levels_within(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """The lowest and the highest value between two bounds; the nearest one where there is none."""
-        if self.quantization_step is None:
-            return low, torch.maximum(low, high)
-        start, step = self.value_range[0], self.quantization_step
-        first, last = ((low - start) / step - 1e-3).ceil(), ((high - start) / step + 1e-3).floor()
-        return start + torch.minimum(first, last) * step, start + torch.maximum(first, last) * step
-
-    def _edges(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the cells of the levels from `low` to `high` begin and end; the outermost cells take the tails."""
-        if self.quantization_step is None:
-            return low, high
-        (start, stop), half = self.value_range, 0.5 * self.quantization_step
-        below = torch.where(low < start + half, -math.inf, low - half)
-        return below, torch.where(high > stop - half, math.inf, high + half)
 
     def entropy(self, num_samples: int = 256) -> Tensor:
         """Entropy in nats, `(*batch,)`.
@@ -318,17 +270,6 @@ class ValueDistribution(Distribution):
         low, high = self.value_range
         level = ((value.clamp(low, high) - low) / self.quantization_step).round()
         return (low + level * self.quantization_step).clamp(low, high)
-
-
-def _log_mass(lower: Tensor, upper: Tensor) -> Tensor:
-    """log(Φ(upper) - Φ(lower)), with gradients that stay finite."""
-    # By symmetry to the left of the mean, where log_ndtr keeps its precision.
-    flip = lower + upper > 0
-    near = torch.where(flip, -lower, upper)
-    away = torch.where(flip, -upper, lower)
-    log_near, log_away = torch.special.log_ndtr(near), torch.special.log_ndtr(away)
-    # log(Φ(near) - Φ(away)) = log Φ(near) + log(1 - Φ(away)/Φ(near)); the difference is at least a rounding error.
-    return log_near + torch.log(-torch.expm1((log_away - log_near).clamp(max=-1e-6)))
 
 
 def check_temperature(temperature: float) -> None:

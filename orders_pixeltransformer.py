@@ -53,12 +53,7 @@ def losses_at(curve: dict, known: int, count: int) -> Tensor:
     return nats[right - 1] + share * (nats[right] - nats[right - 1])
 
 
-Limits = tuple[int, ...] | None  # for each start of a block, the largest size that it may have
-
-
-def block_sizes(
-    num_queries: int, num_steps: int | None, curve: dict | None = None, known: int = 0, limits: Limits = None
-) -> list[int]:
+def block_sizes(num_queries: int, num_steps: int | None, curve: dict | None = None, known: int = 0) -> list[int]:
     """How many queries each step draws: `num_steps` positive sizes that sum to `num_queries`, or as many ones.
 
     Values of one block are drawn given what was known before the block. The sizes are those of the least expected
@@ -68,37 +63,23 @@ def block_sizes(
         num_steps (`int` or `None`): `None`: one query per step.
         curve (`dict` or `None`): "known" numbers of values and the loss in "nats" of the next one; `None`: a usual one.
         known (`int`): Values known at the start.
-        limits (`tuple[int, …]` or `None`): Largest size (num_queries,) of a block by where it starts; more steps than
-            `num_steps` are taken where they are needed for it.
     """
     if num_steps is None or num_steps >= num_queries:
         return [1] * num_queries
-    num_steps = max(num_steps, fewest_blocks(num_queries, limits))
-    ends = _best_ends(num_queries, num_steps, _key(curve), known, limits)[1][num_steps - 1]
+    ends = _best_ends(num_queries, num_steps, _key(curve), known)[1][num_steps - 1]
     return [stop - start for start, stop in zip((0, *ends), ends, strict=False)]
 
 
-def fewest_blocks(num_queries: int, limits: Limits) -> int:
-    """How many blocks the limits on their sizes need."""
-    if limits is None:
-        return 1
-    start = number = 0
-    while start < num_queries:
-        start, number = start + limits[start], number + 1
-    return number
-
-
-def split_steps(counts: list[int], num_steps: int, curves: list[dict | None], limits: list[Limits]) -> list[int]:
+def split_steps(counts: list[int], num_steps: int, curves: list[dict | None]) -> list[int]:
     """Steps of several levels of `counts` values, drawn one after another, of the least expected loss altogether.
 
-    Each level gets at least as many as the `limits` of its blocks need, even if `num_steps` are fewer.
+    Each level gets one at least, even if `num_steps` are fewer.
     """
-    least = [fewest_blocks(*level) for level in zip(counts, limits, strict=True)]
-    spare = max(num_steps - sum(least), 0)
+    spare = max(num_steps - len(counts), 0)
     best = torch.zeros(1, dtype=torch.float64)  # least loss of the levels so far with so many spare steps
     choices = []
-    for count, low, curve, limit in zip(counts, least, curves, limits, strict=True):
-        losses = _best_ends(count, min(count, low + spare), _key(curve), 0, limit)[0][low - 1 :]
+    for count, curve in zip(counts, curves, strict=True):
+        losses = _best_ends(count, min(count, 1 + spare), _key(curve), 0)[0]
         total = torch.full((min(len(best) + len(losses) - 1, spare + 1),), float("inf"), dtype=torch.float64)
         choice = torch.zeros(len(total), dtype=torch.long)
         for more, loss in enumerate(losses):
@@ -114,7 +95,7 @@ def split_steps(counts: list[int], num_steps: int, curves: list[dict | None], li
     for choice in reversed(choices):
         extra.insert(0, int(choice[left]))
         left -= extra[0]
-    return [low + more for low, more in zip(least, extra, strict=True)]
+    return [1 + more for more in extra]
 
 
 def _key(curve: dict | None) -> tuple[tuple, tuple]:
@@ -124,7 +105,7 @@ def _key(curve: dict | None) -> tuple[tuple, tuple]:
 
 @lru_cache(maxsize=64)
 def _best_ends(
-    count: int, num_steps: int, curve: tuple[tuple, tuple], known: int, limits: Limits
+    count: int, num_steps: int, curve: tuple[tuple, tuple], known: int
 ) -> tuple[list[float], list[tuple[int, ...]]]:
     """For 1 … `num_steps` blocks: the least loss, and the ends of the blocks (empty where there are too few blocks)."""
     losses = losses_at({"known": curve[0], "nats": curve[1]}, known, count)
@@ -136,9 +117,6 @@ def _best_ends(
     size = (ends[:, None] - ends[None, :]).double()  # (stop, start)
     cost = size * torch.cat((losses, losses[-1:]))[ends][None, :]
     cost[size <= 0] = float("inf")
-    if limits is not None:  # where ends are coarse, a block reaches at least the next one
-        longest = torch.maximum(torch.tensor((*limits, 1))[ends], torch.cat((ends.diff(), ends.new_ones(1))))
-        cost[size > longest[None, :]] = float("inf")
     best = torch.full((len(ends),), float("inf"), dtype=torch.float64)
     best[0] = 0.0
     totals, starts, solutions = [], [], []

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from coarse_to_fine_pixeltransformer import block_limits, sibling_orders
+from coarse_to_fine_pixeltransformer import sibling_orders
 from orders_pixeltransformer import block_sizes, losses_at, random_orders, split_steps, spread_orders
 
 CURVE = {"known": [0, 2, 5, 9], "nats": [3.0, 1.0, 0.6, 0.5]}
@@ -61,20 +61,6 @@ def test_blocks_have_the_least_expected_loss(steps, known):
     assert expected_loss(sizes, known=known) == pytest.approx(best)
 
 
-def test_blocks_keep_to_the_largest_size_even_beyond_the_steps():
-    assert max(block_sizes(100, 10, CURVE, 0, (20,) * 100)) <= 20
-    assert block_sizes(8, 1, CURVE, 0, (4,) * 8) == [4, 4]
-    limits = (1, 3, 2, 1, 2, 1)
-    sizes = block_sizes(6, 3, CURVE, 0, limits)
-    allowed = [
-        other
-        for other in compositions(6, 3)
-        if all(size <= limits[sum(other[:index])] for index, size in enumerate(other))
-    ]
-    assert sizes in allowed and expected_loss(sizes) == pytest.approx(min(map(expected_loss, allowed)))
-    assert block_sizes(5, 5) == block_sizes(5, None) == [1] * 5
-
-
 @pytest.mark.parametrize("count", [1, 3000, 5000])
 def test_blocks_of_any_number_of_values_sum_to_it(count):
     sizes = block_sizes(count, 40)
@@ -93,11 +79,11 @@ def test_steps_are_split_over_levels_at_the_least_expected_loss():
 
     from orders_pixeltransformer import ASSUMED_LOSSES as USUAL
 
-    steps = split_steps(counts, total, curves, [None, None, None])
+    steps = split_steps(counts, total, curves)
     options = (part for part in itertools.product(range(1, 5), range(1, 7), range(1, 6)) if sum(part) == total)
     assert sum(steps) == total
     assert loss(steps) == pytest.approx(min(map(loss, options)))
-    assert split_steps([16, 64, 256], 2, [None] * 3, [None, (16,) * 64, (64,) * 256]) == [1, 4, 4]
+    assert split_steps([16, 64, 256], 2, [None] * 3) == [1, 1, 1]
 
 
 def test_siblings_stand_a_whole_round_apart():
@@ -106,14 +92,3 @@ def test_siblings_stand_a_whole_round_apart():
     rounds = parents.gather(1, order).view(2, 4, 16)
     assert torch.equal(rounds.sort(-1).values, torch.arange(16).expand(2, 4, 16))
     assert torch.equal(rounds[:, 0], rounds[:, 3])
-
-
-def test_no_block_within_its_limit_holds_siblings_even_where_some_are_missing():
-    parents = (torch.arange(64) // 16 * 4 + torch.arange(64) % 8 // 2)[torch.randperm(64)[:40]].expand(2, -1)
-    order = sibling_orders(parents, grid(4).expand(2, -1, -1), torch.Generator().manual_seed(0))
-    ordered = parents.gather(1, order)
-    limits = block_limits(ordered)
-    for start, limit in enumerate(limits):
-        for row in ordered:
-            assert len(set(row[start : start + limit].tolist())) == limit
-    assert any(len(set(row[: limits[0] + 1].tolist())) == limits[0] for row in ordered)
