@@ -195,7 +195,7 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
     if stream is not None:
         if arguments.num_workers:
             raise ValueError(
-                "--num_workers: expected 0 with --streaming, as the training process itself keeps the place in the data, "
+                "--num_workers: expected 0 with --streaming, as the training process itself keeps its place in it, "
                 f"got {arguments.num_workers}"
             )
         stream.split(accelerator.process_index, accelerator.num_processes)

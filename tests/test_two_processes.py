@@ -1,0 +1,98 @@
+"""Two processes see what one sees that accumulates two batches; streams are dealt out without repeats."""
+
+import json
+
+import pytest
+import torch
+from datasets import Dataset
+from processes import launch
+from safetensors.torch import load_file
+
+from signals.streams import Stream
+from training.batches import EpisodeBatches, EpisodeSampler
+from training.journal import read_journal
+
+SAMPLER = EpisodeSampler(seed=0, max_context=40, buffer=8, queries=8, token_budget=256, num_cells=64)
+
+
+def test_two_processes_have_the_losses_of_one_with_the_same_global_batch(tmp_path):
+    (tmp_path / "one").mkdir()
+    common = dict(max_train_steps=6, save_every=100)
+    launch(tmp_path / "one", 1, output_dir=str(tmp_path / "1"), gradient_accumulation_steps=2, **common)
+    launch(tmp_path, 2, output_dir=str(tmp_path / "2"), **common)
+    one, two = (read_journal(tmp_path / name / "log.jsonl") for name in "12")
+    assert [line["nats"] for line in two] == pytest.approx([line["nats"] for line in one], rel=2e-5)
+    assert len({line["nats"] for line in one}) == 6
+    first, second = (load_file(tmp_path / name / "state-6" / "model.safetensors") for name in "12")
+    for name in first:
+        assert torch.allclose(first[name], second[name], atol=2e-4), name
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_what_a_batch_holds_depends_on_its_number_alone(world):
+    alone = iter(EpisodeBatches(50, SAMPLER))
+    streams = [iter(EpisodeBatches(50, SAMPLER, rank, world, start=2 * world)) for rank in range(world)]
+    for _ in range(2 * world):
+        next(alone)
+    assert [next(alone) for _ in range(4 * world)] == [next(stream) for _ in range(4) for stream in streams]
+
+
+def numbers(shards: int) -> Stream:
+    """A stream of the numbers 0 … 52."""
+    return Stream(Dataset.from_dict({"a": list(range(53))}).to_iterable_dataset(num_shards=shards), 0, 10)
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_an_epoch_of_a_stream_shows_every_row_once_over_all_processes(shards, world):
+    parts = []
+    for rank in range(world):
+        stream = numbers(shards)
+        stream.split(rank, world)
+        batches = iter(EpisodeBatches(None, SAMPLER, rank, world))
+        rows = []
+        while stream.epoch == 0:
+            rows += [stream[row]["a"] for row in next(batches)]
+        parts += rows[: len(stream)]
+        assert rows[: len(stream)] != sorted(rows[: len(stream)])  # shuffled
+    assert sorted(parts) == list(range(53))
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_a_stream_goes_on_exactly_where_it_was(shards):
+    """At any row, over the end of an epoch too, from a state that has been JSON."""
+    whole = numbers(shards)
+    rows = [whole[row]["a"] for row in range(120)]
+    stream = numbers(shards)
+    for row in range(110):
+        assert stream[row]["a"] == rows[row]
+        again = numbers(shards)
+        again.load_state_dict(json.loads(json.dumps(stream.state_dict())))
+        assert [again[later]["a"] for later in range(row + 1, row + 6)] == rows[row + 1 : row + 6]
+
+
+def test_a_stream_is_read_in_order():
+    stream = numbers(2)
+    assert stream[25]["a"] in range(20, 30)
+    with pytest.raises(ValueError, match="--streaming: expected rows in order, from 20 on, got 3"):
+        stream[3]
+
+
+def test_a_streamed_training_resumes_with_the_same_losses(image_folder, tmp_path):
+    """Two processes, images, interrupted in the middle of the stream."""
+    splits = image_folder.parent / "data"
+    for number, path in enumerate(sorted(image_folder.iterdir())):
+        target = splits / ("train" if number < 36 else "validation") / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    flags = dict(signal="image", dataset_name=str(splits), streaming=True, validation_split="validation")
+    flags |= dict(cache_dir=str(tmp_path / "cache"), shuffle_rows=8, max_train_steps=6, save_every=4, num_bins=4)
+    launch(tmp_path, 2, output_dir=str(tmp_path / "run"), max_checkpoints=3, **flags)
+    whole = read_journal(tmp_path / "run" / "log.jsonl")
+    expected = load_file(tmp_path / "run" / "export" / "model.safetensors")
+    state = tmp_path / "run" / "state-4"
+    assert {path.name for path in state.glob("stream-*")} == {"stream-0-of-2.json", "stream-1-of-2.json"}
+    launch(tmp_path, 2, output_dir=str(tmp_path / "run"), resume=str(state), **flags)
+    assert read_journal(tmp_path / "run" / "log.jsonl") == whole
+    again = load_file(tmp_path / "run" / "export" / "model.safetensors")
+    assert all(torch.equal(expected[name], again[name]) for name in expected)
