@@ -1,0 +1,183 @@
+"""Fréchet distance of samples to held-out images, by order and number of steps: `python -m evaluation.frechet`.
+
+The features are those of a small autoencoder that is trained here, on training images only: distances compare with one
+another, not with those of other features. Writes a table (JSON) and a picture of samples of every way side by side.
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from tqdm.auto import tqdm, trange
+from transformers import HfArgumentParser
+
+from modeling_pixeltransformer import PixelTransformerModel
+from signals.base import flag
+from signals.image import Images, checkered, to_image, to_values
+from signals.places import random_cells
+
+PIXEL = 3  # screen pixels of a pixel in the picture
+SHOWN = 12  # images in a row of it
+
+
+@dataclass
+class Arguments:
+    """Compare ways of sampling images."""
+
+    checkpoint: str = flag("Checkpoint folder or Hub id of images with scales.")
+    dataset_name: str = flag("Hub dataset or folder with the images.")
+    output: str = flag("File for the table (.json); the picture goes beside it.")
+    context: int = flag("Observed pixels of each image.", 32)
+    images: int = flag("Held-out images, one sample of each.", 512)
+    split: str = flag("Split of the held-out images.", "test")
+    temperature: float = flag("Temperature of all samples.", 1.0)
+    exact: bool = flag("Sample in the random order with one step for each pixel, too (long).", False)
+    epochs: int = flag("Passes of the autoencoder through the training images.", 3)
+    batch_size: int = flag("Images sampled at a time.", 32)
+    seed: int = flag("Seed of everything.", 0)
+
+    def __post_init__(self):
+        for name in ("checkpoint", "dataset_name", "output"):
+            if not getattr(self, name):
+                raise ValueError(f"--{name}: expected a name, got {getattr(self, name)!r}")
+        for name in ("images", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name}: expected a number above 0, got {getattr(self, name)}")
+
+
+class Autoencoder(nn.Module):
+    """Images (N, V, y, x) in [0, 1] to `num_features` numbers and back."""
+
+    def __init__(self, channels: int, size: tuple[int, int], num_features: int = 64):
+        super().__init__()
+        self.num_features, self.inner = num_features, (128, size[0] // 4, size[1] // 4)
+        flat = torch.Size(self.inner).numel()
+        self.encoder = nn.Sequential(
+            nn.Conv2d(channels, 64, 4, 2, 1), nn.SiLU(), nn.Conv2d(64, 128, 4, 2, 1), nn.SiLU(), nn.Flatten()
+        )
+        self.features = nn.Linear(flat, num_features)
+        self.expand = nn.Linear(num_features, flat)
+        self.decoder = nn.Sequential(
+            nn.ConvTranspose2d(128, 64, 4, 2, 1), nn.SiLU(), nn.ConvTranspose2d(64, channels, 4, 2, 1)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.features(self.encoder(images))
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """The images as their features tell them."""
+        return self.decoder(F.silu(self.expand(self(images))).unflatten(1, self.inner))
+
+
+def train_autoencoder(images: Tensor, epochs: int, seed: int) -> Autoencoder:
+    """An autoencoder trained on images (N, V, y, x) of uint8, mirrored at random."""
+    torch.manual_seed(seed)
+    model = Autoencoder(images.shape[1], images.shape[2:])
+    optimizer = torch.optim.AdamW(model.parameters())
+    steps = epochs * -(-len(images) // 128)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, steps)
+    for _ in trange(epochs, desc="autoencoder"):
+        for batch in torch.randperm(len(images)).split(128):
+            values = to_values(images[batch])
+            values = torch.where(torch.rand(len(batch), 1, 1, 1) < 0.5, values.flip(-1), values)
+            loss = F.mse_loss(model.reconstruct(values), values)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return model.eval().requires_grad_(False)
+
+
+def ways(arguments: Arguments, model) -> dict[str, dict]:
+    """The ways of sampling that are compared, by name."""
+    pixels = torch.Size(model.config.native_grid).numel()
+    compared = {
+        "coarse to fine, 64 steps": {"order": "coarse-to-fine", "num_steps": 64},
+        "coarse to fine, 64 steps, pixels by their mean": {
+            "order": "coarse-to-fine",
+            "num_steps": 64,
+            "finish": "mean",
+        },
+        "random order, 64 steps": {"num_steps": 64},
+    }
+    if arguments.exact:
+        compared[f"random order, {pixels - arguments.context:,} steps (exact)"] = {}
+    return compared
+
+
+def compare(arguments: Arguments) -> tuple[list[dict], Image.Image]:
+    """One row for each way, and the picture."""
+    model = PixelTransformerModel.from_pretrained(arguments.checkpoint, dtype=torch.float32).eval()
+    grid = model.config.native_grid
+    signal = Images(dataset_name=arguments.dataset_name)
+    training = signal.load_split("train", model.config)
+    training = torch.stack([training[index].movedim(-1, 0) for index in trange(len(training), desc="images")])
+    features = train_autoencoder(training, arguments.epochs, arguments.seed)
+    held_out = signal.load_split(arguments.split, model.config, arguments.images)
+    arrays = torch.stack([held_out[index] for index in range(len(held_out))])
+    values, positions = signal.grid_values(arrays, grid), model.native_positions()
+    generator = torch.Generator().manual_seed(arguments.seed)
+    order = random_cells(len(values), positions.shape[1], grid, generator, "cpu")
+    known, asked = order[:, : arguments.context], order[:, arguments.context :]
+    real = values.movedim(-1, 1).unflatten(2, grid[::-1])
+    rows, pictures = [], [to_image(torch.cat(list(real[:SHOWN].movedim(1, -1)), 1))]
+    seen = checkered(grid).flatten(0, 1).expand(SHOWN, -1, -1).clone()
+    seen.scatter_(1, known[:SHOWN, :, None].expand(-1, -1, 3), _at(values[:SHOWN], known[:SHOWN]).expand(-1, -1, 3))
+    pictures.insert(0, to_image(torch.cat(list(seen.unflatten(1, grid[::-1])), 1)))
+    for name, how in ways(arguments, model).items():
+        metric = FrechetInceptionDistance(feature=features, normalize=True)
+        metric.update(real, real=True)
+        drawn, started = [], time.process_time()
+        for start in tqdm(range(0, len(values), arguments.batch_size), desc=name):
+            part = slice(start, start + arguments.batch_size)
+            places = positions.expand(len(known[part]), -1, -1)
+            sample = model.sample(
+                _at(places, known[part]),
+                _at(values[part], known[part]),
+                _at(places, asked[part]),
+                temperature=arguments.temperature,
+                generator=generator,
+                **how,
+            )[0]
+            drawn.append(values[part].scatter(1, asked[part, :, None].expand_as(sample), sample))
+        images = torch.cat(drawn).movedim(-1, 1).unflatten(2, grid[::-1])
+        metric.update(images, real=False)
+        seconds = (time.process_time() - started) / len(values)
+        rows.append({"way": name, "frechet_distance": metric.compute().item(), "cpu_seconds_per_image": seconds})
+        pictures.append(to_image(torch.cat(list(images[:SHOWN].movedim(1, -1)), 1)))
+    width, height = pictures[-1].size
+    sheet = Image.new("RGB", (width, (height + 2) * len(pictures) - 2), "white")
+    for number, picture in enumerate(pictures):
+        sheet.paste(picture, (0, number * (height + 2)))
+    return rows, sheet.resize((PIXEL * sheet.width, PIXEL * sheet.height), Image.Resampling.NEAREST)
+
+
+def _at(x: Tensor, cells: Tensor) -> Tensor:
+    return x.gather(1, cells[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def main() -> None:
+    try:
+        arguments = HfArgumentParser(Arguments, description=__doc__).parse_args_into_dataclasses()[0]
+        rows, picture = compare(arguments)
+    except ValueError as error:
+        sys.exit(f"frechet: {error}")
+    output = Path(arguments.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"context": arguments.context, "images": arguments.images, "temperature": arguments.temperature}
+    output.write_text(json.dumps({**facts, "rows": rows}, indent=2) + "\n")
+    picture.save(output.with_suffix(".png"), optimize=True)
+    print("| way | Fréchet distance | CPU seconds an image |\n|---|---:|---:|")
+    for row in rows:
+        print(f"| {row['way']} | {row['frechet_distance']:.4f} | {row['cpu_seconds_per_image']:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
