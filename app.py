@@ -5,14 +5,14 @@ from pathlib import Path
 
 import gradio as gr
 
-from demo import image_tab, models, share
+from demo import api, image_tab, models, polynomial_tab, shape_tab, share, video_tab
 from demo.guard import guarded
 from demo.limits import MAX_FILE, MAX_WAITING
 from demo.tab import Tab, is_quick
 
 TITLE = "PixelTransformer"
 INTRO = f"# {TITLE}\nInfer a whole signal, and how sure one can be of it, from the values at a few places."
-TABS = {"Image": image_tab}
+TABS = {"Image": image_tab, "Polynomial": polynomial_tab, "3D shape": shape_tab, "Video": video_tab}
 
 
 def build(checkpoints: list[str] | None = None) -> gr.Blocks:
@@ -32,6 +32,7 @@ def build(checkpoints: list[str] | None = None) -> gr.Blocks:
                     tabs.append(module.build())
         for tab in tabs:
             _connect(blocks, row, tab)
+        api.build()
     return blocks.queue(max_size=MAX_WAITING)
 
 

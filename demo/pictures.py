@@ -36,10 +36,10 @@ def read_picture(source: str | Image.Image | None, grid: list[int], channels: in
         raise ValueError(f"picture: expected an image file, cannot read it ({type(error).__name__})") from error
 
 
-def picture_url(values: Tensor) -> str:
+def picture_url(values: Tensor, lossless: bool = False) -> str:
     """Values (y, x, V) in [0, 1] as a data URL: PNG where the picture is small, WebP where it is large."""
     image, buffer = to_image(values), io.BytesIO()
-    small = max(image.size) <= SHARP
+    small = lossless or max(image.size) <= SHARP
     if small:
         image.save(buffer, "PNG", compress_level=1)
     else:

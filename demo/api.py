@@ -1,0 +1,313 @@
+"""The app's API: each action as a named endpoint with typed arguments; the observed set travels as JSON arrays."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from demo import image_actions, models, polynomial_actions, shape_actions, video_actions
+from demo.answers import Sampling, marginal
+from demo.density import summary
+from demo.files import keep
+from demo.guard import guarded, on_gpu
+from demo.limits import LIVE, MAX_QUERIES, SLOW
+from demo.observed import AXES, Observed, Places, check_range, read_observed, read_rows
+from demo.pictures import picture_url, show_uncertainty
+
+
+def observed_for(checkpoint: str, observed: Any, signal: str | None = None) -> Observed:
+    """The observed set checked against a checkpoint's configuration."""
+    return read_observed(observed, models.config_of(checkpoint, signal))
+
+
+@guarded
+@on_gpu
+def predict(checkpoint: str, observed: Places, queries: list[list[float]]) -> dict[str, list]:
+    """Mean, standard deviation and entropy of a signal of any kind at any places, given observed ones.
+
+    Args:
+        checkpoint: Name of a checkpoint: cat-faces, cifar10, mnist, polynomial, chairs or moving-mnist.
+        observed: {"positions": [[...], ...], "values": [[...], ...]}; positions lie in [-1, 1]: (x, y) of an image,
+            (x) of a polynomial, (x, y, z) of a shape, (t, x, y) of a video; values of images and videos in [0, 1].
+        queries: Positions that are asked about, at most 65,536.
+
+    Returns:
+        "mean" and "deviation", one list of channels a query.
+    """
+    config = models.config_of(checkpoint)
+    places = read_rows(queries, config.position_dim, "queries", f"({AXES.get(config.signal, 'x')})", MAX_QUERIES)
+    if not len(places):
+        raise ValueError("queries: expected at least one position, got none")
+    check_range("queries", places, -1.0, 1.0)
+    found = marginal(checkpoint, observed_for(checkpoint, observed), places)
+    return {"mean": found.mean.tolist(), "deviation": found.stddev.tolist()}
+
+
+@guarded
+@on_gpu
+def distribution(checkpoint: str, observed: Places, position: list[float]) -> dict[str, Any]:
+    """The full distribution of a signal's value at one place, for any kind of signal.
+
+    Args:
+        checkpoint: Name of a checkpoint.
+        observed: {"positions": [[...], ...], "values": [[...], ...]}.
+        position: The place, numbers in [-1, 1].
+
+    Returns:
+        "bins" with their "probabilities", "mean", "deviation", "mode", and "entropy" in nats.
+    """
+    config = models.config_of(checkpoint)
+    place = read_rows([position], config.position_dim, "position", f"({AXES.get(config.signal, 'x')})")
+    check_range("position", place, -1.0, 1.0)
+    return summary(marginal(checkpoint, observed_for(checkpoint, observed), place)[0])
+
+
+@guarded
+@on_gpu
+def infer_image(checkpoint: str, observed: Places, resolution: int = 0) -> dict[str, Any]:
+    """Mean image and standard deviation of every pixel from a few observed pixels.
+
+    Args:
+        checkpoint: cat-faces, cifar10 or mnist.
+        observed: {"positions": [[x, y], ...], "values": [[red, green, blue] or [grey], ...]}.
+        resolution: Pixels along the longer side, 16 to 256; 0: as in training.
+
+    Returns:
+        "mean" and "deviation" as nested lists (y, x, channels), "mean_picture" and "deviation_picture" as data URLs.
+    """
+    known = observed_for(checkpoint, observed, "image")
+    found = image_actions.infer(checkpoint, known, resolution)
+    top = image_actions.UNCERTAIN[found.mean.shape[-1]]
+    return {
+        "mean": found.mean.tolist(),
+        "deviation": found.deviation.tolist(),
+        "mean_picture": picture_url(found.mean, lossless=True),
+        "deviation_picture": picture_url(show_uncertainty(found.deviation, top), lossless=True),
+    }
+
+
+@guarded
+@on_gpu
+def sample_image(
+    checkpoint: str,
+    observed: Places,
+    resolution: int = 0,
+    samples: int = 1,
+    steps: int = 128,
+    temperature: float = 0.9,
+    seed: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """Whole images that agree with the observed pixels, sent while they are drawn.
+
+    Args:
+        checkpoint: cat-faces, cifar10 or mnist.
+        observed: {"positions": [[x, y], ...], "values": [[...], ...]}.
+        resolution: Pixels along the longer side, 16 to 256; 0: as in training.
+        samples: How many, 1 to 6.
+        steps: 1 to 2048; as many as pixels is exact, fewer is faster.
+        temperature: 0 to 2; 1 is the model's own distribution.
+        seed: The same seed gives the same samples.
+
+    Returns:
+        "pictures" as data URLs, "share" of the work that is done; the last message has share 1.
+    """
+    known, chosen = observed_for(checkpoint, observed, "image"), Sampling(samples, steps, temperature, seed)
+    for partial in image_actions.draw(checkpoint, known, resolution, chosen):
+        urls = [picture_url(picture, lossless=True) for picture in partial.pictures()]
+        yield {"pictures": urls, "share": partial.share}
+
+
+@guarded
+@on_gpu
+def most_informative_pixel(checkpoint: str, observed: Places) -> dict[str, Any]:
+    """The pixel that is least known, so that its value would tell most.
+
+    Args:
+        checkpoint: cat-faces, cifar10 or mnist.
+        observed: {"positions": [[x, y], ...], "values": [[...], ...]}.
+
+    Returns:
+        Its "position" [x, y], "column" and "row" from 0, and "entropy" in nats.
+    """
+    cell, entropy = image_actions.best_next(checkpoint, observed_for(checkpoint, observed, "image"))
+    width, height = models.config_of(checkpoint).native_grid
+    column, row = cell % width, cell // width
+    position = [(column + 0.5) * 2 / width - 1, (row + 0.5) * 2 / height - 1]
+    return {"position": position, "column": column, "row": row, "entropy": entropy}
+
+
+@guarded
+@on_gpu
+def infer_polynomial(checkpoint: str, observed: Places) -> dict[str, Any]:
+    """Mean and standard deviation of a polynomial on [-1, 1], and the exact posterior's.
+
+    Args:
+        checkpoint: polynomial.
+        observed: {"positions": [[x], ...], "values": [[y], ...]}.
+
+    Returns:
+        Lists "x", "mean", "deviation", "exact_mean", "exact_deviation".
+    """
+    found = polynomial_actions.curves(checkpoint, observed_for(checkpoint, observed, "polynomial"), None)
+    return {key: found[key] for key in ("x", "mean", "deviation", "exact_mean", "exact_deviation")}
+
+
+@guarded
+@on_gpu
+def sample_polynomial(
+    checkpoint: str, observed: Places, samples: int = 1, temperature: float = 1.0, seed: int = 0
+) -> dict[str, Any]:
+    """Whole curves through the observed points.
+
+    Args:
+        checkpoint: polynomial.
+        observed: {"positions": [[x], ...], "values": [[y], ...]}.
+        samples: How many, 1 to 6.
+        temperature: 0 to 2.
+        seed: The same seed gives the same curves.
+
+    Returns:
+        "x", and "samples": a list of values for each.
+    """
+    chosen = Sampling(samples, 64, temperature, seed)
+    known = observed_for(checkpoint, observed, "polynomial")
+    x, values = polynomial_actions.sampled(checkpoint, known, chosen)
+    return {"x": x, "samples": values}
+
+
+def _file(data: bytes, name: str) -> dict[str, Any]:
+    return {"path": keep(data, name), "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+
+
+@guarded
+@on_gpu
+def infer_shape(checkpoint: str, observed: Places, resolution: int = 32) -> dict[str, Any]:
+    """The mean surface of a 3D shape from signed distances at a few points.
+
+    Args:
+        checkpoint: chairs.
+        observed: {"positions": [[x, y, z], ...], "values": [[distance], ...]}, distances negative inside.
+        resolution: Cells along each axis, 12 to 64.
+
+    Returns:
+        "surface": a GLB file, bright where the distance is uncertain; null where there is no surface.
+    """
+    surface = shape_actions.mean_surface(checkpoint, observed_for(checkpoint, observed, "shape"), resolution)
+    return {"surface": None if surface is None else _file(shape_actions.glb(surface), "mean.glb")}
+
+
+@guarded
+@on_gpu
+def sample_shape(
+    checkpoint: str,
+    observed: Places,
+    resolution: int = 32,
+    samples: int = 1,
+    steps: int = 96,
+    temperature: float = 0.8,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Whole shapes that agree with the observed distances.
+
+    Args:
+        checkpoint: chairs.
+        observed: {"positions": [[x, y, z], ...], "values": [[distance], ...]}.
+        resolution: Cells along each axis, 12 to 64.
+        samples: How many, 1 to 6.
+        steps: 1 to 2048.
+        temperature: 0 to 2.
+        seed: The same seed gives the same shapes.
+
+    Returns:
+        "surfaces": GLB files, null for a sample without a surface.
+    """
+    known, chosen = observed_for(checkpoint, observed, "shape"), Sampling(samples, steps, temperature, seed)
+    surfaces = next(shape_actions.sampled_surfaces(checkpoint, known, resolution, chosen))
+    found = [
+        None if each is None else _file(shape_actions.glb(each), f"sample-{n}.glb")
+        for n, each in enumerate(surfaces, 1)
+    ]
+    return {"surfaces": found}
+
+
+@guarded
+@on_gpu
+def infer_video(checkpoint: str, observed: Places) -> dict[str, Any]:
+    """The mean clip from a few places in space and time.
+
+    Args:
+        checkpoint: moving-mnist.
+        observed: {"positions": [[t, x, y], ...], "values": [[...], ...]}.
+
+    Returns:
+        "mean": nested lists (frames, y, x, channels).
+    """
+    return {"mean": video_actions.mean_clip(checkpoint, observed_for(checkpoint, observed, "video")).tolist()}
+
+
+@guarded
+@on_gpu
+def sample_video(
+    checkpoint: str, observed: Places, steps: int = 96, temperature: float = 0.8, seed: int = 0
+) -> dict[str, Any]:
+    """A whole clip that agrees with the observed places.
+
+    Args:
+        checkpoint: moving-mnist.
+        observed: {"positions": [[t, x, y], ...], "values": [[...], ...]}.
+        steps: 1 to 2048.
+        temperature: 0 to 2.
+        seed: The same seed gives the same clip.
+
+    Returns:
+        "sample": nested lists (frames, y, x, 3).
+    """
+    chosen, known = Sampling(1, steps, temperature, seed), observed_for(checkpoint, observed, "video")
+    for values, _ in video_actions.sampled_clip(checkpoint, known, chosen):
+        last = values
+    return {"sample": last.tolist()}
+
+
+QUICK = (predict, distribution, infer_image, most_informative_pixel, infer_polynomial, infer_shape, infer_video)
+DRAWING = (sample_image, sample_polynomial, sample_shape, sample_video)
+
+
+def build() -> None:
+    """Register the endpoints inside a `gr.Blocks`, those that take a file with components that take it."""
+    for function in QUICK:
+        gr.api(function, api_name=function.__name__, **LIVE)
+    for function in DRAWING:
+        gr.api(function, api_name=function.__name__, **SLOW)
+
+    @guarded
+    def reveal_picture(checkpoint, picture, count, pattern, seed):
+        """Pixels of a picture as an observed set: positions and values."""
+        return image_actions.reveal(checkpoint, picture, count, pattern, seed).to_json()
+
+    @guarded
+    def observe_mesh(checkpoint, mesh, count, where, seed):
+        """Signed distances of a watertight mesh at points in space as an observed set: positions and values."""
+        return shape_actions.observe(shape_actions.read_shape(mesh, checkpoint), count, where, seed).to_json()
+
+    @guarded
+    def reveal_video(checkpoint, video, count, pattern, seed):
+        """Places of a video as an observed set: positions and values."""
+        return video_actions.observe(video_actions.read_video(video, checkpoint), count, pattern, seed).to_json()
+
+    for function, signal, label, choices in (
+        (reveal_picture, "image", "picture", image_actions.PATTERNS),
+        (observe_mesh, "shape", "mesh", shape_actions.WHERE),
+        (reveal_video, "video", "video", video_actions.PATTERNS),
+    ):
+        names = models.names(signal)
+        if not names:
+            continue
+        inputs = [
+            gr.Dropdown(names, value=names[0], label="checkpoint", visible=False, allow_custom_value=True),
+            gr.File(label=label, visible=False),
+            gr.Number(64, label="count", visible=False),
+            gr.Dropdown(list(choices), value=choices[0], label="pattern", visible=False, allow_custom_value=True),
+            gr.Number(0, label="seed", visible=False),
+        ]
+        trigger = gr.Button(visible=False)
+        trigger.click(function, inputs, gr.JSON(visible=False, label="observed"), api_name=function.__name__, **LIVE)

@@ -1,0 +1,105 @@
+"""What can be asked about a 3D shape: its surface from distances at a few points, sampled ones, where it is sure."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import trimesh
+from matplotlib import colormaps
+from torch import Tensor
+
+from demo.answers import Sampling, joint, marginal
+from demo.grids import split
+from demo.limits import MAX_CONTEXT, MAX_FACES, MAX_SEED, MAX_SHAPE_RESOLUTION, MIN_SHAPE_RESOLUTION, whole
+from demo.models import config_of
+from demo.observed import Observed
+from signals.mesh import mesh_to_sdf, normalize, read_mesh, sdf_to_mesh
+from signals.places import cell_positions, values_at_positions, weighted_cells
+from signals.shape import NEAR
+
+WHERE = ("near the surface", "anywhere")
+DRAWN = 512  # values drawn one after another; the rest takes its mean given them
+INSIDE, OUTSIDE = (226, 74, 66), (66, 126, 226)
+UNCERTAIN = 0.08  # standard deviation of a distance that is shown brightest
+
+
+def read_shape(path: str | None, checkpoint: str) -> Tensor:
+    """Signed distances (z, y, x, 1) of a mesh file on the checkpoint's grid."""
+    if not path:
+        raise ValueError("mesh: expected a file, got none; upload one or click an example")
+    mesh = read_mesh(path, "mesh", str(path).rsplit(".", 1)[-1].lower())
+    if len(mesh.faces) > MAX_FACES:
+        raise ValueError(f"mesh: expected at most {MAX_FACES:,} faces (the limit of this app), got {len(mesh.faces):,}")
+    return distances(mesh, checkpoint)
+
+
+def distances(mesh: trimesh.Trimesh, checkpoint: str) -> Tensor:
+    """Signed distances (z, y, x, 1) of a mesh, made to fill the cube, on the checkpoint's grid."""
+    config = config_of(checkpoint, "shape")
+    return mesh_to_sdf(normalize(mesh), config.native_grid).clamp(*config.value_range)
+
+
+def observe(sdf: Tensor, count: int, where: str, seed: int) -> Observed:
+    """Distances at `count` cell centres, half of them near the surface or anywhere."""
+    grid = list(sdf.shape[-2::-1])
+    count = whole("count", count, 1, min(MAX_CONTEXT, sdf.numel()))
+    generator = torch.Generator().manual_seed(whole("seed", seed, 0, MAX_SEED))
+    if where not in WHERE:
+        raise ValueError(f"where: expected one of {', '.join(WHERE)}, got {str(where)[:40]!r}")
+    near = sdf.flatten().abs() < NEAR * 2 / max(grid)
+    share = near.float().mean().clamp(1e-3, 1 - 1e-3)
+    weight = (1 - share) / share if where == WHERE[0] else 1.0
+    cells = weighted_cells(torch.where(near, weight, 1.0)[None], count, generator)[0]
+    return Observed(cell_positions(grid, cells), sdf.flatten()[cells][:, None])
+
+
+def cube(side: int) -> list[int]:
+    """The grid of an answer."""
+    return [whole("resolution", side, MIN_SHAPE_RESOLUTION, MAX_SHAPE_RESOLUTION)] * 3
+
+
+def mean_surface(checkpoint: str, observed: Observed, side: int) -> trimesh.Trimesh | None:
+    """The surface where the mean distance is 0, bright where the distance is uncertain; `None` if there is none."""
+    cells = split(observed, cube(side))
+    found = marginal(checkpoint, observed, cells.queries)
+    surface = sdf_to_mesh(cells.complete(found.mean))
+    if surface is None:
+        return None
+    deviation = cells.complete(found.stddev, 0.0)
+    places = torch.from_numpy(np.asarray(surface.vertices, dtype=np.float32)).clamp(-1, 1)
+    level = (values_at_positions(deviation[None], places[None])[0, :, 0] / UNCERTAIN).clamp(0, 1).numpy()
+    surface.visual.vertex_colors = (colormaps["viridis"](level) * 255).astype(np.uint8)
+    return surface
+
+
+def sampled_surfaces(
+    checkpoint: str, observed: Observed, side: int, sampling: Sampling
+) -> Iterator[list[trimesh.Trimesh | None]]:
+    """Surfaces of joint samples: once, when they are drawn (`None` for a sample without a surface)."""
+    cells = split(observed, cube(side))
+    for state in joint(checkpoint, observed, cells.queries, sampling, frames=1, most=DRAWN):
+        if state.share >= 1:
+            yield [sdf_to_mesh(cells.complete(values)) for values in state.values]
+
+
+def point_cloud(observed: Observed, size: float = 0.022) -> trimesh.Trimesh:
+    """Observed points as small octahedra: red inside the shape, blue outside, paler the farther from the surface."""
+    corners = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], dtype=np.float64) * size
+    faces = np.array([[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5], [0, 3, 5]])
+    centers, value = observed.positions.double().numpy(), observed.values[:, 0].numpy()
+    pale = np.clip(np.abs(value) / 0.8, 0, 0.8)[:, None]
+    colours = np.where((value < 0)[:, None], INSIDE, OUTSIDE) * (1 - pale) + 235 * pale
+    mesh = trimesh.Trimesh(
+        (centers[:, None] + corners).reshape(-1, 3),
+        (faces[None] + 6 * np.arange(len(centers))[:, None, None]).reshape(-1, 3),
+        process=False,
+    )
+    mesh.visual.vertex_colors = np.repeat(np.c_[colours, np.full(len(colours), 255)], 6, axis=0).astype(np.uint8)
+    return mesh
+
+
+def glb(mesh: trimesh.Trimesh) -> bytes:
+    """A mesh as GLB, turned so that viewers show z upwards."""
+    turned = mesh.copy()
+    turned.apply_transform(trimesh.transformations.rotation_matrix(-np.pi / 2, (1, 0, 0)))
+    return turned.export(file_type="glb")
