@@ -35,12 +35,15 @@ def load_splits(name: str, cache_dir: str | None = None, streaming: bool = False
 def load_media(name: str, endings: tuple[str, ...], column: str, feature: object, cache_dir: str | None) -> DatasetDict:
     """Splits of a dataset, or of the files with one of `endings` in a folder and below it.
 
-    A file below a folder called train, validation or test belongs to that split, any other to "train".
+    A file below a folder called train, validation or test belongs to that split, any other to "train". Links that lead
+    out of the folder are left out.
     """
     if Path(name).is_dir():
         splits: dict[str, list[str]] = {}
+        root = Path(name).resolve()
         for path in sorted(Path(name).rglob("*")):
-            if path.suffix.lower() in endings:
+            inside = path.resolve().is_relative_to(root)  # a link must not fetch what the folder does not hold
+            if path.suffix.lower() in endings and inside:
                 parents = [part for part in path.relative_to(name).parts[:-1] if part in SPLITS]
                 splits.setdefault(parents[-1] if parents else "train", []).append(str(path))
         if splits:

@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from processes import launch
 from safetensors.torch import load_file
-from test_resume import run
 
 import train_accelerate
 from modeling_pixeltransformer import PixelTransformerModel
+from processes import launch
+from test_resume import run
 from training.journal import read_journal
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 from datasets import Dataset
-from processes import launch
 from safetensors.torch import load_file
 
+from processes import launch
 from signals.streams import Stream
 from training.batches import EpisodeBatches, EpisodeSampler
 from training.journal import read_journal
