@@ -58,9 +58,8 @@ def launch_options() -> dict:
     """What `blocks.launch` needs besides a port: look and limits."""
     fonts = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
     theme = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=fonts[0], font_mono=fonts[1])
-    return dict(
-        theme=theme, css_paths=Path(__file__).parent / "demo" / "style.css", max_file_size=MAX_FILE, ssr_mode=False
-    )
+    style = Path(__file__).parent / "demo" / "style.css"
+    return dict(theme=theme, css_paths=style, max_file_size=MAX_FILE, show_error=True, ssr_mode=False)
 
 
 def main() -> None:

@@ -40,10 +40,10 @@ def build() -> Tab:
     sdf, known = gr.State(None), gr.State(None)
     with gr.Row(elem_classes="pt-buttons"):
         buttons = [gr.Button(name, size="sm", min_width=90) for name in example_shapes.SHAPES]
-    look = dict(height=300, clear_color=(0, 0, 0, 0), camera_position=(60, 70, None))
+    look = dict(height=300, clear_color=(0, 0, 0, 0), camera_position=(60, 72, 3.6))
     with gr.Row():
         seen = gr.Model3D(label="Observed points", elem_id="shape-points", min_width=280, **look)
-        mean = gr.Model3D(label="Mean surface, bright where uncertain", elem_id="shape-mean", min_width=280, **look)
+        mean = gr.Model3D(label="Mean, bright where unsure", elem_id="shape-mean", min_width=280, **look)
         true = gr.Model3D(label="True surface", elem_id="shape-truth", min_width=280, **look)
     with gr.Row():
         samples = [

@@ -1,0 +1,206 @@
+"""The app's actions through its API, and the parts that they are made of."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from app_server import call, serve
+from gradio_client import Client
+from PIL import Image
+
+from demo import models, share
+from demo.answers import Sampling, joint
+from demo.density import density_svg
+from demo.grids import choose_cells, observe_cells, split
+from demo.image_actions import infer, refit, reveal
+from demo.limits import MAX_PAIRS, drawn_at_most
+from demo.observed import Observed, read_observed
+from demo.polynomial_actions import observe, read_points, true_curve, write_points
+from demo.widgets.pad import pad_value, read_pad
+from distribution_pixeltransformer import ValueDistribution
+
+
+@pytest.fixture(scope="module")
+def client() -> Client:
+    return Client(serve(), verbose=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def offered():
+    models.offer()
+
+
+def some_pixels(count: int = 20, grid=(32, 32), channels: int = 3) -> Observed:
+    values = torch.rand(grid[1], grid[0], channels, generator=torch.Generator().manual_seed(0))
+    return observe_cells((values * 255).round() / 255, choose_cells(list(grid), count, "random", 1))
+
+
+def test_the_pad_gives_back_what_it_is_given():
+    observed = some_pixels()
+    again = read_pad(pad_value(observed, [32, 32]), 3)
+    order, other = (each.positions @ torch.tensor([1.0, 100.0]) for each in (observed, again))
+    assert torch.allclose(observed.positions[order.argsort()], again.positions[other.argsort()], atol=1e-6)
+    assert torch.allclose(observed.values[order.argsort()], again.values[other.argsort()], atol=1e-6)
+
+
+def test_json_and_link_give_back_the_same_state():
+    observed = some_pixels()
+    text = share.to_text("image", {"checkpoint": "cat-faces", **observed.to_json()})
+    state = share.from_text(share.from_code(share.to_code(text)), "image")
+    again = read_observed({"positions": state["positions"], "values": state["values"]}, models.config_of("cat-faces"))
+    assert torch.allclose(again.positions, observed.positions, atol=1e-5)
+    assert torch.allclose(again.values, observed.values, atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "pixeltransformer/1", "tab": "video"}', "[" * 3000])
+def test_a_state_of_another_kind_is_told(text):
+    with pytest.raises(ValueError, match="state: expected"):
+        share.from_text(text, "image")
+
+
+@pytest.mark.parametrize("code", ["", "!!!", "abc", share.to_code("x" * 500_000), share.to_code("hello")[:-4]])
+def test_a_damaged_link_is_told(code):
+    with pytest.raises(ValueError, match="link: expected"):
+        share.from_code(code)
+
+
+def test_observed_pixels_are_kept_in_the_mean_and_certain():
+    observed = some_pixels()
+    cells = split(observed, [32, 32])
+    found = infer("cat-faces", observed)
+    assert torch.allclose(found.mean.view(-1, 3)[cells.known], cells.values)
+    assert (found.deviation.view(-1, 3)[cells.known] == 0).all()
+    assert (found.deviation.view(-1, 3)[cells.hidden] > 0).all()
+
+
+@pytest.mark.parametrize("side", [16, 45, 64])
+def test_the_answer_has_the_resolution_asked_for(side):
+    assert infer("cifar10", some_pixels(), side).mean.shape == (side, side, 3)
+
+
+def test_another_checkpoint_gets_the_same_places_in_its_cells_and_channels():
+    moved = refit(some_pixels(), "mnist")
+    assert moved.values.shape == (20, 1)
+    assert len(split(moved, [28, 28]).known) == len(moved.positions.unique(dim=0))
+
+
+@pytest.mark.parametrize(("pattern", "count"), [("random", 50), ("grid", 49), ("centre", 768), ("left half", 512)])
+def test_patterns_reveal_as_many_pixels_as_they_say(pattern, count):
+    assert len(choose_cells([32, 32], count, pattern, 0).unique()) == count
+
+
+def test_hidden_centre_is_not_revealed():
+    picture = Image.new("RGB", (32, 32), "red")
+    observed = reveal("cat-faces", picture, 1, "centre", 0)
+    assert (observed.positions.abs().amax(1) > 0.5).all()
+
+
+def test_large_requests_draw_fewer_values_one_after_another():
+    assert drawn_at_most(1, 1024, 0) == 1024
+    drawn = drawn_at_most(6, 256 * 256, 100)
+    assert 1 < drawn < 1024 and 6 * 256 * 256 * (drawn + 100) <= MAX_PAIRS
+
+
+def test_partial_samples_grow_and_keep_what_is_drawn():
+    observed = some_pixels()
+    states = list(joint("cat-faces", observed, split(observed, [32, 32]).queries[:100], Sampling(2, 30)))
+    assert [state.share for state in states] == sorted(state.share for state in states)
+    assert states[-1].share == 1 and states[-1].drawn.all()
+    first = states[0]
+    assert torch.equal(first.values[first.drawn], states[-1].values[first.drawn])
+
+
+def test_density_names_mean_and_mode_and_draws_a_bar_for_each_bin():
+    for channels in (1, 3):
+        centers = torch.rand(7, channels)
+        found = ValueDistribution(torch.zeros(7), centers, torch.full((7,), -3.0), (0.0, 1.0), 1 / 255, centers)
+        drawing = density_svg(found, "Pixel")
+        assert drawing.count("<rect") == 7
+        assert ">mean</text>" in drawing and ">mode</text>" in drawing and 'role="img"' in drawing
+
+
+def test_points_are_read_as_they_are_written():
+    observed = observe(3, 5)
+    again = read_points(write_points(observed), "polynomial")
+    assert torch.allclose(again.positions, observed.positions, atol=1e-3)
+    assert torch.allclose(true_curve(3, observed.positions[:, 0]), observed.values[:, 0])
+
+
+@pytest.mark.parametrize("text", ["1", "a, b", "0, 1, 2", "2, 0", "0, nan", "0, 1e9", "\n".join(["0, 0"] * 65)])
+def test_points_that_cannot_be_read_are_named(text):
+    with pytest.raises(ValueError, match="points.*expected"):
+        read_points(text, "polynomial")
+
+
+def test_every_action_has_a_documented_endpoint():
+    import httpx
+
+    info = httpx.get(f"{serve()}/gradio_api/info").json()["named_endpoints"]
+    for kind in ("image", "polynomial", "shape", "video"):
+        assert {f"/infer_{kind}", f"/sample_{kind}"} <= set(info)
+    assert {"/predict", "/distribution", "/most_informative_pixel", "/reveal_picture"} <= set(info)
+    for name, endpoint in info.items():
+        assert endpoint.get("description"), name
+        assert all(parameter["python_type"]["type"] for parameter in endpoint["parameters"]), name
+
+
+def test_infer_image_gives_numbers_and_the_same_as_a_picture(client):
+    found = client.predict("cat-faces", some_pixels().to_json(), 0, api_name="/infer_image")
+    data = base64.b64decode(found["mean_picture"].split(",")[1])
+    picture = np.asarray(Image.open(io.BytesIO(data)), dtype=float) / 255
+    assert np.abs(picture - np.array(found["mean"])).max() <= 0.5 / 255 + 1e-6
+
+
+def test_the_same_seed_gives_the_same_samples_and_they_stream(client):
+    arguments = ("mnist", some_pixels(9, (28, 28), 1).to_json(), 0, 2, 12, 0.9)
+    jobs = [client.submit(*arguments, seed, api_name="/sample_image") for seed in (1, 1, 2)]
+    results = [job.result() for job in jobs]
+    assert results[0]["pictures"] == results[1]["pictures"] != results[2]["pictures"]
+    assert len(jobs[0].outputs()) > 3 and results[0]["share"] == 1
+
+
+def test_the_most_informative_pixel_is_not_an_observed_one(client):
+    observed = some_pixels()
+    found = client.predict("cat-faces", observed.to_json(), api_name="/most_informative_pixel")
+    gap = (observed.positions - torch.tensor(found["position"])).abs().amax(1).min()
+    assert gap > 1 / 32
+
+
+def test_a_distribution_sums_to_one_for_every_kind(client):
+    for name, width, channels in (("cat-faces", 2, 3), ("mnist", 2, 1), ("chairs", 3, 1), ("moving-mnist", 3, 1)):
+        observed = {"positions": [[0.1] * width], "values": [[0.2] * channels]}
+        found = client.predict(name, observed, [0.3] * width, api_name="/distribution")
+        assert sum(found["probabilities"]) == pytest.approx(1, abs=1e-3), name
+
+
+def test_curves_pass_through_their_points(client):
+    observed = {"positions": [[-0.5], [0.5]], "values": [[1.0], [-1.0]]}
+    found = client.predict("polynomial", observed, api_name="/infer_polynomial")
+    for x, y in ((-0.5, 1.0), (0.5, -1.0)):
+        index = int(np.abs(np.array(found["x"]) - x).argmin())
+        assert found["exact_mean"][index] == pytest.approx(y, abs=1e-3)
+        assert found["mean"][index] == pytest.approx(y, abs=0.15)
+
+
+def test_a_surface_comes_as_glb(client):
+    observed = {"positions": [[0.0, 0, 0], [0.9, 0.9, 0.9]], "values": [[-0.3], [0.8]]}
+    path = client.predict("chairs", observed, 16, api_name="/infer_shape")["surface"]
+    assert Path(path).read_bytes()[:4] == b"glTF"
+
+
+def test_a_clip_keeps_its_observed_places(client):
+    frame, x, y = -1 + 1 / 8, 1 / 32, 1 / 32
+    observed = {"positions": [[frame, x, y]], "values": [[1.0]]}
+    found = np.array(client.predict("moving-mnist", observed, api_name="/infer_video")["mean"])
+    assert found.shape == (8, 32, 32, 1)
+    assert found[0, 16, 16, 0] == pytest.approx(1.0)
+
+
+def test_plain_http_works():
+    body = json.dumps({"data": ["polynomial", {"positions": [[0.0]], "values": [[1.0]]}, [[0.0]]]})
+    event, data = call(serve(), "predict", body)
+    assert event == "complete" and data[0]["mean"][0][0] == pytest.approx(1, abs=0.1)
