@@ -12,7 +12,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -108,29 +108,29 @@ def evaluate(arguments: Arguments, signal: Signal, flags_given: list[str] | None
         "quality": [],
     }
     settings = {"arguments": fingerprint(arguments, signal), "weights": report["weights"]}
-    before = read_report(output)
+    # Sections of these weights stay as they are, those not asked for even where they were measured with other settings.
+    held = {
+        name: section
+        for name, section in read_report(output).get("sections", {}).items()
+        if section["settings"]["weights"] == report["weights"]
+    }
+    done = dict(held)
     for name in NAMES:
-        wanted = name in (arguments.sections or NAMES) and (name != "quality" or arguments.quality)
-        held = before.get("sections", {}).get(name)
-        # What is not asked for stays as it was, under its own settings, as long as it is of these weights.
-        if held and held["settings"]["weights"] != report["weights"]:
-            held = None
-        if held and not (wanted and (arguments.redo or held["settings"] != settings)):
-            report["sections"][name] = held
-        elif wanted:
+        if name not in (arguments.sections or NAMES) or (name == "quality" and not arguments.quality):
+            continue
+        if arguments.redo or name not in held or held[name]["settings"] != settings:
             started = time.process_time()
             section, numbers = SECTIONS[name](job, arguments)
-            report["sections"][name] = asdict(section) | {
+            done[name] = asdict(section) | {
                 "flags": [*kept_flags(flags_given or []), *section.flags],
                 "numbers": numbers,
                 "settings": settings,
                 "cpu_seconds": time.process_time() - started,
             }
-        else:
-            continue
-        report |= report["sections"][name]["numbers"]
-        if wanted:
-            print(f"## {NAMES[name]}\n\n{section_markdown(report['sections'][name])}\n", flush=True)
+        print(f"## {NAMES[name]}\n\n{section_markdown(done[name])}\n", flush=True)
+        report["sections"] = {key: done[key] for key in NAMES if key in done}
+        for section in report["sections"].values():
+            report |= section["numbers"]
         write_report(report, output)
     return report
 
@@ -166,9 +166,16 @@ SECTIONS: dict[str, Callable[[Job, Arguments], tuple[Section, dict]]] = {
 
 
 def fingerprint(arguments: Arguments, signal: Signal) -> dict:
-    """What decides a section's numbers, apart from the weights."""
+    """What decides a section's numbers, apart from the weights; flags at their defaults are left out."""
     names = ("split", "contexts", "queries", "quality", "quality_limit", "classifier", "limit", "seed")
-    return json.loads(json.dumps({name: getattr(arguments, name) for name in names} | {"signal": asdict(signal)}))
+    found = {}
+    for holder in (signal, arguments):
+        for item in fields(holder):
+            default = item.default if item.default_factory is MISSING else item.default_factory()
+            value = getattr(holder, item.name)
+            if value != default and (holder is signal or item.name in names):
+                found[item.name] = value
+    return json.loads(json.dumps(found))
 
 
 def digest(model: torch.nn.Module) -> str:

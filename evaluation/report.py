@@ -6,17 +6,24 @@ those commands name datasets that lie elsewhere on other machines.
 
 import argparse
 import json
+import math
 import os
 import shlex
 from pathlib import Path
 
-from evaluation.tables import Table, column, markdown
+from evaluation.tables import Table, column, make_table, markdown
 
 HEADER = """# Results
 
-Written by `{command}` from the reports of `evaluate.py` in that folder; not edited by hand. Every table stands below
-the command that measures it again (`--limit 4` for a quick look); pictures and a JSON report land beside `--output`.
-K is the number of observed places, ± is a 95 % interval over signals, all places and samples follow from `--seed 0`.
+Written from the reports of `evaluate.py` in that folder, not by hand, by
+
+```bash
+{command}
+```
+
+Every table stands below the command that measures it again (`--limit 4` for a quick look); pictures and a JSON report
+land beside `--output`. K is the number of observed places, ± is a 95 % interval over signals, all places and samples
+follow from `--seed 0`.
 """
 
 NAMES = {
@@ -30,14 +37,18 @@ NAMES = {
 }
 
 
+def renamed(text: str, rename: dict[str, str] | None) -> str:
+    """A text in which datasets have other names."""
+    for old, new in (rename or {}).items():
+        text = text.replace(old, new)
+    return text
+
+
 def section_command(report: dict, name: str, rename: dict[str, str] | None = None) -> str:
     """The command that measures one section of a report again."""
-    flags = report["sections"][name]["flags"]
     output = f"runs/{Path(report['file']).stem}.json"
-    command = shlex.join(["evaluate.py", *flags, "--sections", name, "--output", output])
-    for old, new in (rename or {}).items():
-        command = command.replace(old, new)
-    return f"python {command}"
+    words = ["evaluate.py", *report["sections"][name]["flags"], "--sections", name, "--output", output]
+    return renamed(f"python {shlex.join(words)}", rename)
 
 
 def section_markdown(section: dict, folder: str = "") -> str:
@@ -60,45 +71,37 @@ def report_markdown(report: dict, folder: str = "", rename: dict[str, str] | Non
         parts.append(f"![Curves of the tables below]({folder}{report['curves']})")
     for name, section in report["sections"].items():
         command = section_command(report, name, rename)
-        parts += [f"### {NAMES[name]}: {report['name']}", f"```bash\n{command}\n```", section_markdown(section, folder)]
+        parts += [
+            f"### {NAMES[name]}: {report['name']}",
+            f"```bash\n{command}\n```",
+            renamed(section_markdown(section, folder), rename),
+        ]
     return "\n\n".join(parts)
 
 
-def summary(reports: list[dict]) -> Table | None:
-    """What was asked of every checkpoint: the largest miss of calibration and the largest cost of the buffer."""
+def summary(reports: list[dict]) -> Table:
+    """What is asked of every checkpoint: how far calibration may miss, and what the buffer may cost."""
     rows = []
     for report in reports:
-        sections = report["sections"]
-        misses, costs = [], []
-        if "likelihood" in sections:
-            misses = column(sections["likelihood"]["tables"][1], "largest miss (points)")
-        if "buffer" in sections:
-            costs = [cell[0] for cell in column(sections["buffer"]["tables"][0], "cost of all")]
-        wanted = 3 if report["kind"] == "polynomial" else 5
-        unit = "bits per dimension" if report["quantised"] else "nats"
-        miss = max(misses, default=None)
-        rows.append(
-            [
-                report["name"],
-                miss,
-                f"{wanted}" + ("" if miss is None else " (held)" if miss <= wanted else " (missed)"),
-                max(costs, default=None),
-                unit,
-            ]
-        )
-    if not rows:
-        return None
-    titles = ["checkpoint", "largest miss of calibration (points)", "asked for", "largest cost of the buffer", "in"]
-    table_columns = dict(zip(titles, (0, 1, 0, 4, 0), strict=True))
-    return {"title": "", "columns": [list(item) for item in table_columns.items()], "rows": rows, "plot": None}
+        tables = {name: section["tables"] for name, section in report["sections"].items()}
+        misses = column(tables["likelihood"][1], "largest miss (points)") if "likelihood" in tables else []
+        costs = [cell[0] for cell in column(tables["buffer"][0], "cost of all")] if "buffer" in tables else []
+        unit = 1.0 if report["quantised"] else math.log(2)  # nats as bits
+        found = [(max(misses, default=None), 3 if report["kind"] == "polynomial" else 5)]
+        found.append((max(costs) / unit if costs else None, 0.02))
+        cells: list = [report["name"]]
+        for value, wanted in found:
+            verdict = "" if value is None else " (held)" if value <= wanted else " (missed)"
+            cells += [value, f"{wanted}{verdict}"]
+        rows.append(cells)
+    titles = ["checkpoint", "largest miss of calibration (points)", "at most"]
+    titles += ["largest cost of the buffer (bits per dimension)", "at most "]
+    return make_table(dict(zip(titles, (0, 1, 0, 4, 0), strict=True)), rows)
 
 
 def results(reports: list[dict], command: str, folder: str, rename: dict[str, str] | None = None) -> str:
     """The whole document."""
-    parts = [HEADER.format(command=command)]
-    table = summary(reports)
-    if table is not None:
-        parts.append("## Summary\n\n" + markdown(table))
+    parts = [HEADER.format(command=command), "## Summary", markdown(summary(reports))]
     parts += [report_markdown(report, folder, rename) for report in reports]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -120,6 +123,7 @@ def main() -> None:
             parser.error(f"reports: expected JSON of evaluate.py, got {path}: {error}")
     folder = os.path.relpath(arguments.reports[0].parent, arguments.output.parent)
     command = f"python -m evaluation.report {arguments.reports[0].parent}/*.json --output {arguments.output}"
+    command += f" --rename {' '.join(arguments.rename)}" if rename else ""
     arguments.output.write_text(results(reports, command, "" if folder == "." else f"{folder}/", rename))
 
 

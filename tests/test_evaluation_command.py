@@ -53,9 +53,9 @@ def test_all_sections_of_images_run_and_have_a_report(tmp_path, flags, monkeypat
     for name, _ in found["sections"]["samples"]["figures"]:
         assert (tmp_path / name).stat().st_size < 150_000
     text = report.results([{**found, "file": "r.json"}], "make", "", {str(tmp_path / "images"): "path/to/images"})
-    assert text.count("```bash") == len(names) and "--dataset_name path/to/images" in text
+    assert text.count("```bash\npython evaluate.py") == len(names) and "--dataset_name path/to/images" in text
     assert text.index("--sections buffer") < text.index("Does the buffer cost anything?")
-    assert "--sections likelihood --output runs/r.json" in text
+    assert "--sections likelihood --output runs/r.json" in text and "5 (missed)" in text  # an untrained model
 
 
 def test_polynomials_have_their_posterior_beside_them(tmp_path):
