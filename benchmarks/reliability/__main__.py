@@ -99,9 +99,9 @@ Written by `{shlex.join(["python", "-m", "benchmarks.reliability", *sys.argv[1:]
 ## Faults injected into trainings
 
 Each training ({STEPS} steps of two batches, a state every {SAVE_EVERY} steps, fixed seed) is a process of its own;
-after the fault it is resumed, and its losses, the order of its data, its final weights, running average, moments and exported
-model are compared bit for bit with one that was left alone. A difference, a state that was lost, or a message that does
-not name what happened counts as a loss.
+after the fault it is resumed, and its losses, the order of its data, its final weights, running average, moments and
+exported model are compared bit for bit with one that was left alone. A difference, a state that was lost, or a message
+that does not name what happened counts as a loss.
 
 {fault_table(rows)}
 
