@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from app_server import call, serve
-from gradio_client import Client
+from app_server import call, client, serve
 from PIL import Image
 
 from demo import models, share
@@ -22,11 +21,6 @@ from demo.observed import Observed, read_observed
 from demo.polynomial_actions import observe, read_points, true_curve, write_points
 from demo.widgets.pad import pad_value, read_pad
 from distribution_pixeltransformer import ValueDistribution
-
-
-@pytest.fixture(scope="module")
-def client() -> Client:
-    return Client(serve(), verbose=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -148,54 +142,54 @@ def test_every_action_has_a_documented_endpoint():
         assert all(parameter["python_type"]["type"] for parameter in endpoint["parameters"]), name
 
 
-def test_infer_image_gives_numbers_and_the_same_as_a_picture(client):
-    found = client.predict("cat-faces", some_pixels().to_json(), 0, api_name="/infer_image")
+def test_infer_image_gives_numbers_and_the_same_as_a_picture():
+    found = client().predict("cat-faces", some_pixels().to_json(), 0, api_name="/infer_image")
     data = base64.b64decode(found["mean_picture"].split(",")[1])
     picture = np.asarray(Image.open(io.BytesIO(data)), dtype=float) / 255
     assert np.abs(picture - np.array(found["mean"])).max() <= 0.5 / 255 + 1e-6
 
 
-def test_the_same_seed_gives_the_same_samples_and_they_stream(client):
+def test_the_same_seed_gives_the_same_samples_and_they_stream():
     arguments = ("mnist", some_pixels(9, (28, 28), 1).to_json(), 0, 2, 12, 0.9)
-    jobs = [client.submit(*arguments, seed, api_name="/sample_image") for seed in (1, 1, 2)]
+    jobs = [client().submit(*arguments, seed, api_name="/sample_image") for seed in (1, 1, 2)]
     results = [job.result() for job in jobs]
     assert results[0]["pictures"] == results[1]["pictures"] != results[2]["pictures"]
     assert len(jobs[0].outputs()) > 3 and results[0]["share"] == 1
 
 
-def test_the_most_informative_pixel_is_not_an_observed_one(client):
+def test_the_most_informative_pixel_is_not_an_observed_one():
     observed = some_pixels()
-    found = client.predict("cat-faces", observed.to_json(), api_name="/most_informative_pixel")
+    found = client().predict("cat-faces", observed.to_json(), api_name="/most_informative_pixel")
     gap = (observed.positions - torch.tensor(found["position"])).abs().amax(1).min()
     assert gap > 1 / 32
 
 
-def test_a_distribution_sums_to_one_for_every_kind(client):
+def test_a_distribution_sums_to_one_for_every_kind():
     for name, width, channels in (("cat-faces", 2, 3), ("mnist", 2, 1), ("chairs", 3, 1), ("moving-mnist", 3, 1)):
         observed = {"positions": [[0.1] * width], "values": [[0.2] * channels]}
-        found = client.predict(name, observed, [0.3] * width, api_name="/distribution")
+        found = client().predict(name, observed, [0.3] * width, api_name="/distribution")
         assert sum(found["probabilities"]) == pytest.approx(1, abs=1e-3), name
 
 
-def test_curves_pass_through_their_points(client):
+def test_curves_pass_through_their_points():
     observed = {"positions": [[-0.5], [0.5]], "values": [[1.0], [-1.0]]}
-    found = client.predict("polynomial", observed, api_name="/infer_polynomial")
+    found = client().predict("polynomial", observed, api_name="/infer_polynomial")
     for x, y in ((-0.5, 1.0), (0.5, -1.0)):
         index = int(np.abs(np.array(found["x"]) - x).argmin())
         assert found["exact_mean"][index] == pytest.approx(y, abs=1e-3)
         assert found["mean"][index] == pytest.approx(y, abs=0.15)
 
 
-def test_a_surface_comes_as_glb(client):
+def test_a_surface_comes_as_glb():
     observed = {"positions": [[0.0, 0, 0], [0.9, 0.9, 0.9]], "values": [[-0.3], [0.8]]}
-    path = client.predict("chairs", observed, 16, api_name="/infer_shape")["surface"]
+    path = client().predict("chairs", observed, 16, api_name="/infer_shape")["surface"]
     assert Path(path).read_bytes()[:4] == b"glTF"
 
 
-def test_a_clip_keeps_its_observed_places(client):
+def test_a_clip_keeps_its_observed_places():
     frame, x, y = -1 + 1 / 8, 1 / 32, 1 / 32
     observed = {"positions": [[frame, x, y]], "values": [[1.0]]}
-    found = np.array(client.predict("moving-mnist", observed, api_name="/infer_video")["mean"])
+    found = np.array(client().predict("moving-mnist", observed, api_name="/infer_video")["mean"])
     assert found.shape == (8, 32, 32, 1)
     assert found[0, 16, 16, 0] == pytest.approx(1.0)
 

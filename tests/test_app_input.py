@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 import trimesh
-from app_server import call, serve
-from gradio_client import Client, handle_file
+from app_server import call, client, serve
+from gradio_client import handle_file
 from PIL import Image
 
 ONE = {"positions": [[0.0, 0.0]], "values": [[0.5, 0.5, 0.5]]}
@@ -119,19 +119,21 @@ def files(folder) -> dict[str, tuple[str, str, str]]:
 
 
 def test_bad_files_are_told_what_was_expected_and_good_ones_still_work(tmp_path):
-    client = Client(serve(), verbose=False)
     extra = {"reveal_picture": ["cat-faces", 16, "random", 0], "observe_mesh": ["chairs", 16, "anywhere", 0]}
     extra["reveal_video"] = ["moving-mnist", 16, "scattered", 0]
     for endpoint, file, expected in files(tmp_path).values():
         first, *rest = extra[endpoint]
         with pytest.raises(Exception, match=expected):
-            client.predict(first, handle_file(tmp_path / file), *rest, api_name=f"/{endpoint}")
+            client().predict(first, handle_file(tmp_path / file), *rest, api_name=f"/{endpoint}")
+    whole = handle_file(tmp_path / "whole.png")
     for count in (-1, 10**9, 1.5):
         with pytest.raises(Exception, match="count: expected an integer"):
-            client.predict("mnist", handle_file(tmp_path / "whole.png"), count, "random", 0, api_name="/reveal_picture")
+            client().predict(
+                "mnist", handle_file(tmp_path / "whole.png"), count, "random", 0, api_name="/reveal_picture"
+            )
     with pytest.raises(Exception, match="pattern: expected one of"):
-        client.predict("mnist", handle_file(tmp_path / "whole.png"), 4, "spiral", 0, api_name="/reveal_picture")
-    found = client.predict("mnist", handle_file(tmp_path / "whole.png"), 9, "random", 0, api_name="/reveal_picture")
+        client().predict("mnist", whole, 4, "spiral", 0, api_name="/reveal_picture")
+    found = client().predict("mnist", whole, 9, "random", 0, api_name="/reveal_picture")
     assert len(found["positions"]) == len(found["values"]) == 9
 
 
@@ -141,8 +143,7 @@ def test_unusual_pictures_are_read(mode, tmp_path):
     picture = Image.new("RGB" if mode == "tiny" else mode, size)
     path = tmp_path / ("picture.tiff" if mode in ("CMYK", "I;16") else "picture.png")
     picture.save(path)
-    client = Client(serve(), verbose=False)
-    found = client.predict("cat-faces", handle_file(path), 5, "random", 0, api_name="/reveal_picture")
+    found = client().predict("cat-faces", handle_file(path), 5, "random", 0, api_name="/reveal_picture")
     white = mode in ("RGBA", "LA")  # what is transparent is white
     assert found["values"] == [[1.0 if white else 0.0] * 3] * 5
 

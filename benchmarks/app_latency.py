@@ -1,0 +1,64 @@
+"""From a dab to the new mean image, and from "Draw samples" to the first partial sample, in a real browser.
+
+`python -m benchmarks.app_latency` serves the app, paints on it with Debian's chromium, and prints medians.
+"""
+
+import argparse
+import shutil
+import statistics
+
+from playwright.sync_api import sync_playwright
+
+import app
+
+# Milliseconds from a press on the canvas until the image has the new picture and the page is drawn.
+DAB = """([x, y]) => new Promise((done) => {
+  const image = document.querySelector('#marginals figure[data-name="Mean"] img');
+  const canvas = document.querySelector('#pad canvas'), box = canvas.getBoundingClientRect();
+  const start = performance.now();
+  image.addEventListener('load', () => requestAnimationFrame(() => done(performance.now() - start)), {once: true});
+  const at = {clientX: box.left + x * box.width, clientY: box.top + y * box.height, pointerId: 1, bubbles: true};
+  canvas.setPointerCapture = () => null;
+  canvas.dispatchEvent(new PointerEvent('pointerdown', at));
+  canvas.dispatchEvent(new PointerEvent('pointerup', at));
+})"""
+FIRST = """() => new Promise((done) => {
+  const list = document.querySelector('#samples .pt-tiles'), start = performance.now();
+  new MutationObserver((_, watcher) => {
+    if (!list.querySelector('img')?.src) return;
+    watcher.disconnect();
+    requestAnimationFrame(() => done(performance.now() - start));
+  }).observe(list, {subtree: true, childList: true, attributes: true});
+  document.querySelector('#draw-image').click();
+})"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dabs", type=int, default=40)
+    arguments = parser.parse_args()
+    blocks = app.build()
+    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(url)
+        page.wait_for_selector("#marginals img")
+        page.locator("#auto input").uncheck()
+        page.evaluate(DAB, [0.5, 0.5])  # loads and warms up
+        places = [((7 * n) % 32 + 0.5, (11 * n + n // 32) % 32 + 0.5) for n in range(1, arguments.dabs + 1)]
+        times = sorted(page.evaluate(DAB, [x / 32, y / 32]) for x, y in places)
+        name = "a dab to the new mean image, cat faces at 32 × 32"
+        print(f"{name}: median {statistics.median(times):.0f} ms, 90 % {times[int(0.9 * len(times))]:.0f} ms")
+        first = []
+        for _ in range(5):
+            first.append(page.evaluate(FIRST))
+            page.locator('#samples img[alt*="100%"]').first.wait_for()
+            page.wait_for_timeout(500)
+        print(f"first partial sample: median {statistics.median(first):.0f} ms, worst {max(first):.0f} ms")
+        browser.close()
+    blocks.close()
+
+
+if __name__ == "__main__":
+    main()
