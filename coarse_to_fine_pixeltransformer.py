@@ -203,7 +203,8 @@ def draw_levels(
     if by_mean:
         cells = model.native_positions(grid_at(config, 1)).expand(len(queries), -1, -1)
         memory = evidence.extend(cells, coarser, 1).encode(model)
-        mean = model.predict_from(memory, queries, query_scales=torch.zeros_like(queries[..., 0])).mean
+        scales = torch.zeros_like(queries[..., 0])
+        mean = model.predict_from(memory, queries, query_scales=scales, reduce=lambda d: d.mean)
         yield total, total, 0, mean, torch.ones_like(mean[..., 0], dtype=torch.bool)
 
 

@@ -151,38 +151,44 @@ class ValueDistribution(Distribution):
         return log_near + torch.log(-torch.expm1((log_away - log_near).clamp(max=-1e-6)))
 
     @property
-    def _moments(self) -> tuple[Tensor, Tensor]:
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each channel, both `(*batch, V)`, for less than the two one by one."""
+        mean, variance = self._component_moments
+        weights = self.probs.unsqueeze(-1)
+        overall = (weights * mean).sum(-2, keepdim=True)
+        return overall.squeeze(-2), (weights * (variance + (mean - overall).square())).sum(-2)
+
+    @property
+    def _component_moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance of each component (*batch, B, V), clamped to the range where values are quantised."""
         scale = self.log_scales.exp().unsqueeze(-1)
         if self.quantization_step is None:
             return self.means, (scale * scale).expand_as(self.means)
-        # Rectified Gaussian: point masses at both ends and a truncated Gaussian between them.
+        # A Gaussian whose tails beyond both ends become point masses there. A tail that begins t deviations σ from the
+        # mean m moves the mean inwards by h(t) = φ(t) - t Φ(-t) of them, and takes t h(t) + Φ(-t) from E (x - m)² / σ².
         low, high = self.value_range
-        alpha, beta = (low - self.means) / scale, (high - self.means) / scale
-        below, above = torch.special.ndtr(alpha), torch.special.ndtr(-beta)
-        inside = (1 - below - above).clamp(min=0)
-        pdf_low = torch.exp(-0.5 * alpha.square()) / math.sqrt(2 * math.pi)
-        pdf_high = torch.exp(-0.5 * beta.square()) / math.sqrt(2 * math.pi)
-        shift = scale * (pdf_low - pdf_high)  # E[(x - m) within]
-        mean = low * below + high * above + self.means * inside + shift
-        # Second moment about the unclamped mean, then moved to the clamped one: no cancellation of large squares.
-        within = scale.square() * (inside + alpha * pdf_low - beta * pdf_high)
-        about = (low - self.means).square() * below + (high - self.means).square() * above + within
-        return mean.clamp(low, high), (about - (mean - self.means).square()).clamp(min=0)
+        inwards, left = [], 1.0
+        for distance in (self.means - low, high - self.means):
+            t = (distance / scale).clamp(
+                max=8.0
+            )  # beyond, nothing is left but denormal numbers, which CPUs are slow at
+            tail = 0.5 * torch.erfc(t * math.sqrt(0.5))
+            moved = torch.exp(-0.5 * t * t - 0.5 * math.log(2 * math.pi)) - t * tail
+            inwards.append(moved)
+            left = left - (t * moved + tail)
+        shift = inwards[0] - inwards[1]
+        mean = (self.means + scale * shift).clamp(low, high)
+        return mean, (scale * scale * (left - shift * shift)).clamp(min=0)
 
     @property
     def mean(self) -> Tensor:
         """Expected value, `(*batch, V)`; inside the value range."""
-        mean, _ = self._moments
-        return (self.probs.unsqueeze(-1) * mean).sum(-2)
+        return self.moments[0]
 
     @property
     def variance(self) -> Tensor:
         """Variance of each channel, `(*batch, V)` (rounding to a level, at most a quarter step², left out)."""
-        mean, variance = self._moments
-        weights = self.probs.unsqueeze(-1)
-        overall = (weights * mean).sum(-2, keepdim=True)
-        return (weights * (variance + (mean - overall).square())).sum(-2)
+        return self.moments[1]
 
     @property
     def stddev(self) -> Tensor:

@@ -9,6 +9,7 @@ L = tokens.
 import math
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,10 @@ except ImportError:  # as a top-level module beside the scripts
     from distribution_pixeltransformer import ValueDistribution
     from sampling_pixeltransformer import joint_log_prob, sample, sample_iter
     from validation_pixeltransformer import check_given, check_places
+
+
+CHUNK_SIZES = {"cpu": 2048}  # queries answered at a time: what is computed of them should stay in a core's cache
+CHUNK_SIZE = 65536  # on other devices
 
 
 @dataclass
@@ -652,14 +657,23 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         context_values: Tensor,
         query_positions: Tensor,
         context_mask: Tensor | None = None,
-        chunk_size: int = 16384,
+        chunk_size: int | None = None,
         context_scales: Tensor | None = None,
         query_scales: Tensor | None = None,
-    ) -> ValueDistribution:
-        """Marginal distributions, batch shape (B, Q), of any number of queries.
+        reduce: Callable[[ValueDistribution], Tensor | tuple[Tensor, ...]] | None = None,
+    ) -> ValueDistribution | Tensor | tuple[Tensor, ...]:
+        """Marginal distributions, batch shape (B, Q), of any number of queries, or what `reduce` makes of them.
 
-        The context is encoded once; queries are answered `chunk_size` at a time (over the whole batch), so that memory
-        is bounded up to the result itself. Arguments and errors as in `forward`.
+        The context is encoded once; queries are answered `chunk_size` at a time (over the whole batch; `None`: as suits
+        the device), so that memory is bounded up to the result itself. A distribution holds `num_bins` × (V + 2)
+        numbers for each query: of a large grid, keep what is needed alone, as in
+        `mean, variance = model.predict(..., reduce=lambda d: d.moments)`.
+
+        Args:
+            reduce (`Callable`): From the `ValueDistribution` of a chunk, batch shape (B, q), to a tensor (B, q, …) or a
+                tuple of them, which are returned for all queries.
+
+        Further arguments and errors as in `forward`.
         """
         batch = context_positions.shape[0] if isinstance(context_positions, Tensor) else None
         check_places(self.config, "context", context_positions, context_values, context_mask, scales=context_scales)
@@ -667,24 +681,33 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         memory = self.encode(context_positions, context_values, context_mask, context_scales)
         query_positions = query_positions.expand(batch, -1, -1)
         query_scales = None if query_scales is None else query_scales.expand(batch, -1)
-        return self.predict_from(memory, query_positions, chunk_size, query_scales)
+        return self.predict_from(memory, query_positions, chunk_size, query_scales, reduce)
 
     @torch.no_grad()
     def predict_from(
         self,
         memory: Memory,
         query_positions: Tensor,
-        chunk_size: int = 16384,
+        chunk_size: int | None = None,
         query_scales: Tensor | None = None,
-    ) -> ValueDistribution:
+        reduce: Callable[[ValueDistribution], Tensor | tuple[Tensor, ...]] | None = None,
+    ) -> ValueDistribution | Tensor | tuple[Tensor, ...]:
         """As `predict`, given an encoded memory and queries (B, Q, P)."""
+        chunk_size = chunk_size or CHUNK_SIZES.get(query_positions.device.type, CHUNK_SIZE)
         size = max(1, chunk_size // query_positions.shape[0])
         parts = []
         for start in range(0, query_positions.shape[1], size):
             chunk = query_positions[:, start : start + size]
             scales = None if query_scales is None else query_scales[:, start : start + size]
-            parts.append(self.decode(memory, self.embed_queries(chunk, scales), self.rotation(chunk)))
-        return parts[0] if len(parts) == 1 else ValueDistribution.cat(parts, 1)
+            distribution = self.decode(memory, self.embed_queries(chunk, scales), self.rotation(chunk))
+            parts.append(distribution if reduce is None else reduce(distribution))
+        if len(parts) == 1:
+            return parts[0]
+        if reduce is None:
+            return ValueDistribution.cat(parts, 1)
+        if isinstance(parts[0], Tensor):
+            return torch.cat(parts, 1)
+        return tuple(torch.cat(pieces, 1) for pieces in zip(*parts, strict=True))
 
     # Plain functions of the model, see `sampling_pixeltransformer.py`.
     sample = sample

@@ -253,7 +253,7 @@ def _one_scale(
 
     def fill(memory) -> None:
         rest = positions[:, drawn_count:], None if scales is None else scales[:, drawn_count:]
-        mean = model.predict_from(memory, rest[0], query_scales=rest[1]).mean
+        mean = model.predict_from(memory, rest[0], query_scales=rest[1], reduce=lambda d: d.mean)
         values.scatter_(1, order[:, drawn_count:, None].expand(-1, -1, channels), mean)
 
     blocks = draw_blocks(

@@ -1,0 +1,247 @@
+"""What fewer steps cost and save: `python -m benchmarks.steps --checkpoint … --dataset_name … [--write]`.
+
+Measures, on held-out signals, the loss of the next value against the number of known ones. From these curves
+`sample(num_steps=…)` decides how many values each step draws (Hoogeboom et al., Autoregressive Diffusion Models, ICLR
+2022); `--write` stores them as `step_losses` in the checkpoint's config.json. Then, for each budget of steps, the joint
+likelihood of whole signals under exactly the blocks that are drawn, beside the seconds for four samples.
+"""
+
+import json
+import math
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.timing import interleaved, median, write
+from chain_pixeltransformer import Evidence, take
+from coarse_to_fine_pixeltransformer import plan_levels
+from evaluate import parse_flags
+from evaluation.tables import mean_interval
+from modeling_pixeltransformer import PixelTransformerModel
+from orders_pixeltransformer import spread_orders
+from signals import Signal
+from signals.base import flag, flags, to_device
+
+KNOTS = 20  # numbers of known values at which the loss is measured
+NEXT = 128  # values scored at each: those that would be drawn next
+TOKENS = 16384  # tokens and queries in one call
+DIGITS = 4
+
+
+@dataclass
+class Arguments:
+    """Measure what fewer steps of sampling cost and save."""
+
+    checkpoint: str = flag("Checkpoint folder or Hub id.")
+    signal: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
+    split: str | None = flag("Split to measure on; default: the validation rows of the training split.")
+    limit: int = flag("Held-out signals.", 96)
+    budgets: list[int] = flags("Numbers of steps; the exact order comes besides.", [8, 16, 32, 64, 128, 256])
+    context: int = flag("Observed places K of each signal whose rest is scored or drawn.", 16)
+    samples: int = flag("Samples drawn at a time.", 4)
+    repeats: int = flag("Timed runs of each budget, interleaved; 0: no timing.", 3)
+    seed: int = flag("Seed of all places and orders.", 0)
+    write: bool = flag("Store the measured curves in the checkpoint's config.json.", False)
+    output: str | None = flag("Name of the report in docs/performance; default: none is written.")
+
+
+def knots(count: int) -> list[int]:
+    """Numbers of known values, 0 and log-spaced ones that leave an eighth of all `count` to score."""
+    spaced = torch.logspace(0, math.log10(max(count * 7 // 8, 1)), KNOTS).round().long()
+    return torch.cat((torch.zeros(1, dtype=torch.long), spaced)).unique().tolist()
+
+
+@torch.no_grad()
+def loss_of_next(model, evidence: Evidence, positions: Tensor, values: Tensor, scale: int) -> dict[str, list]:
+    """The curve of one chain: evidence, then values (N, L, V) at positions (N, L, P) in the order of drawing.
+
+    The values known are given as context, whose likelihoods differ from a buffer's by less than this is used for.
+    """
+    count, rows = positions.shape[1], positions.shape[0]
+    at, nats = knots(count), []
+    scales = torch.full_like(positions[..., 0], scale)
+    for known in at:
+        stop = min(known + NEXT, count)
+        size = max(1, TOKENS // (evidence.positions.shape[1] + stop))
+        total = 0.0
+        for start in range(0, rows, size):
+            part = slice(start, start + size)
+            given = Evidence(evidence.positions[part], evidence.values[part], None, _rows(evidence.scales, part))
+            given = given.extend(positions[part, :known], values[part, :known], scale)
+            distribution = model.predict(
+                given.positions,
+                given.values,
+                positions[part, known:stop],
+                context_scales=given.scales,
+                query_scales=scales[part, known:stop],
+            )
+            total -= distribution.log_prob(values[part, known:stop]).sum().item()
+        nats.append(float(f"{total / (rows * (stop - known)):.{DIGITS}g}"))
+    return {"known": at, "nats": nats}
+
+
+def _rows(x: Tensor | None, part: slice) -> Tensor | None:
+    return None if x is None else x[part]
+
+
+def measure_losses(model, arrays: list[Tensor], generator: torch.Generator) -> dict[str, dict]:
+    """`config.step_losses` from the values (N, cells, V) of each scale's grid, the finest first."""
+    finest = arrays[0]
+    places = model.native_positions().expand(len(finest), -1, -1)
+    nothing = Evidence(places[:, :0], finest[:, :0])
+    order = spread_orders(places, generator)
+    curves = {"random": loss_of_next(model, nothing, take(places, order), take(finest, order), 0)}
+    if len(arrays) == 1:
+        return curves
+    coarser = None
+    for level in plan_levels(model, places, None, generator):
+        values = arrays[level.scale]
+        evidence = level.evidence(nothing, coarser)
+        curves[f"scale-{level.scale}"] = loss_of_next(
+            model, evidence, take(level.positions, level.order), take(values, level.order), level.scale
+        )
+        coarser = values
+    return curves
+
+
+@torch.no_grad()
+def bits_by_budget(
+    model, values: Tensor, context: int, budgets: dict[Any, dict], order: str, seed: int
+) -> dict[Any, Tensor]:
+    """Bits per dimension (N,) of the values (N, cells, V) that K = `context` random ones of each leave, by budget.
+
+    Every budget scores the same values; orders are fresh ones, as in sampling.
+
+    Args:
+        budgets (`dict`): Further arguments of `log_prob` by name; "spread" as the order: one value at a time in a
+            spread order, which blocks come in.
+    """
+    generator = torch.Generator(values.device).manual_seed(seed)
+    places = model.native_positions().expand(len(values), -1, -1)
+    shuffled = torch.rand(places.shape[:2], generator=generator, device=values.device).argsort(-1)
+    places, values = take(places, shuffled), take(values, shuffled)
+    rest = places.shape[1] - context
+    size = max(1, TOKENS // (2 * places.shape[1]))
+    found = {}
+    for name, extra in budgets.items():
+        parts = []
+        for start in range(0, len(values), size):
+            at, value = places[start : start + size], values[start : start + size]
+            given, asked = (at[:, :context], value[:, :context]), (at[:, context:], value[:, context:])
+            chosen = {"order": order, "generator": generator} | extra
+            if chosen["order"] == "spread":
+                chosen["order"] = spread_orders(asked[0], generator)
+            parts.append(model.log_prob(*given, *asked, **chosen))
+        found[name] = -torch.cat(parts) / (rest * values.shape[-1] * math.log(2))
+    return found
+
+
+def seconds_by_budget(
+    model, values: Tensor, context: int, budgets: list[int | None], order: str, samples: int, repeats: int
+) -> dict[int | None, float]:
+    """Median seconds for `samples` samples of one signal, of which K = `context` random values are known."""
+    places = model.native_positions()
+    known = torch.randperm(places.shape[1], generator=torch.Generator().manual_seed(0)).to(places.device)
+    given = places[:, known[:context]], values[:1, known[:context]]
+
+    def run(budget: int | None):
+        return lambda: model.sample(
+            *given, places[:, known[context:]], num_samples=samples, num_steps=budget, order=order
+        )
+
+    quick = {budget: run(budget) for budget in budgets}
+    return {budget: median(seconds) for budget, seconds in interleaved(quick, repeats).items()}
+
+
+def report(model, values: Tensor, arguments: Arguments, order: str) -> list[dict]:
+    """One row for each budget, then one value at a time: in a spread order, as blocks are, and exactly as sampled."""
+    budgets = [budget for budget in arguments.budgets if budget < values.shape[1] - arguments.context]
+    scored = {budget: {"num_steps": budget} for budget in budgets}
+    if order == "random":
+        scored["spread"] = {"order": "spread"}
+    scored[None] = {}
+    bits = bits_by_budget(model, values, arguments.context, scored, order, arguments.seed)
+    seconds = {}
+    if arguments.repeats:
+        seconds = seconds_by_budget(
+            model, values, arguments.context, [*budgets, None], order, arguments.samples, arguments.repeats
+        )
+    return [
+        {
+            "steps": name,
+            "bits_per_dim": mean_interval(bits[name]),
+            "lost": mean_interval(bits[name] - bits[None]) if name is not None else None,
+            "seconds": seconds.get(name),
+        }
+        for name in scored
+    ]
+
+
+STEPS = {None: "one per value, exact", "spread": "one per value, spread order"}
+
+
+def table(rows: list[dict], samples: int, quantised: bool) -> str:
+    """The rows in Markdown."""
+    unit = "bits per dimension" if quantised else "bits of density"
+    lines = [f"| steps | {unit} | lost against exact | seconds for {samples} samples |", "|---:|---:|---:|---:|"]
+    for row in rows:
+        lost = "–" if row["lost"] is None else "{:+.4f} ± {:.4f}".format(*row["lost"])
+        seconds = "–" if row["seconds"] is None else f"{row['seconds']:.2f}"
+        steps = STEPS.get(row["steps"], row["steps"])
+        lines.append(f"| {steps} | {row['bits_per_dim'][0]:.3f} ± {row['bits_per_dim'][1]:.3f} | {lost} | {seconds} |")
+    return "\n".join(lines)
+
+
+def held_out(arguments: Arguments, signal: Signal, config) -> list[Tensor]:
+    """The signals that are measured on, as stored."""
+    if arguments.split is not None:
+        return signal.load_split(arguments.split, config, arguments.limit).first(arguments.limit)
+    return signal.load(arguments.seed)[1].first(arguments.limit)
+
+
+def write_losses(checkpoint: str, losses: dict[str, dict]) -> None:
+    """Store the curves in a checkpoint folder's config.json, which otherwise stays as it is."""
+    path = Path(checkpoint) / "config.json"
+    if not path.is_file():
+        raise ValueError(f"--write: expected --checkpoint to be a folder with a config.json, got {checkpoint}")
+    config = json.loads(path.read_text())
+    config["step_losses"] = losses
+    path.write_text(json.dumps(dict(sorted(config.items())), indent=2) + "\n")
+
+
+def main() -> None:
+    try:
+        arguments, signal = parse_flags(Arguments, sys.argv[1:])
+    except ValueError as error:
+        sys.exit(f"benchmarks.steps: {error}")
+    model = PixelTransformerModel.from_pretrained(arguments.checkpoint).eval()
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    config = model.config
+    batch = to_device(signal.collate(held_out(arguments, signal, config)), model.device)
+    if config.num_scales > 1:
+        arrays = [array.flatten(1, -2) for array in signal.pyramid(batch, config.num_scales, config.quantization_step)]
+    else:
+        arrays = [signal.grid_values(batch, config.native_grid)]
+    generator = torch.Generator(model.device).manual_seed(arguments.seed)
+    config.step_losses = measure_losses(model, arrays, generator)
+    for name, curve in config.step_losses.items():
+        print(f"{name}: " + ", ".join(f"{n}: {nats}" for n, nats in zip(*curve.values(), strict=True)), flush=True)
+    if arguments.write:
+        write_losses(arguments.checkpoint, config.step_losses)
+    results = {"checkpoint": Path(arguments.checkpoint).name, "signals": len(arrays[0]), "context": arguments.context}
+    results |= {"samples": arguments.samples, "parameters": sum(p.numel() for p in model.parameters()), "orders": {}}
+    results |= {"quantised": config.quantization_step is not None, "split": arguments.split or "validation"}
+    for order in ["random"] + ["coarse-to-fine"] * (config.num_scales > 1):
+        rows = results["orders"][order] = report(model, arrays[0], arguments, order)
+        print(f"\n{order}\n\n{table(rows, arguments.samples, results['quantised'])}", flush=True)
+    if arguments.output:
+        write(arguments.output, results, "python -m benchmarks.steps " + shlex.join(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()
