@@ -606,8 +606,8 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         """
         check = not (self.training or torch.compiler.is_compiling())  # the trainer makes its own, valid, input
         if check:
-            batch = context_positions.shape[0]
             check_places(self.config, "context", context_positions, context_values, context_mask, scales=context_scales)
+            batch = context_positions.shape[0]
             check_places(self.config, "query", query_positions, query_values, batch=batch, scales=query_scales)
             if buffer_positions is not None:
                 check_given("buffer_values", buffer_values)
