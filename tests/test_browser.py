@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium is installe
 def browser():
     # Without a graphics card the 3D views are drawn in software.
     flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    sync_api.expect.set_options(timeout=PATIENCE)
     with sync_api.sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=BROWSER, args=flags)
         yield started
