@@ -15,7 +15,7 @@ from evaluation.tables import Table, column, make_table, markdown
 
 HEADER = """# Results
 
-Written from the reports of `evaluate.py` in that folder, not by hand, by
+Written from reports of `evaluate.py`, not by hand, by
 
 ```bash
 {command}
@@ -94,8 +94,8 @@ def summary(reports: list[dict]) -> Table:
             verdict = "" if value is None else " (held)" if value <= wanted else " (missed)"
             cells += [value, f"{wanted}{verdict}"]
         rows.append(cells)
-    titles = ["checkpoint", "largest miss of calibration (points)", "at most"]
-    titles += ["largest cost of the buffer (bits per dimension)", "at most "]
+    titles = ["checkpoint", "largest miss of calibration (points)", "miss at most"]
+    titles += ["largest cost of the buffer (bits per dimension)", "cost at most"]
     return make_table(dict(zip(titles, (0, 1, 0, 4, 0), strict=True)), rows)
 
 
