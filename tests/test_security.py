@@ -132,7 +132,7 @@ def address():
     import app
 
     blocks = app.build()
-    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
+    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
     yield url.rstrip("/")
     blocks.close()
 

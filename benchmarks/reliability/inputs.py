@@ -220,7 +220,7 @@ def try_app(most: int = 200) -> Tally:
 
     tally = Tally()
     blocks = app.build()
-    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
+    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
     try:
         client = Client(url, verbose=False)
         actions = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
