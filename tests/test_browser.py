@@ -112,15 +112,16 @@ def test_an_example_shows_everything_and_its_best_pixel_can_be_revealed(page):
     sync_api.expect(image_of(page, "Mean")).to_have_attribute("alt", "Mean image, 32 × 32 pixels, 97 observed")
 
 
-def test_a_link_reloads_the_same_picture(page):
+def test_a_link_opens_the_same_picture_in_another_page(page, browser):
     empty = image_of(page, "Mean").get_attribute("src")
     paint(page, 0.25, 0.6)
     painted = until_changed(image_of(page, "Mean"), empty)
     page.locator("#share-image button").first.click()
     page.locator("#link-image").click()
     page.wait_for_url("**/?tab=image&state=*")
-    page.goto(page.url)
-    sync_api.expect(image_of(page, "Mean")).to_have_attribute("src", painted)
+    another = browser.new_page()
+    another.goto(page.url, timeout=PATIENCE)
+    sync_api.expect(image_of(another, "Mean")).to_have_attribute("src", painted, timeout=PATIENCE)
 
 
 def test_polynomials(page):
