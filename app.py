@@ -12,7 +12,7 @@ from demo.tab import Tab, is_quick
 
 TITLE = "PixelTransformer"
 INTRO = f"# {TITLE}\nInfer a whole signal, and how sure one can be of it, from the values at a few places."
-TABS = {"Image": image_tab, "Polynomial": polynomial_tab, "3D shape": shape_tab, "Video": video_tab}
+TABS = {"Image": image_tab, "Polynomial": polynomial_tab, "3D": shape_tab, "Video": video_tab}
 
 
 def build(checkpoints: list[str] | None = None) -> gr.Blocks:

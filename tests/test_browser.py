@@ -142,7 +142,7 @@ def test_polynomials(page):
 
 
 def test_shapes(page):
-    page.get_by_role("tab", name="3D shape").click()
+    page.get_by_role("tab", name="3D").click()
     page.get_by_role("button", name="Stool", exact=True).click()
     for name in ("points", "mean", "truth"):
         sync_api.expect(page.locator(f"#shape-{name} canvas")).to_be_visible()
