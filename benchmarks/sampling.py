@@ -1,63 +1,143 @@
 """Cached against re-encoding sampler on the same weights: `python -m benchmarks.sampling`.
 
-The two run interleaved in one process; each prints its median, and the samples they drew are compared.
+Signals of N = 64 … 4,096 values are drawn one value per step, interleaved in one process. The cached sampler is timed
+whole. Re-encoding is timed whole up to `--whole` values and compared draw by draw; beyond, `--timed_steps` steps spread
+over the run are timed and the rest read off between them, as its cost grows smoothly. Memory is the peak of a process
+that does nothing else, above that of one which has loaded the model and predicted once.
 """
 
 import argparse
 import json
-import statistics
+import math
+import shlex
+import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
+from benchmarks.timing import in_fresh_process, median, peak_memory, write
 from modeling_pixeltransformer import PixelTransformerModel
 
 
-def benchmark(model, num_samples: int, context: int, repeats: int) -> dict[str, float]:
-    """Median seconds of both samplers for whole native grids, one query per step, and their largest difference."""
+def make_input(model, count: int, context: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Context positions and values and the `count` cells (N = side²) of a square grid to draw."""
     generator = torch.Generator().manual_seed(0)
-    queries = model.native_positions()
-    observed = torch.randperm(queries.shape[1], generator=generator)[:context]
+    side = math.isqrt(count)
+    if side * side != count or model.config.position_dim != 2:
+        raise ValueError(f"--sizes: expected squares, and a checkpoint of images, got {count}")
+    queries = model.native_positions([side, side])
+    positions = torch.rand(1, context, 2, generator=generator) * 2 - 1
     values = (torch.rand(1, context, model.config.value_dim, generator=generator) * 255).round() / 255
-    seconds: dict[bool, list[float]] = {True: [], False: []}
-    difference = 0.0
-    for repeat in tqdm(range(repeats), desc="repeats"):
-        draws = {}
-        for use_cache in (True, False):
-            started = time.perf_counter()
-            draws[use_cache] = model.sample(
-                queries[:, observed],
-                values,
-                queries,
-                num_samples=num_samples,
-                generator=torch.Generator().manual_seed(repeat),
-                use_cache=use_cache,
-            )
-            seconds[use_cache].append(time.perf_counter() - started)
-        difference = max(difference, (draws[True] - draws[False]).abs().max().item())
-    cached, encoded_again = statistics.median(seconds[True]), statistics.median(seconds[False])
+    return positions, values, queries
+
+
+def draw(model, count: int, samples: int, context: int, use_cache: bool, seed: int = 0) -> tuple[float, Tensor]:
+    """Seconds for whole exact samples, and the samples."""
+    inputs = make_input(model, count, context)
+    started = time.perf_counter()
+    drawn = model.sample(
+        *inputs, num_samples=samples, generator=torch.Generator().manual_seed(seed), use_cache=use_cache
+    )
+    return time.perf_counter() - started, drawn
+
+
+@torch.no_grad()
+def estimate(model, count: int, samples: int, context: int, timed_steps: int) -> float:
+    """Seconds of the re-encoding sampler from some of its steps: what it does when `known` values are drawn."""
+    positions, values, queries = make_input(model, count, context)
+    positions, values = positions.repeat(samples, 1, 1), values.repeat(samples, 1, 1)
+    at = np.unique(np.linspace(0, count - 1, timed_steps).round().astype(int))
+    drawn = torch.rand(samples, count, model.config.value_dim)
+    seconds = []
+    for known in tqdm(at.tolist(), desc=f"N = {count}", leave=False):
+        here = queries.expand(samples, -1, -1)
+        started = time.perf_counter()
+        memory = model.encode(positions, values)
+        if known:
+            tokens = model.embed_tokens(here[:, :known], drawn[:, :known])
+            model.append(memory, tokens, model.rotation(here[:, :known]), torch.arange(known))
+        one = here[:, known : known + 1]
+        model.decode(memory, model.embed_queries(one), model.rotation(one)).sample()
+        seconds.append(time.perf_counter() - started)
+    return float(np.interp(np.arange(count), at, seconds).sum())
+
+
+def memory_of(checkpoint: str, count: int, samples: int, context: int) -> float:
+    """Peak MB of this process after drawing with the cache (0: of one that only predicts a value)."""
+    model = PixelTransformerModel.from_pretrained(checkpoint).eval()
+    positions, values, queries = make_input(model, count or 64, context)
+    model.predict(positions, values, queries[:, :1])
+    if count:
+        model.sample(positions, values, queries, num_samples=samples)
+    return peak_memory()
+
+
+def benchmark(model, count: int, samples: int, arguments: argparse.Namespace) -> dict:
+    """One row: N, samples, median seconds of both, their ratio, and how far the draws differ."""
+    whole = count <= arguments.whole
+    cached, again, difference = [], [], None
+    for repeat in range(arguments.repeats if count <= 1024 else min(2, arguments.repeats)):
+        seconds, drawn = draw(model, count, samples, arguments.context, True, repeat)
+        cached.append(seconds)
+        if whole and len(again) < (1 if count > 256 else arguments.repeats):
+            seconds, other = draw(model, count, samples, arguments.context, False, repeat)
+            again.append(seconds)
+            difference = max(difference or 0.0, (drawn - other).abs().max().item())
+        elif not again:
+            again.append(estimate(model, count, samples, arguments.context, arguments.timed_steps))
+    seconds = {"cached_seconds": median(cached), "re_encoding_seconds": median(again)}
     return {
-        "num_samples": num_samples,
-        "context": context,
-        "queries": queries.shape[1],
-        "cached_seconds": cached,
-        "re_encoding_seconds": encoded_again,
-        "speedup": encoded_again / cached,
+        "values": count,
+        "samples": samples,
+        **seconds,
+        "speedup": seconds["re_encoding_seconds"] / seconds["cached_seconds"],
+        "re_encoding": "whole" if whole else f"{arguments.timed_steps} steps, the rest between them",
         "largest_difference": difference,
     }
 
 
+def exponent(rows: list[dict], key: str, samples: int, low: int = 0) -> float:
+    """Slope of log seconds over log N, fitted to rows of N ≥ `low`."""
+    points = [(row["values"], row[key]) for row in rows if row["samples"] == samples and row["values"] >= low]
+    return float(np.polyfit(*np.log(np.array(points)).T, 1)[0])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default="checkpoints/mnist", help="checkpoint folder or Hub id")
+    parser.add_argument("--checkpoint", default="checkpoints/cifar10", help="checkpoint folder or Hub id")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 1024, 4096], help="numbers N of values")
     parser.add_argument("--samples", type=int, nargs="+", default=[1, 4], help="numbers of samples")
-    parser.add_argument("--context", type=int, default=16, help="observed pixels")
+    parser.add_argument("--context", type=int, default=16, help="observed values")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, interleaved")
+    parser.add_argument("--whole", type=int, default=1024, help="largest N at which re-encoding is timed whole")
+    parser.add_argument("--timed_steps", type=int, default=24, help="steps timed beyond that")
+    parser.add_argument("--output", help="name of the report in docs/performance; default: none is written")
     arguments = parser.parse_args()
     model = PixelTransformerModel.from_pretrained(arguments.checkpoint).eval()
-    for number in arguments.samples:
-        print(json.dumps(benchmark(model, number, arguments.context, arguments.repeats)))
+    draw(model, 64, 1, arguments.context, True)  # the first products choose their kernels
+    rows = []
+    for samples in arguments.samples:
+        for count in arguments.sizes:
+            rows.append(benchmark(model, count, samples, arguments))
+            print(json.dumps(rows[-1]), flush=True)
+    base = in_fresh_process(memory_of, arguments.checkpoint, 0, 1, arguments.context)
+    for row in rows:
+        if row["values"] >= 1024:
+            used = in_fresh_process(memory_of, arguments.checkpoint, row["values"], row["samples"], arguments.context)
+            row["megabytes"] = used - base
+    fitted = {
+        key: {str(samples): exponent(rows, key, samples) for samples in arguments.samples}
+        for key in ("cached_seconds", "re_encoding_seconds")
+    }
+    results = {"checkpoint": Path(arguments.checkpoint).name, "context": arguments.context, "rows": rows}
+    results["exponents"] = fitted
+    print(json.dumps(fitted))
+    if arguments.output:
+        write(arguments.output, results, "python -m benchmarks.sampling " + shlex.join(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,14 @@ import math
 import pytest
 import torch
 
+from benchmarks import plain
 from benchmarks.steps import bits_by_budget, knots, measure_losses, write_losses
 from conftest import make_context, make_model
 from distribution_pixeltransformer import ValueDistribution
 from orders_pixeltransformer import block_sizes
+from signals.base import Rows
+from signals.image import Images
+from training.batches import EpisodeSizes, make_episode
 
 
 @pytest.mark.parametrize("size", [1, 7, None])
@@ -89,3 +93,31 @@ def test_curves_are_written_into_a_config_that_stays_as_it_is(grey_model, tmp_pa
     assert json.loads((tmp_path / "config.json").read_text()) == before | {"step_losses": curves}
     with pytest.raises(ValueError, match="--write: expected --checkpoint to be a folder"):
         write_losses(str(tmp_path / "nowhere"), curves)
+
+
+@pytest.mark.parametrize("context", [0, 5])
+def test_plain_training_step_has_the_same_data_loss_and_gradients(context):
+    model, signal = make_model(native_grid=[8, 8], value_dim=3), Images(dataset_name="none")
+    images = torch.randint(256, (4, 8, 8, 3), dtype=torch.uint8)
+    rows, sizes = Rows(images, lambda row: row), EpisodeSizes(context, 6, 4, 2, 3)
+    episode = make_episode(signal, images[[2, 0, 1]], sizes, seed=0, step=5)
+    same = plain.make_episode(rows, [2, 0, 1], sizes, seed=0, step=5)
+    for name, part in episode.items():
+        assert torch.allclose(part, same[name], atol=1e-6), name
+    losses = model(**episode).loss, plain.loss(model, same)
+    assert losses[0].item() == pytest.approx(losses[1].item(), abs=1e-4)
+    gradients = [torch.autograd.grad(loss, list(model.encoder.parameters())) for loss in losses]
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, atol=1e-3 * other.abs().max().item() + 1e-6)
+
+
+def test_attention_in_training_is_the_fused_one(model):
+    """Written out where gradients are wanted on a CPU, the fused kernel elsewhere: the same distributions."""
+    positions, values = make_context(model)
+    queries = model.native_positions()[:, :5]
+    call = dict(buffer_positions=queries.expand(2, -1, -1), buffer_values=values[:, :5])
+    trained = model(positions, values, queries, **call).buffer_distribution
+    with torch.no_grad():
+        fused = model(positions, values, queries, **call).buffer_distribution
+    assert torch.allclose(trained.means, fused.means, atol=1e-4)
+    assert torch.allclose(trained.log_weights, fused.log_weights, atol=1e-4)

@@ -1,0 +1,89 @@
+"""The training step as one would first write it: what `benchmarks.training` compares with, for its speed and its loss.
+
+The same weights, signals, places and loss. Every token lies in one sequence under one mask, attention is written out
+(scores, mask, softmax, sum), each projection is a product of its own, all in float32; images are decoded one by one
+each time they come, and looked up place by place.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from modeling_pixeltransformer import Block, PixelTransformerModel, rotate
+from signals.base import Rows
+from signals.places import random_cells
+from training.batches import EpisodeSizes, _mix
+
+Rotation = tuple[Tensor, Tensor] | None
+
+
+def attention(queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor) -> Tensor:
+    """softmax(q kᵀ / √D) v for heads (B, H, L, D), where `visible` (L, keys) allows it."""
+    scores = queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
+    return scores.masked_fill(~visible, -math.inf).softmax(-1) @ values
+
+
+def heads(x: Tensor, block: Block) -> Tensor:
+    """(B, L, W) to (B, H, L, D)."""
+    batch, length, width = x.shape
+    return x.view(batch, length, block.num_heads, width // block.num_heads).transpose(1, 2)
+
+
+def layer(block: Block, x: Tensor, at: Rotation, others: Tensor, others_at: Rotation, visible: Tensor) -> Tensor:
+    """Pre-norm attention of x (B, L, W) to `others`, and the gated feed-forward layer."""
+    normed = block.attention_norm(x)
+    others = normed if others is x else others
+    queries = rotate(block.query_norm(heads(block.query(normed), block)), at)
+    keys = rotate(block.key_norm(heads(block.key(others), block)), others_at)
+    values = heads(block.value(others), block)
+    mixed = attention(queries, keys, values, visible)
+    x = x + block.output(mixed.transpose(1, 2).reshape(x.shape))
+    normed = block.feed_forward_norm(x)
+    feed = block.feed_forward
+    return x + feed.down(torch.nn.functional.silu(feed.gate(normed)) * feed.up(normed))
+
+
+def loss(model: PixelTransformerModel, episode: dict[str, Tensor]) -> Tensor:
+    """Mean negative log-likelihood of queries and buffer; for the default architecture (pre-norm, rotary, gated)."""
+    positions = torch.cat((episode["context_positions"], episode["buffer_positions"]), 1)
+    values = torch.cat((episode["context_values"], episode["buffer_values"]), 1)
+    batch, asked = len(positions), episode["query_positions"].shape[1]
+    nothing = model.nothing_observed.expand(batch, 1, -1)
+    tokens = torch.cat((nothing, model.embed_tokens(positions, values)), 1)
+    token_at = model.rotation(torch.cat((torch.zeros_like(positions[:, :1]), positions), 1))
+    query_positions = torch.cat((episode["query_positions"], episode["buffer_positions"]), 1)
+    queries, query_at = model.embed_queries(query_positions), model.rotation(query_positions)
+
+    known = torch.zeros(1 + episode["context_positions"].shape[1], dtype=torch.long)
+    blocks = episode["buffer_blocks"]
+    token_block = torch.cat((known, blocks))
+    query_block = torch.cat((torch.ones(asked, dtype=torch.long), blocks))  # queries see the context alone
+    for block in model.encoder:
+        tokens = layer(block, tokens, token_at, tokens, token_at, token_block[None, :] <= token_block[:, None])
+    tokens = model.encoder_norm(tokens)
+    for block in model.decoder:
+        queries = layer(block, queries, query_at, tokens, token_at, token_block[None, :] < query_block[:, None])
+    distribution = model.value_distribution(model.decoder_norm(queries))
+    targets = torch.cat((episode["query_values"], episode["buffer_values"]), 1)
+    return -distribution.log_prob(targets).mean()
+
+
+def make_episode(rows: Rows, indices: list[int], sizes: EpisodeSizes, seed: int, step: int) -> dict[str, Tensor]:
+    """What `training.batches.make_episode` gives for images at cell centres, image by image and place by place."""
+    generator = torch.Generator().manual_seed(_mix(seed, 3, step))
+    count = sizes.context + sizes.buffer + sizes.queries
+    images = [rows.decode(rows.source[index]) for index in indices]
+    height, width, channels = images[0].shape
+    cells = random_cells(len(images), count, [width, height], generator, "cpu")
+    positions, values = torch.empty(len(images), count, 2), torch.empty(len(images), count, channels)
+    for number, image in enumerate(images):
+        for place, cell in enumerate(cells[number].tolist()):
+            x, y = cell % width, cell // width
+            positions[number, place] = torch.tensor([(x + 0.5) * 2 / width - 1, (y + 0.5) * 2 / height - 1])
+            values[number, place] = image[y, x] / 255
+    first, second = sizes.context, sizes.context + sizes.buffer
+    parts = {"context": slice(0, first), "buffer": slice(first, second), "query": slice(second, None)}
+    episode = {f"{name}_positions": positions[:, part] for name, part in parts.items()}
+    episode |= {f"{name}_values": values[:, part] for name, part in parts.items()}
+    return episode | {"buffer_blocks": torch.arange(sizes.buffer) // sizes.block + 1}
