@@ -28,8 +28,10 @@ def build(checkpoints: list[str] | None = None) -> gr.Blocks:
         tabs = []
         with gr.Tabs(elem_id="tabs") as row:
             for title, module in TABS.items():
-                with gr.Tab(title, id=module.NAME):
+                with gr.Tab(title, id=module.NAME) as item:
                     tabs.append(module.build())
+                if tabs[-1].chosen is not None:
+                    item.select(*tabs[-1].chosen, show_progress="minimal", **is_quick())
         for tab in tabs:
             _connect(blocks, row, tab)
         api.build()

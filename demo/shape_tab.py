@@ -87,6 +87,14 @@ def build() -> Tab:
         return observed, *all_views(place, observed, side)
 
     @guarded
+    def begin(field, observed, *settings):
+        """The first example, where the tab is still empty."""
+        if field is not None or observed is not None:
+            return (gr.skip(),) * 6
+        field = example_distances(next(iter(example_shapes.SHAPES)), settings[0])
+        return field, view(sdf_to_mesh(field), "truth"), *update(field, *settings)
+
+    @guarded
     @on_gpu
     def run(observed: Observed | None, place, side, steps, temperature, seed):
         if observed is None:
@@ -139,4 +147,5 @@ def build() -> Tab:
     stop.click(None, cancels=[drawn])
     restored = [checkpoint, side, steps, temperature, seed, known, seen, mean, save, true, *samples]
     panel.connect(guarded(state_of), [known, checkpoint, side, steps, temperature, seed], guarded(restore), restored)
-    return Tab(NAME, restored, restore)
+    begun = (begin, [sdf, known, *what[1:]], [sdf, true, *views])
+    return Tab(NAME, restored, restore, chosen=begun)

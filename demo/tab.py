@@ -15,13 +15,15 @@ class Tab:
         name (`str`): Its id.
         restored (`list`): Components that a shared state sets.
         restore (`Callable` or `None`): From a state's JSON text to their updates; `None`: there is nothing to restore.
-        opening (`tuple`): Function, inputs and outputs of what the tab shows to begin with.
+        opening (`tuple`): Function, inputs and outputs of what the tab shows when the page opens.
+        chosen (`tuple`): The same, when the tab is chosen: for what takes longer.
     """
 
     name: str
     restored: list[Any]
     restore: Callable | None = None
     opening: tuple | None = None
+    chosen: tuple | None = None
 
 
 def is_quick() -> dict[str, Any]:

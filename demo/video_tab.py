@@ -80,6 +80,14 @@ def build() -> Tab:
         return observed, value, gr.update(value=movie(clips), interactive=True)
 
     @guarded
+    def begin(true, observed, *settings):
+        """The first example, where the tab is still empty."""
+        if true is not None or observed is not None:
+            return (gr.skip(),) * 4
+        true = bouncing(next(iter(CLIPS)), settings[0])
+        return true, *update(true, *settings)
+
+    @guarded
     @on_gpu
     def run(observed, true, place, steps, temperature, seed):
         if observed is None:
@@ -132,4 +140,5 @@ def build() -> Tab:
     restored = [checkpoint, steps, temperature, seed, known, truth, player]
     panel.connect(guarded(state_of), [known, checkpoint, steps, temperature, seed], guarded(restore), restored)
 
-    return Tab(NAME, restored, restore)
+    begun = (begin, [truth, known, checkpoint, count, pattern, seed], [truth, known, player, save])
+    return Tab(NAME, restored, restore, chosen=begun)
