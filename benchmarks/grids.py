@@ -71,29 +71,29 @@ def main() -> None:
     parser.add_argument("--volume", default="checkpoints/chairs", help='checkpoint of shapes; "": none')
     parser.add_argument("--volume_side", type=int, default=64, help="side of the volume")
     parser.add_argument("--context", type=int, default=64, help="observed places")
+    parser.add_argument("--contexts", type=int, nargs="*", default=[512, 2048], help="larger contexts, at 128×128")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each")
     parser.add_argument("--dataset_name", help="images whose likelihood is compared between float32 and bf16")
     parser.add_argument("--limit", type=int, default=256, help="images of that")
     parser.add_argument("--output", help="name of the report in docs/performance; default: none is written")
     arguments = parser.parse_args()
-    jobs = [(arguments.checkpoint, [side, side]) for side in arguments.sides]
+    jobs = [(arguments.checkpoint, [side, side], arguments.context) for side in arguments.sides]
     if arguments.volume:
-        jobs.append((arguments.volume, [arguments.volume_side] * 3))
+        jobs.append((arguments.volume, [arguments.volume_side] * 3, arguments.context))
+    jobs += [(arguments.checkpoint, [128, 128], context) for context in arguments.contexts]
     rows, base = [], {}
-    for checkpoint, grid in jobs:
+    for checkpoint, grid, context in jobs:
         if checkpoint not in base:
-            base[checkpoint] = in_fresh_process(predict_grid, checkpoint, [4] * len(grid), arguments.context, False, 0)
-        row = {"checkpoint": Path(checkpoint).name, "grid": grid}
+            base[checkpoint] = in_fresh_process(predict_grid, checkpoint, [4] * len(grid), context, False, 0)
+        row = {"checkpoint": Path(checkpoint).name, "grid": grid, "context": context}
         for name, bf16 in (("float32", False), ("bf16", True)):
             repeats = arguments.repeats if math.prod(grid) <= 2**16 else 1
-            seconds, memory, queries = in_fresh_process(
-                predict_grid, checkpoint, grid, arguments.context, bf16, repeats
-            )
+            seconds, memory, queries = in_fresh_process(predict_grid, checkpoint, grid, context, bf16, repeats)
             row |= {"queries": queries, f"{name}_seconds": seconds, f"{name}_microseconds": 1e6 * seconds / queries}
             row[f"{name}_megabytes"] = memory - base[checkpoint][1]
         rows.append(row)
         print(json.dumps(row), flush=True)
-    results = {"context": arguments.context, "rows": rows}
+    results = {"rows": rows}
     if arguments.dataset_name:
         results["bf16"] = cost_of_bf16(arguments.checkpoint, arguments.dataset_name, [4, 64, 256], arguments.limit)
         print(json.dumps(results["bf16"]))
