@@ -27,10 +27,8 @@ def read_shape(path: str | None, checkpoint: str) -> Tensor:
     """Signed distances (z, y, x, 1) of a mesh file on the checkpoint's grid."""
     if not path:
         raise ValueError("mesh: expected a file, got none; upload one or click an example")
-    mesh = read_mesh(path, "mesh", str(path).rsplit(".", 1)[-1].lower())
-    if len(mesh.faces) > MAX_FACES:
-        raise ValueError(f"mesh: expected at most {MAX_FACES:,} faces (the limit of this app), got {len(mesh.faces):,}")
-    return distances(mesh, checkpoint)
+    ending = str(path).rsplit(".", 1)[-1].lower()
+    return distances(read_mesh(path, "mesh", ending, MAX_FACES), checkpoint)
 
 
 def distances(mesh: trimesh.Trimesh, checkpoint: str) -> Tensor:

@@ -17,11 +17,14 @@ Y_UP = ("glb", "gltf")  # by their standard; everything here has z up
 MARGIN = 0.9  # half of the longest side of a mesh, in the units of positions
 
 
-def read_mesh(source: str | Path | bytes, name: str | None = None, file_type: str | None = None) -> trimesh.Trimesh:
+def read_mesh(
+    source: str | Path | bytes, name: str | None = None, file_type: str | None = None, max_faces: int | None = None
+) -> trimesh.Trimesh:
     """A watertight mesh from a file or its bytes; small holes are filled.
 
     Args:
         name (`str`): What messages call it; default: the file.
+        max_faces (`int` or `None`): Most triangles that are worked on.
 
     Raises:
         ValueError: naming the file, where it cannot be read or does not enclose a volume.
@@ -36,6 +39,8 @@ def read_mesh(source: str | Path | bytes, name: str | None = None, file_type: st
         mesh.apply_transform(trimesh.transformations.rotation_matrix(np.pi / 2, (1, 0, 0)))
     if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces) or not np.isfinite(mesh.vertices).all():
         raise ValueError(f"{name}: expected a mesh with triangles and finite vertices, got none")
+    if max_faces is not None and len(mesh.faces) > max_faces:
+        raise ValueError(f"{name}: expected at most {max_faces:,} faces (the limit here), got {len(mesh.faces):,}")
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
     mesh.update_faces(mesh.nondegenerate_faces() & mesh.unique_faces())
     if not mesh.is_watertight:
