@@ -80,7 +80,7 @@ def benchmark(model, count: int, samples: int, arguments: argparse.Namespace) ->
     """One row: N, samples, median seconds of both, their ratio, and how far the draws differ."""
     whole = count <= arguments.whole
     cached, again, difference = [], [], None
-    for repeat in range(arguments.repeats if count <= 1024 else min(2, arguments.repeats)):
+    for repeat in range(arguments.repeats if whole else 1):
         seconds, drawn = draw(model, count, samples, arguments.context, True, repeat)
         cached.append(seconds)
         if whole and len(again) < (1 if count > 256 else arguments.repeats):
@@ -126,7 +126,7 @@ def main() -> None:
             print(json.dumps(rows[-1]), flush=True)
     base = in_fresh_process(memory_of, arguments.checkpoint, 0, 1, arguments.context)
     for row in rows:
-        if row["values"] >= 1024:
+        if row["values"] >= 1024 and row["samples"] == arguments.samples[0]:
             used = in_fresh_process(memory_of, arguments.checkpoint, row["values"], row["samples"], arguments.context)
             row["megabytes"] = used - base
     fitted = {
