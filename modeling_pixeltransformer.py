@@ -710,19 +710,24 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         """As `predict`, given an encoded memory and queries (B, Q, P)."""
         chunk_size = chunk_size or CHUNK_SIZES.get(query_positions.device.type, CHUNK_SIZE)
         size = max(1, chunk_size // query_positions.shape[0])
-        parts = []
+        parts, whole = [], []
         for start in range(0, query_positions.shape[1], size):
             chunk = query_positions[:, start : start + size]
             scales = None if query_scales is None else query_scales[:, start : start + size]
             distribution = self.decode(memory, self.embed_queries(chunk, scales), self.rotation(chunk))
-            parts.append(distribution if reduce is None else reduce(distribution))
-        if len(parts) == 1:
-            return parts[0]
-        if reduce is None:
-            return ValueDistribution.cat(parts, 1)
-        if isinstance(parts[0], Tensor):
-            return torch.cat(parts, 1)
-        return tuple(torch.cat(pieces, 1) for pieces in zip(*parts, strict=True))
+            if reduce is None:
+                parts.append(distribution)
+                continue
+            reduced = reduce(distribution)
+            pieces = (reduced,) if isinstance(reduced, Tensor) else reduced
+            if not whole:  # allocated once: pieces kept among what each chunk frees would scatter the heap
+                count = query_positions.shape[1]
+                whole = [piece.new_empty(piece.shape[0], count, *piece.shape[2:]) for piece in pieces]
+            for target, piece in zip(whole, pieces, strict=True):
+                target[:, start : start + size] = piece
+        if reduce is not None:
+            return whole[0] if isinstance(reduced, Tensor) else tuple(whole)
+        return parts[0] if len(parts) == 1 else ValueDistribution.cat(parts, 1)
 
     # Plain functions of the model, see `sampling_pixeltransformer.py`.
     sample = sample
