@@ -7,7 +7,7 @@ import gradio as gr
 
 from demo import api, image_tab, models, polynomial_tab, shape_tab, share, video_tab
 from demo.guard import guarded
-from demo.limits import MAX_FILE, MAX_WAITING
+from demo.limits import MAX_FILE, MAX_SESSIONS, MAX_WAITING
 from demo.tab import Tab, is_quick
 
 TITLE = "PixelTransformer"
@@ -61,7 +61,8 @@ def launch_options() -> dict:
     fonts = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
     theme = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=fonts[0], font_mono=fonts[1])
     style = Path(__file__).parent / "demo" / "style.css"
-    return dict(theme=theme, css_paths=style, max_file_size=MAX_FILE, show_error=True, ssr_mode=False)
+    limits = dict(max_file_size=MAX_FILE, state_session_capacity=MAX_SESSIONS)
+    return dict(theme=theme, css_paths=style, show_error=True, ssr_mode=False, **limits)
 
 
 def main() -> None:

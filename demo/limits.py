@@ -15,6 +15,7 @@ MAX_PIXELS = 4096 * 4096  # of an uploaded picture
 MAX_FACES = 200_000  # of an uploaded mesh
 MAX_FILE = "10mb"
 MAX_WAITING = 64  # requests in the queue
+MAX_SESSIONS = 128  # visitors whose state is kept, about a megabyte each; a call of the API is one
 
 # Two groups of requests, one at a time each: short answers never wait behind samples, and each has a core.
 LIVE = {"concurrency_id": "live", "concurrency_limit": 1}
