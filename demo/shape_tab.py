@@ -37,7 +37,7 @@ def build() -> Tab:
         gr.Markdown("There is no checkpoint for shapes: train one, or name one with `--checkpoint`.")
         return Tab(NAME, [])
     gr.Markdown(INTRO, elem_classes="pt-intro")
-    sdf, known = gr.State(None), gr.State(None)
+    sdf, known, drawn_files = gr.State(None), gr.State(None), gr.State((None, None))
     with gr.Row(elem_classes="pt-buttons"):
         buttons = [gr.Button(name, size="sm", min_width=90) for name in example_shapes.SHAPES]
     look = dict(height=300, clear_color=(0, 0, 0, 0), camera_position=(60, 72, 3.6))
@@ -141,9 +141,11 @@ def build() -> Tab:
     for source in (count.release, where.input, side.release):
         source(**again)
     drawn = go.click(
-        run, [known, checkpoint, side, steps, temperature, seed], samples, show_progress="full",
+        run, [known, checkpoint, side, steps, temperature, seed], drawn_files, show_progress="full",
         api_visibility="private", **SLOW,
     )  # fmt: skip
+    # A viewer that a generator fills loads its file twice and stays blank.
+    drawn.success(lambda files: tuple(files), drawn_files, samples, show_progress="full", api_visibility="private")
     stop.click(None, cancels=[drawn])
     restored = [checkpoint, side, steps, temperature, seed, known, seen, mean, save, true, *samples]
     panel.connect(guarded(state_of), [known, checkpoint, side, steps, temperature, seed], guarded(restore), restored)
