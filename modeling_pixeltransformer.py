@@ -138,7 +138,7 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
         return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
     scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
     if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf)
+        scores.masked_fill_(~mask, -math.inf)
     with torch.autocast("cpu", enabled=False):  # which would have the probabilities in float32
         return scores.softmax(-1) @ values.to(scores.dtype)
 
@@ -149,24 +149,25 @@ def make_norm(config: PixelTransformerConfig, width: int) -> nn.Module:
 
 
 class FusedLinear:
-    """Several linear layers without bias on the same input: one matrix product where no gradients are wanted.
+    """Several linear layers without bias on the same input, as one matrix product.
 
-    A step of the sampler is many small products, whose number takes the time, not their size. The joined weights are
-    kept until one of the layers' weights changes.
+    A step of the sampler is many small products, whose number takes the time, not their size. Where no gradients are
+    wanted, the joined weights are kept until one of the layers' weights changes.
     """
 
     def __init__(self):
         self.joined: tuple[tuple, Tensor] = ((), torch.empty(0))
 
     def __call__(self, x: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
+        sizes = [layer.out_features for layer in layers]
         if torch.is_grad_enabled():
-            return tuple(layer(x) for layer in layers)
+            return F.linear(x, torch.cat([layer.weight for layer in layers])).split(sizes, -1)
         key = tuple((layer.weight.data_ptr(), layer.weight._version, layer.weight.dtype) for layer in layers)
         known, weight = self.joined
         if known != key:
             weight = torch.cat([layer.weight for layer in layers])
             self.joined = (key, weight)
-        return F.linear(x, weight).split([layer.out_features for layer in layers], -1)
+        return F.linear(x, weight).split(sizes, -1)
 
 
 class FeedForward(nn.Module):

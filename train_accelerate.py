@@ -8,6 +8,7 @@ import shutil
 import signal as signals
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,8 +23,11 @@ from evaluation.against_context import marginals_against_context, markdown_table
 from signals.base import Signal, to_device
 from training.arguments import Arguments, parse_arguments
 from training.batches import EpisodeBatches, EpisodeSampler, make_episode
+from training.calibration import fit_scales
+from training.compiling import compiled_layers
 from training.interruption import Interruption, StoppedError, ignore_interrupts
 from training.journal import Journal
+from training.losses import weighted_loss
 from training.optimizers import (
     apply_gradients,
     make_ema,
@@ -35,7 +39,7 @@ from training.optimizers import (
     update_ema,
 )
 from training.pictures import sample_sheet
-from training.setup import command, machine, make_model
+from training.setup import command, machine, make_model, num_cores
 from training.states import check_output, find_state, load_state, replace_folder, save_state
 
 MAX_SKIPPED = 20  # steps in a row without a finite loss: the training has gone wrong, not a batch
@@ -150,7 +154,7 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
     )
     prepare_sharding(accelerator, arguments)
     # Launchers leave one thread to each process on CPUs; the cores are shared out evenly instead.
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    torch.set_num_threads(max(1, num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     set_seed(arguments.seed)
     if accelerator.is_main_process:
         check_output(arguments.output_dir)
@@ -224,24 +228,29 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
         )
     )
     numbers = itertools.count(first + rank, world)
+
+    def next_episode() -> dict:
+        number = next(numbers)
+        batch = to_device(next(loader), accelerator.device)
+        return make_episode(signal, batch, episodes.sizes(number), arguments.seed, number)
+
     held_out = validation.first(arguments.validation_images)
     bar = tqdm(total=arguments.max_train_steps, initial=progress.step, disable=not accelerator.is_main_process)
     rows: list[dict] = []
     in_a_row, clock = 0, Stopwatch()
     model.train()
-    with Interruption() as interruption, bar:  # which is closed before a failure is told
+    layers = compiled_layers() if arguments.compile else nullcontext()
+    with Interruption() as interruption, layers, bar:  # which is closed before a failure is told
         while progress.fraction(arguments) < 1:
             factor = schedule(progress.fraction(arguments), arguments.warmup, arguments.decay)
             set_learning_rate(optimizers, factor)
             total = torch.zeros((), device=accelerator.device)
             for _ in range(accumulate):
-                number = next(numbers)
-                batch = to_device(next(loader), accelerator.device)
-                episode = make_episode(signal, batch, episodes.sizes(number), arguments.seed, number)
+                episode = next_episode()
                 with accelerator.accumulate(model):
-                    loss = model(**episode).loss
-                    accelerator.backward(loss)
-                total += loss.detach() / accumulate
+                    output = model(**episode)
+                    accelerator.backward(weighted_loss(output, episode, arguments.beta))
+                total += output.loss.detach() / accumulate
             norm = accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm)  # of all, on all processes
             norm = 0.0 if norm is None else float(norm)
             nats, seconds, stop = average(accelerator, total.item(), clock.lap(), bool(interruption.number))
@@ -284,6 +293,10 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
     count = round(average(accelerator, len(training))[0] * world) if stream is not None else len(training)
     folder = None
     if accelerator.is_main_process:
+        if arguments.calibration_steps:
+            bar.write(f"fitting scales in {arguments.calibration_steps} steps")
+            fit_scales(ema.module, iter(next_episode, None), arguments.calibration_steps, accelerator.autocast)
+            progress.seconds += clock.lap()
         rows = validate(accelerator, ema.module, signal, held_out, arguments, progress.step)
         folder = export(ema.module, signal, arguments, rows, progress, count)
         print(markdown_table(rows, ema.module.config))

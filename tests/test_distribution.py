@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from distribution_pixeltransformer import ValueDistribution
+from distribution_pixeltransformer import LogGaussianMass, ValueDistribution
 
 STEP = 1 / 255
 
@@ -139,6 +139,28 @@ def test_far_tail_is_exact():
         -torch.exp(torch.special.log_ndtr(-lower) - torch.special.log_ndtr(-upper))
     )
     assert torch.allclose(d.log_prob(torch.tensor([[200 * STEP]])).double(), exact, rtol=1e-4)
+
+
+@pytest.mark.parametrize("log_scale", [-9.0, -6.0, -4.0, -2.0, 0.0])
+def test_mass_and_gradients_are_those_of_autograd_in_float64(log_scale):
+    generator = torch.Generator().manual_seed(0)
+    means = torch.rand(200, 4, 3, generator=generator).requires_grad_()
+    log_scales = (log_scale + torch.rand(200, 4, generator=generator)).requires_grad_()
+    levels = torch.randint(0, 256, (200, 1, 3), generator=generator)
+    lower = torch.where(levels > 0, (levels - 0.5) * STEP, -math.inf)
+    upper = torch.where(levels < 255, (levels + 0.5) * STEP, math.inf)
+    mass = LogGaussianMass.apply(means, log_scales, lower, upper)
+    gradients = torch.autograd.grad(mass.sum(), (means, log_scales))
+
+    exact = (means.detach().double().requires_grad_(), log_scales.detach().double().requires_grad_())
+    a, b = ((edge.double().clamp(-99, 99) - exact[0]) / exact[1].exp().unsqueeze(-1) for edge in (lower, upper))
+    near, away = torch.where(a + b > 0, -a, b), torch.where(a + b > 0, -b, a)
+    near, away = torch.special.log_ndtr(near), torch.special.log_ndtr(away)
+    expected = near + torch.log(-torch.expm1(away - near))
+    expected_gradients = torch.autograd.grad(expected.sum(), exact)
+    assert torch.allclose(mass.double(), expected, rtol=1e-5, atol=5e-4)
+    for found, wanted in zip(gradients, expected_gradients, strict=True):
+        assert torch.allclose(found.double(), wanted, rtol=5e-3, atol=5e-3)
 
 
 def test_indexing_expanding_and_concatenating_commute_with_log_prob():

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import fields, replace
 
 import pytest
@@ -12,12 +13,16 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import ROOT
-from modeling_pixeltransformer import PixelTransformerModel
+from distribution_pixeltransformer import ValueDistribution
+from modeling_pixeltransformer import Block, PixelTransformerModel, PixelTransformerOutput
 from signals import find, kinds
 from signals.image import Images
 from train_accelerate import train
 from training.arguments import Arguments, parse_arguments
 from training.batches import EpisodeBatches, EpisodeSampler, make_episode
+from training.calibration import fit_scales
+from training.compiling import compiled_layers
+from training.losses import weighted_loss
 from training.optimizers import make_ema, make_optimizers, schedule
 from training.setup import kmeans_bins
 
@@ -143,10 +148,83 @@ def test_resumed_training_ends_with_the_same_weights(image_folder, tmp_path):
 
 @pytest.mark.parametrize("changes", [{"continuous_probability": 1.0, "optimizer": "adamw", "architecture": "paper"},
                                      {"gradient_accumulation_steps": 2, "bins": "uniform", "channels": "colour"},
-                                     {"buffer_size": 0, "mixed_precision": "bf16", "image_size": [12]}])  # fmt: skip
+                                     {"buffer_size": 0, "mixed_precision": "bf16", "image_size": [12], "beta": 0.5,
+                                      "calibration_steps": 2}])  # fmt: skip
 def test_other_flags_train_too(image_folder, tmp_path, changes):
     folder = train(*arguments(image_folder, tmp_path / "run", max_train_steps=2, report_to="none", **changes))
     assert (folder / "model.safetensors").exists()
+
+
+def test_compiled_layers_give_the_same_loss_and_gradients(grey_model):
+    """`aot_eager` traces forward and backward as inductor does, and needs no compiler."""
+    generator = torch.Generator().manual_seed(0)
+    places, values = torch.rand(2, 9, 2, generator=generator) * 2 - 1, torch.rand(2, 9, 1, generator=generator)
+    parts = {"context": slice(0, 3), "buffer": slice(3, 6), "query": slice(6, 9)}
+    episode = {f"{name}_positions": places[:, part] for name, part in parts.items()}
+    episode |= {f"{name}_values": values[:, part] for name, part in parts.items()}
+    parameters = list(grey_model.train().parameters())
+
+    def loss_and_gradients():
+        loss = grey_model(**episode).loss
+        return loss, torch.autograd.grad(loss, parameters, allow_unused=True)
+
+    loss, gradients = loss_and_gradients()
+    original = Block.finish
+    with compiled_layers(backend="aot_eager"):
+        assert Block.finish is not original
+        compiled_loss, compiled_gradients = loss_and_gradients()
+        with torch.no_grad():
+            without = grey_model(**episode).loss
+    assert Block.finish is original
+    assert torch.allclose(compiled_loss, loss, atol=1e-6) and torch.allclose(without, loss, atol=1e-6)
+    for compiled, eager in zip(compiled_gradients, gradients, strict=True):
+        assert (compiled is None) == (eager is None)
+        assert eager is None or torch.allclose(compiled, eager, atol=1e-6)
+
+
+def test_beta_weights_the_means_alone():
+    """The gradient of a log-scale is the likelihood's; a mean's is multiplied by the variance to the power beta."""
+    means = torch.tensor([[0.0, 0.0]]).requires_grad_()
+    log_scales = torch.tensor([[0.0, -2.0]]).requires_grad_()
+    values = torch.tensor([[[1.0], [0.5]]])
+
+    def gradients(beta):
+        d = ValueDistribution(torch.zeros(1, 2, 1), means[..., None, None], log_scales[..., None])
+        output = PixelTransformerOutput(-d.log_prob(values).mean(), d)
+        return torch.autograd.grad(weighted_loss(output, {"query_values": values}, beta), (means, log_scales))
+
+    plain, weighted = gradients(0.0), gradients(0.5)
+    weight = log_scales.detach().exp()  # σ = (σ²)^0.5
+    assert torch.allclose(weighted[1], plain[1])
+    assert torch.allclose(weighted[0], plain[0] * weight / weight.mean())
+
+
+def test_fitting_scales_moves_nothing_else_and_lowers_the_loss(grey_model):
+    generator = torch.Generator().manual_seed(0)
+
+    def episodes():
+        while True:
+            places = torch.rand(8, 12, 2, generator=generator) * 2 - 1
+            values = (0.5 + 0.02 * torch.randn(8, 12, 1, generator=generator)).clamp(0, 1)
+            yield {
+                "context_positions": places[:, :4],
+                "context_values": values[:, :4],
+                "query_positions": places[:, 4:],
+                "query_values": values[:, 4:],
+            }
+
+    test = next(episodes())
+    bins = grey_model.config.num_bins
+    before, loss = {k: v.clone() for k, v in grey_model.state_dict().items()}, grey_model(**test).loss.item()
+    fit_scales(grey_model, episodes(), 40, nullcontext)
+    assert grey_model(**test).loss.item() < loss - 0.1
+    for name, tensor in grey_model.state_dict().items():
+        if name.startswith("head."):
+            assert torch.equal(tensor[bins : 2 * bins], before[name][bins : 2 * bins])
+            assert not torch.equal(tensor[2 * bins :], before[name][2 * bins :])
+        else:
+            assert torch.equal(tensor, before[name]), name
+    assert all(parameter.requires_grad for parameter in grey_model.parameters())
 
 
 def test_images_as_they_are_train_together(image_folder, tmp_path):

@@ -69,6 +69,17 @@ class Arguments:
     max_grad_norm: float = flag("Gradients are scaled down to this norm.", 1.0)
     ema_decay: float = flag("Decay of the running average of the weights, used for validation and export.", 0.999)
     mixed_precision: Literal["no", "bf16", "fp16"] = flag("Dtype of matrix products in training.", "bf16")
+    compile: bool = flag(
+        "Compile what lies between matrix products: a minute at the start, then a third less time a step. Needs a C++ "
+        "compiler on CPUs.",
+        False,
+    )
+    beta: float = flag(
+        "Power of a value's predicted variance that weights its loss (β-NLL): 0 is the likelihood; with 0.5 the means "
+        "of uncertain values count for more.",
+        0.0,
+    )
+    calibration_steps: int = flag("Steps at the end that fit scales alone to the running average of the weights.", 0)
     seed: int = flag("Seed of weights, data order and places.", 0)
     num_workers: int = flag(
         "Processes that read signals, each with a cache of its own; 0: the training process does.", 0
@@ -110,10 +121,10 @@ class Arguments:
         for name in f"{positive} {counts} gradient_accumulation_steps max_context".split():
             value = getattr(self, name)
             expect(value is None or value > 0, name, "a number above 0")
-        for name in ("buffer_size", "weight_decay", "num_workers"):
+        for name in ("buffer_size", "weight_decay", "num_workers", "calibration_steps"):
             expect(getattr(self, name) >= 0, name, "a number of at least 0")
         shares = "zero_probability block_probability long_buffer_probability continuous_probability warmup ema_decay"
-        for name in f"{shares} chain_probability dab_probability".split():
+        for name in f"{shares} chain_probability dab_probability beta".split():
             expect(0 <= getattr(self, name) <= 1, name, "a number from 0 to 1")
         expect(
             self.token_budget >= self.max_context + 2 * self.buffer_size + self.max_queries,

@@ -65,12 +65,17 @@ def kmeans_bins(values: torch.Tensor, config: PixelTransformerConfig, seed: int,
     return torch.from_numpy(centers[centers.sum(1).argsort()]).float()
 
 
+def num_cores() -> int:
+    """CPU cores that this process may use, which may be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def machine() -> str:
     """The hardware and the versions that a run depends on, in one line."""
     if torch.cuda.is_available():
         device = f"{torch.cuda.device_count()} × {torch.cuda.get_device_name()}"
     else:
-        device = f"{os.cpu_count()} CPU cores ({platform.machine()})"
+        device = f"{num_cores()} CPU cores ({platform.machine()})"
     return f"{device}, torch {torch.__version__.split('+')[0]}"
 
 

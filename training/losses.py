@@ -1,0 +1,40 @@
+"""What a training step minimises."""
+
+from torch import Tensor
+
+from distribution_pixeltransformer import ValueDistribution
+from modeling_pixeltransformer import PixelTransformerOutput
+
+
+def weighted_loss(output: PixelTransformerOutput, episode: dict[str, Tensor], beta: float) -> Tensor:
+    r"""Mean negative log-likelihood of queries and buffer, for the means weighted by the variance to the power `beta`.
+
+    The gradient of a Gaussian's log-likelihood by its mean is divided by the variance, so that values known almost
+    exactly drown out those that are not. β-NLL (Seitzer et al., ICLR 2022, Eq. 5) takes some of that back, for the
+    means alone here: weights and scales of the components learn from the likelihood as it is, so that they stay
+    calibrated. The weights have mean 1 and no gradient, and the optimum still is the true distribution. 0 is the plain
+    likelihood.
+
+    Returns:
+        `Tensor` (): What to minimise; its value has no meaning of its own (`output.loss` is the likelihood).
+    """
+    if not beta:
+        return output.loss
+    pairs = [(output.distribution, episode["query_values"])]
+    if output.buffer_distribution is not None:
+        pairs.append((output.buffer_distribution, episode["buffer_values"]))
+    count = sum(distribution.log_weights[..., 0].numel() for distribution, _ in pairs)
+    weights = [distribution.variance.detach().mean(-1) ** beta for distribution, _ in pairs]
+    total = sum(weight.sum() for weight in weights)
+    loss = 0.0
+    for (distribution, values), weight in zip(pairs, weights, strict=True):
+        of_means = _with(
+            distribution, distribution.means, distribution.log_weights.detach(), distribution.log_scales.detach()
+        )
+        of_rest = _with(distribution, distribution.means.detach(), distribution.log_weights, distribution.log_scales)
+        loss = loss - (weight * of_means.log_prob(values)).sum() / total - of_rest.log_prob(values).sum() / count
+    return loss
+
+
+def _with(distribution: ValueDistribution, means: Tensor, log_weights: Tensor, log_scales: Tensor) -> ValueDistribution:
+    return ValueDistribution(log_weights, means, log_scales, distribution.value_range, distribution.quantization_step)
