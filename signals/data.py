@@ -32,8 +32,15 @@ def load_splits(name: str, cache_dir: str | None = None, streaming: bool = False
         raise ValueError(f"--dataset_name: cannot load the {kind} {name!r}: {error}") from error
 
 
-def load_media(name: str, endings: tuple[str, ...], column: str, feature: object, cache_dir: str | None) -> DatasetDict:
-    """Splits of a dataset, or of the files with one of `endings` in a folder and below it.
+def load_media(
+    name: str,
+    endings: tuple[str, ...],
+    column: str,
+    feature: object,
+    cache_dir: str | None = None,
+    streaming: bool = False,
+) -> DatasetDict | IterableDatasetDict:
+    """Splits of a dataset (see `load_splits`), or of the files with one of `endings` in a folder and below it.
 
     A file below a folder called train, validation or test belongs to that split, any other to "train". Links that lead
     out of the folder are left out.
@@ -50,7 +57,7 @@ def load_media(name: str, endings: tuple[str, ...], column: str, feature: object
             features = Features({column: feature})
             made = {split: Dataset.from_dict({column: files}, features=features) for split, files in splits.items()}
             return DatasetDict(made)
-    return load_splits(name, cache_dir)
+    return load_splits(name, cache_dir, streaming)
 
 
 def first_rows(rows: Dataset | IterableDataset, limit: int | None) -> Dataset:

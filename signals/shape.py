@@ -56,7 +56,8 @@ class Shapes(DatasetSignal):
         return self._rows(first_rows(pick_split(self.splits(), split), limit), config.native_grid)
 
     def splits(self) -> datasets.DatasetDict:
-        return load_media(self.dataset_name, EXTENSIONS, "mesh", datasets.Mesh(decode=False), self.cache_dir)
+        feature = datasets.Mesh(decode=False)
+        return load_media(self.dataset_name, EXTENSIONS, "mesh", feature, self.cache_dir, self.streaming)
 
     def _rows(self, rows: Dataset, grid: list[int]) -> Rows:
         kinds = (datasets.Mesh, datasets.Array3D)

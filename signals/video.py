@@ -59,7 +59,8 @@ class Videos(DatasetSignal):
         return self._rows(pick_split(self.splits(), split), config.native_grid, config.value_dim, split, limit)
 
     def splits(self) -> DatasetDict:
-        return load_media(self.dataset_name, EXTENSIONS, "video", datasets.Video(decode=False), self.cache_dir)
+        feature = datasets.Video(decode=False)
+        return load_media(self.dataset_name, EXTENSIONS, "video", feature, self.cache_dir, self.streaming)
 
     def _rows(self, rows: Dataset, grid: list[int], channels: int, split: str, limit: int | None = None) -> Rows:
         kinds = (datasets.Video, datasets.Image)
@@ -68,6 +69,8 @@ class Videos(DatasetSignal):
         if isinstance(rows.features[column], datasets.Video):
             rows = first_rows(rows, limit).cast_column(column, datasets.Video(decode=False))
             return Rows(rows, lambda row: video_row_to_array(row[column], grid, channels))
+        if self.streaming:
+            raise ValueError("--streaming: expected a dataset of videos, as bouncing images come from all of its rows")
         if channels != 1:
             raise ValueError("--channels: expected grey for bouncing images, got colour")
         clips = MovingDigits(rows, column, grid, self.digit_size, self.num_digits, split, limit)

@@ -272,3 +272,44 @@ def test_folder_of_clips_is_a_dataset(tmp_path):
     training, validation = signal.load(seed=0)
     assert len(training) == 2 and len(validation) == 1
     assert training[0].shape == (4, 8, 8, 3) and signal.config_fields(training)["native_grid"] == [4, 8, 8]
+
+
+# ---------------------------------------------------------------------- streams
+
+
+@pytest.mark.parametrize("kind", ["occupancies", "meshes", "clips"])
+def test_shapes_and_clips_stream(kind, occupancy_folder, tmp_path):
+    """The same signals as without streaming, in an order of the stream's own, over and over."""
+    flags = dict(validation_split="validation", cache_dir=str(tmp_path / "cache"))
+    folder = tmp_path / "data"
+    if kind == "occupancies":
+        folder = occupancy_folder
+        source = folder / "train-00000-of-00001.parquet"
+        (folder / "validation-00000-of-00001.parquet").write_bytes(source.read_bytes())
+    for number in range(4 if kind != "occupancies" else 0):
+        place = folder / ("validation" if number == 3 else "train")
+        place.mkdir(parents=True, exist_ok=True)
+        if kind == "meshes":
+            trimesh.creation.box(extents=(1.6, 0.8, 0.2 + 0.4 * number)).export(place / f"{number}.obj")
+        else:
+            values = torch.full((4, 8, 8, 3), number / 3)
+            save_clip(values, place / f"{number}.mp4", zoom=2)
+
+    def load(streaming: bool):
+        if kind == "clips":
+            clips = dict(frames=4, frame_size=8, digit_size=4, channels="colour")
+            return Videos(dataset_name=str(folder), streaming=streaming, **clips, **flags).load(seed=0)
+        return Shapes(dataset_name=str(folder), streaming=streaming, shape_size=8, **flags).load(seed=0)
+
+    (stored, _), (streamed, validation) = load(False), load(True)
+    expected = sorted(stored[index].double().sum().item() for index in range(len(stored)))
+    for epoch in range(2):
+        rows = [streamed[index] for index in range(epoch * len(stored), (epoch + 1) * len(stored))]
+        assert np.allclose(sorted(row.double().sum().item() for row in rows), expected)
+    assert validation[0].shape == stored[0].shape
+
+
+def test_bouncing_images_do_not_stream(image_folder):
+    signal = Videos(dataset_name=str(image_folder), streaming=True, validation_split="train")
+    with pytest.raises(ValueError, match="--streaming: expected a dataset of videos"):
+        signal.load(seed=0)
