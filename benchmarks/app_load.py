@@ -2,6 +2,7 @@
 
 `python -m benchmarks.app_load --visitors 16 --seconds 120` starts the app, lets every visitor paint pixels of a colour
 of their own, ask for the mean image and now and then for samples, and checks that each answer holds that colour there.
+The exit code is 1 where an answer was an error, or another visitor's.
 """
 
 import argparse
@@ -66,8 +67,8 @@ async def visit(number: int, url: str, until: float, seen: dict) -> None:
             await asyncio.sleep(own.uniform(0.2, 1.0))
 
 
-async def run(visitors: int, seconds: float, port: int) -> bool:
-    """Serve, visit, report; whether all went well."""
+async def run(visitors: int, seconds: float, port: int) -> dict:
+    """Serve, visit, and tell what was measured."""
     server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT)
     url = f"http://127.0.0.1:{port}"
     try:
@@ -87,12 +88,31 @@ async def run(visitors: int, seconds: float, port: int) -> bool:
     finally:
         server.terminate()
         server.wait(20)
-    median = statistics.median(seen["means"])
-    print(f"{visitors} visitors, {seconds:g} s: {len(seen['means'])} means, median {median:.2f} s;")
-    print(f"{len(seen['samples'])} samples, median {statistics.median(seen['samples'] or [0]):.2f} s;")
-    print(f"{len(seen['errors'])} errors {seen['errors'][:3]}, {seen['crossed']} crossed results;")
-    print("memory in MiB after each quarter: " + ", ".join(f"{each:.0f}" for each in memory))
-    return not seen["errors"] and not seen["crossed"]
+    return report(visitors, seconds, seen, memory)
+
+
+def report(visitors: int, seconds: float, seen: dict, memory: list[float]) -> dict:
+    """What was measured, named for a reader."""
+
+    def percentile(times: list[float], share: int) -> float | None:
+        return round(statistics.quantiles(times, n=100)[share - 1], 2) if len(times) > 1 else None
+
+    answered = len(seen["means"]) + len(seen["samples"])
+    return {
+        "visitors": visitors,
+        "seconds": seconds,
+        "requests": answered + len(seen["errors"]),
+        "requests_a_second": round(answered / seconds, 2),
+        "seconds_to_a_mean_image_p50": percentile(seen["means"], 50),
+        "seconds_to_a_mean_image_p95": percentile(seen["means"], 95),
+        "seconds_to_a_sample_p50": percentile(seen["samples"], 50),
+        "seconds_to_a_sample_p95": percentile(seen["samples"], 95),
+        "errors": len(seen["errors"]),
+        "answers_that_were_another_visitor's": seen["crossed"],
+        "memory_in_MiB_at_the_start": round(memory[0]),
+        "memory_in_MiB_after_each_quarter": ", ".join(f"{each:.0f}" for each in memory[1:]),
+        "messages": seen["errors"][:10],
+    }
 
 
 async def visit_all(visitors: int, url: str, seconds: float, seen: dict) -> None:
@@ -106,8 +126,14 @@ def main() -> None:
     parser.add_argument("--visitors", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--port", type=int, default=7889)
+    parser.add_argument("--output", type=Path, help="write the report there, for `benchmarks.reliability --app_load`")
     arguments = parser.parse_args()
-    sys.exit(not asyncio.run(run(arguments.visitors, arguments.seconds, arguments.port)))
+    found = asyncio.run(run(arguments.visitors, arguments.seconds, arguments.port))
+    text = json.dumps(found, indent=1)
+    print(text)
+    if arguments.output:
+        arguments.output.write_text(text + "\n")
+    sys.exit(bool(found["errors"] or found["answers_that_were_another_visitor's"]))
 
 
 if __name__ == "__main__":
