@@ -1,8 +1,8 @@
 """The training step as one would first write it: what `benchmarks.training` compares with, for its speed and its loss.
 
 The same weights, signals, places and loss. Every token lies in one sequence under one mask, attention is written out
-(scores, mask, softmax, sum), each projection is a product of its own, all in float32; images are decoded one by one
-each time they come, and looked up place by place.
+(scores, mask, softmax, sum), each projection is a product of its own, the mass of a cell a difference of two
+`log_ndtr`, all in float32; images are decoded one by one each time they come, and looked up place by place.
 """
 
 import math
@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from distribution_pixeltransformer import ValueDistribution
 from modeling_pixeltransformer import Block, PixelTransformerModel, rotate
 from signals.base import Rows
 from signals.places import random_cells
@@ -66,7 +67,24 @@ def loss(model: PixelTransformerModel, episode: dict[str, Tensor]) -> Tensor:
         queries = layer(block, queries, query_at, tokens, token_at, token_block[None, :] < query_block[:, None])
     distribution = model.value_distribution(model.decoder_norm(queries))
     targets = torch.cat((episode["query_values"], episode["buffer_values"]), 1)
-    return -distribution.log_prob(targets).mean()
+    return -log_prob(distribution, targets).mean()
+
+
+def log_prob(distribution: ValueDistribution, values: Tensor) -> Tensor:
+    """Log-mass (B, Q) of the cells of quantised values (B, Q, V)."""
+    low, high = distribution.value_range
+    step = distribution.quantization_step
+    scale = distribution.log_scales.exp().unsqueeze(-1)
+    level = ((values.unsqueeze(-2) - low) / step).round()
+    center = low + step * level
+    far = 2 * (high - low) + 100 * scale
+    lower = (torch.where(level > 0, center - step / 2, low - far) - distribution.means) / scale
+    upper = (torch.where(center < high - step / 2, center + step / 2, high + far) - distribution.means) / scale
+    flip = lower + upper > 0  # to the left of the mean, where log_ndtr keeps its precision
+    near, away = torch.where(flip, -lower, upper), torch.where(flip, -upper, lower)
+    near, away = torch.special.log_ndtr(near), torch.special.log_ndtr(away)
+    mass = near + torch.log(-torch.expm1((away - near).clamp(max=-1e-6)))
+    return (distribution.log_weights + mass.sum(-1)).logsumexp(-1)
 
 
 def make_episode(rows: Rows, indices: list[int], sizes: EpisodeSizes, seed: int, step: int) -> dict[str, Tensor]:

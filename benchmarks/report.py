@@ -23,7 +23,8 @@ TRIED = """## Tried and left out
   nothing, and attention in two parts costs another pass over the scores; the context is *encoded* once for all samples.
 - **Nearest-context attention**: of the time of a large grid attention takes 8 % at K = 64, and 1,024 observed places
   make a query two fifths dearer (last row of grids): the most that dropping far context could save.
-- **`torch.compile`** of training took minutes and brought 10 to 25 % a step (docs/TRAINING.md).
+- **`torch.compile` of the whole model** takes two minutes for each kind of training step; parts of a layer, compiled
+  once for all layers and sizes, take one (docs/TRAINING.md), and are what `--compile` compiles.
 - **bf16 products in `predict` by default**: they pay where the CPU multiplies bf16 matrices in hardware (AMX) and cost
   where it does not, so they are left to the caller's `torch.autocast("cpu", torch.bfloat16)`.
 
