@@ -101,7 +101,7 @@ def marginals_against_context(
                 "context": context,
                 "signals": len(per_signal),
                 "nats": per_signal.mean().item(),
-                "half_width": 1.96 * per_signal.std().item() / math.sqrt(len(per_signal)),
+                "half_width": mean_interval(per_signal)[1],
                 "bits_per_dim": per_signal.mean().item() / (math.log(2) * truth.shape[-1]),
                 "rmse": math.sqrt(error / count),
                 "nearest_rmse": math.sqrt(nearest_error / count) if context else None,
