@@ -5,8 +5,9 @@ A request is JSON. `inputs` is an observed set and where values are asked for, o
     {"inputs": {"positions": [[0.0, 0.5]], "values": [[1.0]], "grid": [28, 28]},
      "parameters": {"task": "sample", "num_samples": 2, "num_steps": 64, "temperature": 1.0, "seed": 0}}
 
-`queries` (Q positions) may stand in place of `grid`; neither asks for the checkpoint's native grid. The answer to
-"predict" holds `mean` and `stddev` (Q × V), to "sample" `samples` (num_samples × Q × V).
+`queries` (Q positions) may stand in place of `grid`; neither asks for the checkpoint's native grid. `scales`
+(K numbers) make values averages over larger cells, where the checkpoint knows such: log2 of a cell's side over a native
+one's. The answer to "predict" holds `mean` and `stddev` (Q × V), to "sample" `samples` (num_samples × Q × V).
 """
 
 import math
@@ -23,7 +24,7 @@ MAX_SAMPLES = 16
 MAX_DRAWN = 4096  # places of a sample
 MAX_STEPS = 1024
 MAX_PAIRS = 2**30  # pairs of a query and a place it looks at, in a request
-KEYS = ("positions", "values", "queries", "grid")
+KEYS = ("positions", "values", "scales", "queries", "grid")
 DEFAULTS = {"task": "predict", "num_samples": 1, "num_steps": 64, "temperature": 1.0, "seed": None}
 
 
@@ -90,8 +91,8 @@ class EndpointHandler:
             raise ValueError(f"parameters.temperature: expected a number from 0 to 10, got {_shown(heat)}")
         return chosen
 
-    def _read(self, item: object, name: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions (K, P), values (K, V) and queries (Q, P) of one observed set."""
+    def _read(self, item: object, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Positions (K, P), values (K, V), queries (Q, P) and scales (K,) of one observed set."""
         if not isinstance(item, dict) or set(item) - set(KEYS):
             raise ValueError(f"{name}: expected an object with {', '.join(KEYS)}, got {_shown(item)}")
         config = self.model.config
@@ -99,6 +100,7 @@ class EndpointHandler:
         values = _rows(item.get("values", []), f"{name}.values", config.value_dim, MAX_CONTEXT)
         if len(positions) != len(values):
             raise ValueError(f"{name}.values: expected one for each of {len(positions)} positions, got {len(values)}")
+        scales = self._scales(item.get("scales"), len(positions), f"{name}.scales")
         if "queries" in item and "grid" in item:
             raise ValueError(f"{name}.grid: expected either queries or grid, got both")
         if "queries" in item:
@@ -115,7 +117,19 @@ class EndpointHandler:
             if values.min() < low or values.max() > high:
                 got = f"{values.min():g} to {values.max():g}"
                 raise ValueError(f"{name}.values: expected numbers in [{low:g}, {high:g}], got {got}")
-        return positions, values, queries
+        return positions, values, queries, scales
+
+    def _scales(self, given: object, count: int, name: str) -> Tensor:
+        if given is None:
+            return torch.zeros(count)
+        if not isinstance(given, list) or len(given) != count:
+            raise ValueError(f"{name}: expected one number for each of {count} positions, got {_shown(given)}")
+        scales = _rows([[number] for number in given], name, 1, MAX_CONTEXT)[:, 0]
+        largest = self.model.config.num_scales - 1
+        if count and (scales.min() < 0 or scales.max() > largest):
+            got = f"{scales.min():g} to {scales.max():g}"
+            raise ValueError(f"{name}: expected numbers from 0 to {largest} (num_scales - 1 of its config), got {got}")
+        return scales
 
     def _grid(self, grid: object, name: str) -> Tensor:
         axes = self.model.config.position_dim
@@ -126,10 +140,10 @@ class EndpointHandler:
             raise ValueError(f"{name}: expected at most {MAX_QUERIES:,} cells, got {math.prod(grid):,}")
         return self.model.native_positions(grid)[0].cpu()
 
-    def _check_work(self, read: list[tuple[Tensor, Tensor, Tensor]], parameters: dict[str, Any]) -> None:
+    def _check_work(self, read: list[tuple[Tensor, ...]], parameters: dict[str, Any]) -> None:
         """Refuse what would keep the endpoint from others, before any work is done."""
         sampling, samples, pairs = parameters["task"] == "sample", parameters["num_samples"], 0
-        for positions, _, queries in read:
+        for positions, _, queries, _ in read:
             if sampling and len(queries) > MAX_DRAWN:
                 raise ValueError(f"queries: expected at most {MAX_DRAWN:,} places of a sample, got {len(queries):,}")
             seen = len(positions) + 1 + (len(queries) if sampling else 0)
@@ -141,19 +155,22 @@ class EndpointHandler:
             )
 
     @torch.inference_mode()
-    def _answer(self, items: list[tuple[Tensor, Tensor, Tensor]], parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    def _answer(self, items: list[tuple[Tensor, ...]], parameters: dict[str, Any]) -> list[dict[str, Any]]:
         """Answers to observed sets that share their queries, in one batch: shorter ones are padded and masked."""
         device, config = self.model.device, self.model.config
-        longest = max(len(positions) for positions, _, _ in items)
+        longest = max(len(positions) for positions, *_ in items)
         positions = torch.zeros(len(items), longest, config.position_dim)
         filler = 0.0 if config.value_range is None else config.value_range[0]
         values = torch.full((len(items), longest, config.value_dim), filler)
-        mask = torch.zeros(len(items), longest, dtype=torch.bool)
-        for row, (known, observed, _) in enumerate(items):
-            positions[row, : len(known)], values[row, : len(known)] = known, observed
-            mask[row, : len(known)] = True
+        scales, mask = torch.zeros(len(items), longest), torch.zeros(len(items), longest, dtype=torch.bool)
+        for row, (known, observed, _, sizes) in enumerate(items):
+            part = row, slice(len(known))
+            positions[part], values[part], scales[part], mask[part] = known, observed, sizes, True
         context = (positions.to(device), values.to(device), items[0][2][None].to(device))
-        options = {"context_mask": None if mask.all() else mask.to(device)}
+        options = {
+            "context_mask": None if mask.all() else mask.to(device),
+            "context_scales": scales.to(device) if scales.any() else None,
+        }
         if parameters["task"] == "predict":
             marginal = self.model.predict(*context, **options)
             parts = zip(marginal.mean.cpu(), marginal.variance.sqrt().cpu(), strict=True)
@@ -178,7 +195,7 @@ def _rows(given: object, name: str, width: int, most: int) -> Tensor:
     return torch.tensor(given, dtype=torch.float32).view(len(given), width)
 
 
-def _same_queries(read: list[tuple[Tensor, Tensor, Tensor]]) -> list[list[int]]:
+def _same_queries(read: list[tuple[Tensor, ...]]) -> list[list[int]]:
     """Numbers of the observed sets, those with equal queries together."""
     groups: list[list[int]] = []
     for number, item in enumerate(read):

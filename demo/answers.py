@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,9 +11,11 @@ from demo.limits import MAX_DRAWN, MAX_SAMPLES, MAX_SEED, MAX_STEPS, MAX_TEMPERA
 from demo.models import load
 from demo.observed import Observed
 from distribution_pixeltransformer import ValueDistribution
+from sampling_pixeltransformer import SampleState
 
 FRAMES = 24  # partial states of samples that are shown
 SHORTLIST = 24  # places whose entropy is computed precisely
+ORDERS = ("random", "coarse-to-fine")
 
 
 @dataclass(frozen=True)
@@ -27,20 +30,22 @@ class Sampling:
     steps: int = 128
     temperature: float = 0.9
     seed: int = 0
+    order: str = ORDERS[0]
 
     def __post_init__(self):
         whole("samples", self.samples, 1, MAX_SAMPLES)
         whole("steps", self.steps, 1, MAX_STEPS)
         real("temperature", self.temperature, 0.0, MAX_TEMPERATURE)
         whole("seed", self.seed, 0, MAX_SEED)
+        if self.order not in ORDERS:
+            raise ValueError(f"order: expected one of {', '.join(ORDERS)}, got {str(self.order)[:40]!r}")
 
 
 def marginal(checkpoint: str, observed: Observed, queries: Tensor) -> ValueDistribution:
     """Marginal distributions, batch shape (Q,), at positions (Q, P); on the CPU."""
     model = load(checkpoint)
     device = model.device
-    positions, values = (part.to(device) for part in observed.context)
-    found = model.predict(positions, values, queries[None].to(device))[0]
+    found = model.predict(**observed.arguments(device), query_positions=queries[None].to(device))[0]
     return on_cpu(found)
 
 
@@ -52,11 +57,14 @@ class Drawn:
         values (`Tensor` (S, Q, V)): NaN where nothing is drawn yet.
         drawn (`Tensor` (S, Q)): True where a value is there.
         share (`float`): Of the steps that are done; 1 at the end.
+        coarse (`Tensor` (S, …, y, x, V) or `None`): While averages over larger cells are drawn, those of this scale;
+            NaN where none is drawn yet.
     """
 
     values: Tensor
     drawn: Tensor
     share: float
+    coarse: Tensor | None = None
 
 
 def joint(
@@ -67,29 +75,46 @@ def joint(
     frames: int = FRAMES,
     most: int = MAX_DRAWN,
 ) -> Iterator[Drawn]:
-    """Joint samples at positions (Q, P): the state after the first step, after about `frames` others, and at the end.
+    """Joint samples at positions (Q, P): the state after the first step, after about `frames` others, after each scale
+    above 0, and at the end.
 
     At most `most` values, fewer where the request would be too large, are drawn one after another, and the rest takes
-    its mean given them.
+    its mean given them (from coarse to fine: all do, given the cells of scale 1).
+
+    Raises:
+        ValueError: from coarse to fine with a checkpoint that knows no scales.
     """
     model = load(checkpoint)
     device = model.device
-    positions, values = (part.to(device) for part in observed.context)
-    count = min(most, drawn_at_most(int(sampling.samples), len(queries), len(observed)))
+    levels = sampling.order == "coarse-to-fine" and model.config.num_scales > 1  # otherwise the model tells
+    larger = torch.Size(model.config.native_grid).numel() // 2**model.config.position_dim if levels else 0
+    count = min(most, drawn_at_most(int(sampling.samples), len(queries), len(observed) + larger))
+    rest: dict[str, Any] = {}
+    if count < len(queries):
+        rest = {"finish": "mean"} if levels else {"num_autoregressive": count}
     states = model.sample_iter(
-        positions,
-        values,
-        queries[None].to(device),
+        **observed.arguments(device),
+        query_positions=queries[None].to(device),
         num_samples=int(sampling.samples),
-        num_steps=min(int(sampling.steps), count),
+        num_steps=int(sampling.steps) if levels else min(int(sampling.steps), count),
         temperature=float(sampling.temperature),
         generator=torch.Generator(device).manual_seed(int(sampling.seed)),
-        num_autoregressive=None if count >= len(queries) else count,
+        order=sampling.order,
+        **rest,
     )
     for state in states:
         due = max(1, round(state.num_steps / frames))
-        if state.step in (1, state.num_steps) or state.step % due == 0:
-            yield Drawn(state.values[:, 0].cpu(), state.drawn[:, 0].cpu(), state.step / state.num_steps)
+        ends = state.coarse is not None and not state.coarse.isnan().any()
+        if state.step in (1, state.num_steps) or state.step % due == 0 or ends:
+            parts = state.values[:, 0].cpu(), state.drawn[:, 0].cpu(), state.step / state.num_steps
+            yield Drawn(*parts, _coarse_array(state, model.config.axes_slowest_first))
+
+
+def _coarse_array(state: SampleState, axes: list[int]) -> Tensor | None:
+    """Averages (S, …, y, x, V), NaN where none is drawn yet, of a state that holds any."""
+    if state.coarse is None:
+        return None
+    return state.coarse[:, 0].unflatten(1, [state.coarse_grid[axis] for axis in axes]).cpu()
 
 
 def most_informative(checkpoint: str, observed: Observed, queries: Tensor) -> tuple[int, float]:

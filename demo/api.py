@@ -29,6 +29,8 @@ def predict(checkpoint: str, observed: Places, queries: list[list[float]]) -> di
         checkpoint: Name of a checkpoint: cat-faces, cifar10, mnist, polynomial, chairs or moving-mnist.
         observed: {"positions": [[...], ...], "values": [[...], ...]}; positions lie in [-1, 1]: (x, y) of an image,
             (x) of a polynomial, (x, y, z) of a shape, (t, x, y) of a video; values of images and videos in [0, 1].
+            Here and below also "scales": [...], one a position, for values that are averages around it, with a
+            checkpoint that knows them: log2 of the side of the square over a pixel's, from 0 to num_scales - 1.
         queries: Positions that are asked about, at most 65,536.
 
     Returns:
@@ -96,6 +98,7 @@ def sample_image(
     steps: int = 128,
     temperature: float = 0.9,
     seed: int = 0,
+    order: str = "random",
 ) -> Iterator[dict[str, Any]]:
     """Whole images that agree with the observed pixels, sent while they are drawn.
 
@@ -107,11 +110,13 @@ def sample_image(
         steps: 1 to 2048; as many as pixels is exact, fewer is faster.
         temperature: 0 to 2; 1 is the model's own distribution.
         seed: The same seed gives the same samples.
+        order: random, or, with a checkpoint that knows averages (num_scales above 1 in its config), coarse-to-fine: the
+            averages over large squares first, shown as squares while the samples are drawn.
 
     Returns:
         "pictures" as data URLs, "share" of the work that is done; the last message has share 1.
     """
-    known, chosen = observed_for(checkpoint, observed, "image"), Sampling(samples, steps, temperature, seed)
+    known, chosen = observed_for(checkpoint, observed, "image"), Sampling(samples, steps, temperature, seed, order)
     for partial in image_actions.draw(checkpoint, known, resolution, chosen):
         urls = [picture_url(picture, lossless=True) for picture in partial.pictures()]
         yield {"pictures": urls, "share": partial.share}

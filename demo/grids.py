@@ -17,7 +17,8 @@ class Split:
 
     Attributes:
         grid (`list[int]`): Cells along x, y, …
-        known (`Tensor` (K',)), values (`Tensor` (K', V)): Cells whose centre is an observed place, and its value.
+        known (`Tensor` (K',)), values (`Tensor` (K', V)): Cells whose centre is an observed place, and its value;
+            averages over larger areas make no cell known.
         hidden (`Tensor` (Q,)): All other cells: what is asked for.
     """
 
@@ -30,6 +31,14 @@ class Split:
     def queries(self) -> Tensor:
         """Positions (Q, P) of the hidden cells, in the order of the grid's axes."""
         return cell_positions(self.grid, self.hidden)
+
+    def inside(self, coarse: list[int]) -> Tensor:
+        """Numbers (Q,) of the cells of a coarser grid over the same signal in which the hidden cells' centres lie."""
+        numbers, stride, rest = torch.zeros_like(self.hidden), 1, self.hidden
+        for side, larger in zip(self.grid, coarse, strict=True):
+            numbers = numbers + ((rest % side + 0.5) * larger / side).long() * stride
+            rest, stride = rest // side, stride * larger
+        return numbers
 
     def complete(self, hidden: Tensor, known: Tensor | float | None = None) -> Tensor:
         """An array (…, y, x, V) from values (Q, V) at the hidden cells and `known` ones (default: those observed)."""
@@ -44,7 +53,7 @@ def split(observed: Observed, grid: list[int]) -> Split:
     sizes = torch.tensor(grid)
     exact = (observed.positions + 1) / 2 * sizes - 0.5
     index = exact.round().long()
-    match = ((exact - index).abs() < 1e-3).all(-1)
+    match = ((exact - index).abs() < 1e-3).all(-1) & observed.points
     strides = torch.cat((torch.ones(1, dtype=torch.long), sizes.cumprod(0)[:-1]))
     cells = (index * strides).sum(-1)[match]
     latest = torch.full((int(sizes.prod()),), -1)

@@ -1,5 +1,6 @@
 """What can be asked about an image: the rest of it, samples of it, one pixel of it, the pixel that would tell most."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -38,16 +39,26 @@ def reveal(checkpoint: str, picture: str | Image.Image | None, count: int, patte
     return observe_cells(values, choose_cells(config.native_grid, count, pattern, seed))
 
 
-def refit(observed: Observed, checkpoint: str) -> Observed:
-    """The same places for another checkpoint: moved to its cells, in its channels."""
+def refit(observed: Observed, checkpoint: str, grid: list[int] | None = None) -> Observed:
+    """The same places for another checkpoint: moved to its cells, in its channels.
+
+    Averages keep their place and their size, up to the checkpoint's largest; those that it takes for no larger than a
+    pixel become the nearest one.
+
+    Args:
+        grid (`list[int]`): In whose cells the sizes of averages are measured; `None`: those of the checkpoint.
+    """
     config = config_of(checkpoint, "image")
     sizes = torch.tensor(config.native_grid)
     cells = ((observed.positions + 1) / 2 * sizes).long().clamp(min=0).minimum(sizes - 1)
+    finer = math.log2(max(config.native_grid) / max(grid or config.native_grid))
+    scales = torch.where(observed.points, 0.0, observed.sizes + finer).clamp(0.0, config.num_scales - 1)
+    positions = torch.where(scales[:, None] > 0, observed.positions, (cells + 0.5) * (2 / sizes) - 1)
     values = observed.values
     if config.value_dim == 1 and values.shape[-1] == 3:
         values = (values @ torch.tensor([0.299, 0.587, 0.114]))[:, None]
     values = ((values * 255).round() / 255).expand(-1, config.value_dim).clone()
-    return Observed((cells + 0.5) * (2 / sizes) - 1, values)
+    return Observed(positions, values, scales if scales.any() else None)
 
 
 @dataclass(frozen=True)
@@ -69,11 +80,16 @@ def infer(checkpoint: str, observed: Observed, resolution: int | None = None) ->
 
 @dataclass(frozen=True)
 class Partial:
-    """Samples (S, y, x, V) of which `known` (S, y, x) is there; `share` of the work is done."""
+    """Samples (S, y, x, V) of which `known` (S, y, x) is there; `share` of the work is done.
+
+    From coarse to fine, what is not drawn yet is the average over a larger cell, and `level` (S, y', x', V) holds the
+    averages of a scale whenever all of them are drawn; otherwise it is `None`.
+    """
 
     values: Tensor
     known: Tensor
     share: float
+    level: Tensor | None = None
 
     def pictures(self) -> list[Tensor]:
         """Each sample as colours (y, x, 3), what is not drawn yet as chequered ground."""
@@ -85,10 +101,15 @@ def draw(checkpoint: str, observed: Observed, resolution: int | None, sampling: 
     cells = split(observed, output_grid(checkpoint, resolution))
     if not len(cells.hidden):
         raise ValueError("observed: expected at least one pixel to be left for the model, got all of them")
+    coarser = torch.full((int(sampling.samples), len(cells.hidden), observed.values.shape[-1]), float("nan"))
     for state in joint(checkpoint, observed, cells.queries, sampling):
-        values = torch.stack([cells.complete(sample) for sample in state.values])
-        masks = [cells.complete(drawn[:, None].float(), 1.0)[..., 0] > 0 for drawn in state.drawn]
-        yield Partial(values, torch.stack(masks), state.share)
+        found, level = state.values, None
+        if state.coarse is not None:
+            found = state.coarse.flatten(1, 2)[:, cells.inside(list(state.coarse.shape[2:0:-1]))]
+            level = None if state.coarse.isnan().any() else state.coarse
+        coarser = torch.where(found.isnan(), coarser, found)
+        values = torch.stack([cells.complete(sample) for sample in coarser])
+        yield Partial(values, ~values.isnan().any(-1), state.share, level)
 
 
 def drawing_files(frames: list[list[Tensor]]) -> tuple[bytes, bytes]:

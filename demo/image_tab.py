@@ -1,19 +1,31 @@
 """The image tab: paint pixels or uncover some of a picture; see mean, uncertainty, samples, one pixel's value."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import gradio as gr
 import torch
 from PIL import Image
 
 from demo import examples, models, share
-from demo.answers import Sampling
+from demo.answers import ORDERS, Sampling
 from demo.density import density_svg
 from demo.files import keep
-from demo.grids import PATTERNS, observe_cells, split
+from demo.grids import PATTERNS, observe_cells
 from demo.guard import guarded, on_gpu
-from demo.image_actions import UNCERTAIN, ask, best_next, draw, drawing_files, infer, output_grid, refit, reveal
+from demo.image_actions import (
+    UNCERTAIN,
+    Partial,
+    ask,
+    best_next,
+    draw,
+    drawing_files,
+    infer,
+    output_grid,
+    refit,
+    reveal,
+)
 from demo.limits import LIVE, MAX_RESOLUTION, MAX_SAMPLES, MAX_STEPS, MIN_RESOLUTION, SLOW
 from demo.observed import Observed, nothing, read_observed
 from demo.pictures import picture_url, read_picture, show_uncertainty
@@ -29,6 +41,7 @@ INTRO = (
     "sure it is of every pixel, and whole images that agree with what you gave."
 )
 START = "Draw samples: whole images that agree with your pixels."
+ORDER = ORDERS[0]  # in which a checkpoint that knows averages draws, unless the visitor chooses
 
 
 def marginal_tiles(checkpoint: str, observed: Observed, resolution: int, truth: Image.Image | None) -> list[dict]:
@@ -63,6 +76,37 @@ def sample_tiles(pictures: list, share: float) -> list[dict]:
     ]
 
 
+def level_tiles(partials: Iterable[Partial], native: list[int]) -> list[dict]:
+    """The first sample from coarse to fine: what was drawn of it at each scale; nothing where there was one alone."""
+    tiles = []
+    for partial in partials:
+        if partial.level is None and not (tiles and partial.share >= 1):
+            continue
+        values = partial.values[0] if partial.level is None else partial.level[0]
+        height, width = values.shape[:2]
+        text = f"Sample 1 at {width} × {height} cells"
+        if partial.level is not None:
+            text += f", each the average of {native[0] // width} × {native[1] // height} pixels"
+        tiles.append(tile(f"{width} × {height}", picture_url(values), text, pickable=False))
+    return tiles
+
+
+def order_for(config, wanted: str = ORDER) -> str:
+    """The order that a checkpoint draws in: the one wanted where it knows averages."""
+    return wanted if config.num_scales > 1 else ORDERS[0]
+
+
+def order_update(config, wanted: str = ORDER) -> dict:
+    """An update of the control of the order: there is none without averages."""
+    return gr.update(value=order_for(config, wanted), visible=config.num_scales > 1)
+
+
+def pad_update(observed: Observed, config, **properties: Any) -> dict:
+    """An update of the pad to an observed set on a checkpoint's grid."""
+    value, largest = pad_value(observed, config.native_grid), 2 ** (config.num_scales - 1)
+    return gr.update(value=value, channels=config.value_dim, largest=largest, mark=-1, **properties)
+
+
 def truth_pixels(truth: Image.Image | None, checkpoint: str) -> str:
     """The true picture on the pad's grid, for its reveal tool."""
     if truth is None:
@@ -81,17 +125,20 @@ def keep_small(path: str) -> Image.Image:
 def example_answer(number: int) -> dict:
     """All that an example shows, computed when it is first clicked."""
     example = examples.images()[number]
+    config = models.config_of(example.checkpoint, NAME)
     observed = (
         reveal(example.checkpoint, example.picture, example.count, example.pattern, 0)
         if example.picture is not None
-        else read_observed(example.observed, models.config_of(example.checkpoint, NAME))
+        else read_observed(example.observed, config)
     )
-    frames = [partial.pictures() for partial in draw(example.checkpoint, observed, None, Sampling())]
+    partials = list(draw(example.checkpoint, observed, None, Sampling(order=order_for(config))))
+    frames = [partial.pictures() for partial in partials]
     still, moving = drawing_files(frames)
     return {
         "observed": observed,
         "tiles": marginal_tiles(example.checkpoint, observed, 0, example.picture),
         "samples": sample_tiles(frames[-1], 1.0),
+        "levels": level_tiles(partials, config.native_grid),
         "files": (still, moving),
     }
 
@@ -126,6 +173,7 @@ def build() -> Tab:
             pad = Pad(
                 pad_value(nothing(first), first.native_grid),
                 channels=first.value_dim,
+                largest=2 ** (first.num_scales - 1),
                 label="Sketchpad",
                 elem_id="pad",
             )
@@ -139,6 +187,7 @@ def build() -> Tab:
                 stop = gr.Button("Stop", elem_id="stop-image", size="sm", min_width=70)
                 auto = gr.Checkbox(True, label="after each stroke", elem_id="auto", container=False, min_width=130)
             samples = Tiles(empty=START, elem_id="samples", elem_classes="pt-live", label="Samples")
+            levels = Tiles(elem_id="levels", elem_classes="pt-live", label="From coarse to fine")
             density = gr.HTML(
                 "<p class='pt-empty'>Click a pixel of the mean, the uncertainty or a sample: "
                 "the distribution of its value shows here.</p>",
@@ -159,6 +208,14 @@ def build() -> Tab:
             steps = gr.Slider(
                 1, MAX_STEPS, value=128, step=1, label="Steps", info="As many as pixels is exact; fewer is faster."
             )
+            order = gr.Radio(
+                [(name.replace("-", " "), name) for name in ORDERS],
+                value=order_for(first),
+                label="Order",
+                info="Coarse to fine: averages over large squares first, then over ever smaller ones.",
+                visible=first.num_scales > 1,
+                elem_id="order",
+            )
             temperature = gr.Slider(0.0, 1.5, value=0.9, step=0.05, label="Temperature")
             seed = gr.Number(0, label="Seed", precision=0)
         with gr.Column(min_width=300):
@@ -169,7 +226,7 @@ def build() -> Tab:
                 )
             panel = SharePanel(NAME)
     asked = [checkpoint, pad, resolution]
-    sampling = [number, steps, temperature, seed]
+    sampling = [number, steps, temperature, seed, order]
 
     def observed_of(place: str, sketch: dict | None) -> Observed:
         config = models.config_of(place, NAME)
@@ -182,20 +239,24 @@ def build() -> Tab:
 
     @guarded
     @on_gpu
-    def run(place, sketch, side, number, steps, temperature, seed) -> Iterator:
-        frames = []
-        chosen = Sampling(number, steps, temperature, 0 if seed is None else seed)
+    def run(place, sketch, side, number, steps, temperature, seed, order) -> Iterator:
+        frames, told = [], []
+        chosen = Sampling(number, steps, temperature, 0 if seed is None else seed, order)
+        native = models.config_of(place, NAME).native_grid
         for partial in draw(place, observed_of(place, sketch), side, chosen):
             frames.append(partial.pictures())
-            yield sample_tiles(frames[-1], partial.share), gr.skip(), gr.skip()
-        yield gr.skip(), *downloads(drawing_files(frames))
+            if partial.level is not None or partial.share >= 1:
+                told.append(partial)
+            tiles = sample_tiles(frames[-1], partial.share)
+            yield tiles, level_tiles(told, native), gr.skip(), gr.skip()
+        yield gr.skip(), gr.skip(), *downloads(drawing_files(frames))
 
     @guarded
     def run_if(wanted, *arguments) -> Iterator:
         if wanted:
             yield from run(*arguments)
         else:
-            yield (gr.skip(),) * 3
+            yield (gr.skip(),) * 4
 
     @guarded
     @on_gpu
@@ -224,8 +285,7 @@ def build() -> Tab:
             raise ValueError("picture: expected one to reveal a pixel of, got none; upload one or click an example")
         cell, _ = best_next(place, observed)
         values = read_picture(picture, config.native_grid, config.value_dim)
-        cells = split(observed, config.native_grid).known.tolist() + [cell]
-        return gr.update(value=pad_value(observe_cells(values, torch.tensor(cells)), config.native_grid), mark=-1)
+        return pad_update(observed + observe_cells(values, torch.tensor([cell])), config)
 
     @guarded
     def open_picture(path, place, pattern, count, which):
@@ -237,8 +297,7 @@ def build() -> Tab:
     def show_revealed(picture, place, pattern, count, which):
         config = models.config_of(place, NAME)
         observed = reveal(place, picture, count, pattern, which)
-        value = pad_value(observed, config.native_grid)
-        return gr.update(value=value, picture=truth_pixels(picture, place), channels=config.value_dim, mark=-1)
+        return pad_update(observed, config, picture=truth_pixels(picture, place))
 
     @guarded
     def again(picture, place, pattern, count, which):
@@ -247,14 +306,12 @@ def build() -> Tab:
     @guarded
     def change_model(place, sketch, picture):
         config = models.config_of(place, NAME)
-        moved = refit(read_pad(sketch, 3), place)
-        value = pad_value(moved, config.native_grid)
-        pixels = truth_pixels(picture, place)
-        longest = max(config.native_grid)
+        moved = refit(read_pad(sketch, 3), place, sketch["grid"])
         return (
-            gr.update(value=value, channels=config.value_dim, picture=pixels, mark=-1),
-            longest,
+            pad_update(moved, config, picture=truth_pixels(picture, place)),
+            max(config.native_grid),
             gr.update(high=config.native_grid[0] * config.native_grid[1]),
+            order_update(config),
         )
 
     @guarded
@@ -263,24 +320,24 @@ def build() -> Tab:
         index = next((i for i, each in enumerate(examples.images()) if each.name == event.tile), 0)
         example, answer = examples.images()[index], example_answer(index)
         config = models.config_of(example.checkpoint)
-        value = pad_value(answer["observed"], config.native_grid)
-        pixels = truth_pixels(example.picture, example.checkpoint)
         return (
             example.checkpoint,
-            gr.update(value=value, channels=config.value_dim, picture=pixels, mark=-1),
+            pad_update(answer["observed"], config, picture=truth_pixels(example.picture, example.checkpoint)),
             max(config.native_grid),
             example.picture,
             gr.update(value=answer["tiles"], mark=None),
             gr.update(value=answer["samples"], mark=None),
+            answer["levels"],
             gr.update(visible=example.picture is not None),
             gr.update(value=example.count or 64, high=config.native_grid[0] * config.native_grid[1]),
             example.pattern,
+            order_update(config),
             *downloads(answer["files"]),
         )
 
-    def state_of(place, sketch, side, number, steps, temperature, seed):
+    def state_of(place, sketch, side, number, steps, temperature, seed, order):
         """The tab's state as JSON text."""
-        sampling = {"samples": number, "steps": steps, "temperature": temperature, "seed": seed}
+        sampling = {"samples": number, "steps": steps, "temperature": temperature, "seed": seed, "order": order}
         observed = observed_of(place, sketch)
         return share.to_text(NAME, {"checkpoint": place, "resolution": side, **sampling, **observed.to_json()})
 
@@ -290,30 +347,31 @@ def build() -> Tab:
         state = share.from_text(text, NAME)
         place = state.get("checkpoint")
         config = models.config_of(place, NAME)
-        observed = refit(read_observed({key: state.get(key) for key in ("positions", "values")}, config), place)
+        observed = refit(read_observed(state, config, "state"), place)
         side = state.get("resolution") or max(config.native_grid)
-        chosen = Sampling(**{key: state[key] for key in ("samples", "steps", "temperature", "seed") if key in state})
+        kept = ("samples", "steps", "temperature", "seed", "order")
+        chosen = Sampling(**{key: state[key] for key in kept if key in state})
         return (
             place,
-            gr.update(value=pad_value(observed, config.native_grid), channels=config.value_dim, picture="", mark=-1),
+            pad_update(observed, config, picture=""),
             side,
             None,
             gr.update(value=marginal_tiles(place, observed, side, None), mark=None),
             gr.update(value=[], mark=None),
+            [],
             gr.update(visible=False),
-            *(chosen.samples, chosen.steps, chosen.temperature, chosen.seed),
+            *(chosen.samples, chosen.steps, chosen.temperature, chosen.seed, order_update(config, chosen.order)),
         )
 
-    restored = [checkpoint, pad, resolution, truth, tiles, samples, uncover, *sampling]
+    restored = [checkpoint, pad, resolution, truth, tiles, samples, levels, uncover, *sampling]
+    drawn = [samples, levels, still, moving]
     quiet = dict(show_progress="hidden", api_visibility="private")
     draws = [
-        go.click(
-            run, asked + sampling, [samples, still, moving], show_progress="minimal", api_visibility="private", **SLOW
-        ),
+        go.click(run, asked + sampling, drawn, show_progress="minimal", api_visibility="private", **SLOW),
         pad.settle(
             run_if,
             [auto, *asked, *sampling],
-            [samples, still, moving],
+            drawn,
             trigger_mode="always_last",
             show_progress="hidden",
             api_visibility="private",
@@ -333,13 +391,12 @@ def build() -> Tab:
     upload.upload(open_picture, [upload, *how], [truth, pad, uncover], **quiet, **LIVE).then(**again_live)
     for source in (pattern.input, count.release, which.release):
         source(again, [truth, *how], pad, **quiet, **LIVE).then(**again_live)
-    checkpoint.input(change_model, [checkpoint, pad, truth], [pad, resolution, count], **quiet, **LIVE).then(
-        **again_live
-    )
+    changed = [pad, resolution, count, order]
+    checkpoint.input(change_model, [checkpoint, pad, truth], changed, **quiet, **LIVE).then(**again_live)
     strip.pick(
         open_example,
         None,
-        [checkpoint, pad, resolution, truth, tiles, samples, uncover, count, pattern, still, moving],
+        [checkpoint, pad, resolution, truth, tiles, samples, levels, uncover, count, pattern, order, still, moving],
         show_progress="minimal",
         api_visibility="private",
         **SLOW,

@@ -3,7 +3,7 @@
 import json
 import math
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -14,33 +14,68 @@ AXES = {"image": "x, y", "polynomial": "x", "shape": "x, y, z", "video": "t, x, 
 
 
 class Places(TypedDict):
-    """Positions in [-1, 1], one list per place, and the values there, one list per place."""
+    """Positions in [-1, 1], one list per place, the values there, one list per place, and their scales, all 0 if left
+    out."""
 
     positions: list[list[float]]
     values: list[list[float]]
+    scales: NotRequired[list[float]]
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What is known of a signal: positions (K, P) in [-1, 1] and values (K, V)."""
+    """What is known of a signal: positions (K, P) in [-1, 1], values (K, V), and scales (K,) where some are averages.
+
+    A scale is log2 of the side of the cell that a value is the average of, over a native cell's side. `None`: all 0.
+    """
 
     positions: Tensor
     values: Tensor
+    scales: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
 
     @property
+    def sizes(self) -> Tensor:
+        """Scales (K,), zeros where they are `None`."""
+        return torch.zeros(len(self)) if self.scales is None else self.scales
+
+    @property
+    def points(self) -> Tensor:
+        """Which values (K,) are those of a place itself, not averages over an area."""
+        return self.sizes == 0
+
+    def __getitem__(self, which: Tensor) -> "Observed":
+        """A part, chosen by a mask or by numbers."""
+        return Observed(self.positions[which], self.values[which], None if self.scales is None else self.scales[which])
+
+    def __add__(self, more: "Observed") -> "Observed":
+        """Both, `more` last."""
+        pairs = ((self.positions, more.positions), (self.values, more.values), (self.sizes, more.sizes))
+        positions, values, scales = (torch.cat(pair) for pair in pairs)
+        return Observed(positions, values, scales if scales.any() else None)
+
+    @property
     def context(self) -> tuple[Tensor, Tensor]:
-        """The model's arguments: positions (1, K, P) and values (1, K, V)."""
+        """Positions (1, K, P) and values (1, K, V)."""
         return self.positions[None], self.values[None]
+
+    def arguments(self, device: torch.device) -> dict[str, Tensor | None]:
+        """What a model is given."""
+        scales = None if self.scales is None else self.scales[None].to(device)
+        positions, values = (part.to(device) for part in self.context)
+        return {"context_positions": positions, "context_values": values, "context_scales": scales}
 
     def to_json(self) -> Places:
         """Plain lists, rounded to six digits (a thousandth of the finest cell)."""
-        return {
+        places: Places = {
             "positions": [[round(x, 6) for x in row] for row in self.positions.tolist()],
             "values": [[round(x, 6) for x in row] for row in self.values.tolist()],
         }
+        if self.scales is not None:
+            places["scales"] = [round(x, 6) for x in self.scales.tolist()]
+        return places
 
 
 def nothing(config) -> Observed:
@@ -49,7 +84,8 @@ def nothing(config) -> Observed:
 
 
 def read_observed(data: Any, config, name: str = "observed") -> Observed:
-    """An observed set from JSON: an object with positions and values, as text or parsed; `None` observes nothing.
+    """An observed set from JSON: an object with positions, values and perhaps scales, as text or parsed; other keys are
+    left alone. `None` observes nothing.
 
     Raises:
         ValueError: naming the part that is wrong, what was expected and what came.
@@ -71,7 +107,27 @@ def read_observed(data: Any, config, name: str = "observed") -> Observed:
         check_range(f"{name}.values", values, *config.value_range)
     else:
         check_range(f"{name}.values", values, -1000.0, 1000.0)
-    return Observed(positions, values)
+    return Observed(positions, values, read_scales(data.get("scales"), len(positions), config, f"{name}.scales"))
+
+
+def read_scales(numbers: Any, count: int, config, name: str) -> Tensor | None:
+    """A list of `count` scales as a tensor (K,); `None` for `None`, or where all are 0.
+
+    Raises:
+        ValueError: naming the first that is wrong, or that the checkpoint knows no scales.
+    """
+    if numbers is None:
+        return None
+    if not isinstance(numbers, list) or len(numbers) != count:
+        got = len(numbers) if isinstance(numbers, list) else type(numbers).__name__
+        raise ValueError(f"{name}: expected a list of as many numbers as positions ({count}), got {got}")
+    scales = read_rows([[number] for number in numbers], 1, name, "(scale)")
+    largest = config.num_scales - 1
+    if not largest and scales.any():
+        got = f"{scales[scales != 0][0]:g}"
+        raise ValueError(f"{name}: expected only 0, as this checkpoint knows no averages (num_scales 1), got {got}")
+    check_range(name, scales, 0.0, largest)
+    return scales[:, 0].clamp(0.0, largest) if scales.any() else None
 
 
 def read_rows(rows: Any, width: int, name: str, letters: str, limit: int = MAX_CONTEXT) -> Tensor:

@@ -75,8 +75,7 @@ def curves(checkpoint: str, observed: Observed, truth: int | None) -> dict[str, 
     exact = PolynomialPosterior(DEGREE).predict(*observed.context, x[None, :, None])
     rounded = lambda row: [round(v, 4) for v in row.tolist()]  # noqa: E731
     return {
-        "points": observed.to_json()["positions"]
-        and [[a, b] for (a,), (b,) in zip(*observed.to_json().values(), strict=True)],
+        "points": [[round(a, 6), round(b, 6)] for a, b in torch.cat((observed.positions, observed.values), 1).tolist()],
         "x": rounded(x),
         "mean": rounded(found.mean[:, 0]),
         "deviation": rounded(found.stddev[:, 0]),

@@ -94,9 +94,7 @@ def build() -> Tab:
     def restore(text: str):
         state = share.from_text(text, NAME)
         place = state.get("checkpoint")
-        observed = read_observed(
-            {key: state.get(key) for key in ("positions", "values")}, models.config_of(place, NAME)
-        )
+        observed = read_observed(state, models.config_of(place, NAME), "state")
         chosen = Sampling(**{key: state[key] for key in ("samples", "temperature", "seed") if key in state})
         known = state.get("polynomial")
         drawn = curves(place, observed, known)

@@ -121,7 +121,7 @@ def build() -> Tab:
         state = share.from_text(text, NAME)
         place, side = state.get("checkpoint"), state.get("resolution", 32)
         config = models.config_of(place, NAME)
-        observed = read_observed({key: state.get(key) for key in ("positions", "values")}, config)
+        observed = read_observed(state, config, "state")
         chosen = Sampling(2, **{key: state[key] for key in ("steps", "temperature", "seed") if key in state})
         views = all_views(place, observed, side)
         return place, side, chosen.steps, chosen.temperature, chosen.seed, observed, *views, None, None, None

@@ -85,6 +85,7 @@ class Clip:
         self.grid = list(config_of(checkpoint, "video").native_grid)
         frames, width, height = self.grid
         sizes = torch.tensor(self.grid)
+        observed = observed[observed.points]
         index = ((observed.positions + 1) / 2 * sizes).long().clamp(min=0).minimum(sizes - 1)
         self.cells = (index[:, 0] * height + index[:, 2]) * width + index[:, 1]
         self.values = observed.values

@@ -112,9 +112,7 @@ def build() -> Tab:
     def restore(text: str):
         state = share.from_text(text, NAME)
         place = state.get("checkpoint")
-        observed = read_observed(
-            {key: state.get(key) for key in ("positions", "values")}, models.config_of(place, NAME)
-        )
+        observed = read_observed(state, models.config_of(place, NAME), "state")
         chosen = Sampling(1, **{key: state[key] for key in ("steps", "temperature", "seed") if key in state})
         value, _ = shown(place, observed, None)
         return place, chosen.steps, chosen.temperature, chosen.seed, observed, None, value

@@ -1,18 +1,32 @@
 """The app served for tests: once for all of them, on a free port; and its API over plain HTTP."""
 
+import atexit
 import json
+import shutil
+import tempfile
 from functools import lru_cache
+from pathlib import Path
 
 import httpx
 from gradio_client import Client
 
 import app
+from conftest import make_model
+
+
+@lru_cache
+def scaled() -> str:
+    """Folder of the checkpoint "scaled": a small model of 32×32 colour images that knows averages over up to 8×8."""
+    folder = Path(tempfile.mkdtemp(prefix="pixeltransformer-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    make_model(native_grid=[32, 32], value_dim=3, num_scales=4).save_pretrained(folder / "scaled")
+    return str(folder / "scaled")
 
 
 @lru_cache
 def serve() -> str:
-    """Address of the app with the shipped checkpoints."""
-    blocks = app.build()
+    """Address of the app with the shipped checkpoints and "scaled"."""
+    blocks = app.build([scaled()])
     _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
     return url.rstrip("/")
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from app_server import call, client, serve
+from app_server import call, client, scaled, serve
 from PIL import Image
 
 from demo import models, share
-from demo.answers import Sampling, joint
+from demo.answers import Sampling, joint, marginal
 from demo.density import density_svg
 from demo.grids import choose_cells, observe_cells, split
-from demo.image_actions import infer, refit, reveal
+from demo.image_actions import draw, infer, refit, reveal
+from demo.image_tab import level_tiles
 from demo.limits import MAX_PAIRS, drawn_at_most
 from demo.observed import Observed, read_observed
 from demo.polynomial_actions import observe, read_points, true_curve, write_points
@@ -25,7 +26,7 @@ from distribution_pixeltransformer import ValueDistribution
 
 @pytest.fixture(scope="module", autouse=True)
 def offered():
-    models.offer()
+    models.offer([scaled()])
 
 
 def some_pixels(count: int = 20, grid=(32, 32), channels: int = 3) -> Observed:
@@ -39,6 +40,46 @@ def test_the_pad_gives_back_what_it_is_given():
     order, other = (each.positions @ torch.tensor([1.0, 100.0]) for each in (observed, again))
     assert torch.allclose(observed.positions[order.argsort()], again.positions[other.argsort()], atol=1e-6)
     assert torch.allclose(observed.values[order.argsort()], again.values[other.argsort()], atol=1e-6)
+
+
+def dabs_and_pixels() -> Observed:
+    """Averages over 4×4 and 3×3 pixels, and 20 pixels, for the checkpoint "scaled"."""
+    corners, sides = torch.tensor([[4.0, 10.0], [29.0, 0.0]]), torch.tensor([4.0, 3.0])
+    centres = (corners + sides[:, None] / 2) / 16 - 1
+    colours = torch.tensor([[1.0, 0.2, 0.4], [0.0, 0.6, 0.8]])
+    return Observed(centres, colours, sides.log2()) + some_pixels()
+
+
+def test_the_pad_and_a_link_give_back_dabs():
+    observed = dabs_and_pixels()
+    value = pad_value(observed, [32, 32])
+    assert value["dabs"] == [[4, 10, 4], [29, 0, 3]] and value["dab_colours"] == "ff3366" + "0099cc"
+    text = share.to_text("image", {"checkpoint": "scaled", **observed.to_json()})
+    state = share.from_text(share.from_code(share.to_code(text)), "image")
+    linked = read_observed(state, models.config_of("scaled"))
+    for again in (read_pad(value, 3), linked):
+        assert torch.allclose(again.sizes, observed.sizes, atol=1e-5)
+        assert torch.allclose(again.positions[:2], observed.positions[:2], atol=1e-5)
+        assert torch.allclose(again.values[:2], observed.values[:2], atol=1e-5)
+
+
+def test_a_dab_is_one_average_to_the_model_and_makes_no_pixel_known():
+    observed, model = dabs_and_pixels(), models.load("scaled")
+    cells = split(observed, [32, 32])
+    assert len(cells.known) == 20
+    found = marginal("scaled", observed, cells.queries).mean
+    arguments = observed.positions[None], observed.values[None], cells.queries[None]
+    assert torch.allclose(found, model.predict(*arguments, context_scales=observed.sizes[None]).mean[0], atol=1e-5)
+    assert not torch.allclose(found, model.predict(*arguments).mean[0], atol=1e-3)
+    assert not torch.allclose(found, marginal("scaled", some_pixels(), cells.queries).mean, atol=1e-3)
+
+
+def test_a_dab_becomes_a_pixel_for_a_checkpoint_without_averages():
+    moved = refit(dabs_and_pixels(), "mnist", [32, 32])
+    assert moved.scales is None and len(moved) == 22
+    assert torch.allclose(moved.positions[0], torch.tensor([5.5, 10.5]) / 14 - 1)  # of 28 columns and rows
+    kept = refit(dabs_and_pixels(), "scaled", [64, 64])
+    assert torch.allclose(kept.scales[:2], torch.tensor([2.0, 1.5]).log2())
 
 
 def test_json_and_link_give_back_the_same_state():
@@ -108,6 +149,20 @@ def test_partial_samples_grow_and_keep_what_is_drawn():
     assert torch.equal(first.values[first.drawn], states[-1].values[first.drawn])
 
 
+def test_from_coarse_to_fine_squares_become_pixels():
+    observed = some_pixels(5)
+    partials = list(draw("scaled", observed, None, Sampling(2, 40, order="coarse-to-fine")))
+    levels = [partial for partial in partials if partial.level is not None]
+    assert [tuple(partial.level.shape[1:3]) for partial in levels] == [(4, 4), (8, 8), (16, 16)]
+    cells = split(observed, [32, 32])
+    for partial, side in zip(levels, (8, 4, 2), strict=True):
+        squares = partial.level.repeat_interleave(side, 1).repeat_interleave(side, 2)
+        assert torch.equal(partial.values.flatten(1, 2)[:, cells.hidden], squares.flatten(1, 2)[:, cells.hidden])
+        assert torch.equal(partial.values[0].flatten(0, 1)[cells.known], cells.values)
+    assert [each["name"] for each in level_tiles(partials, [32, 32])] == ["4 × 4", "8 × 8", "16 × 16", "32 × 32"]
+    assert level_tiles(draw("scaled", observed, None, Sampling(1, 4)), [32, 32]) == []
+
+
 def test_density_names_mean_and_mode_and_draws_a_bar_for_each_bin():
     for channels in (1, 3):
         centers = torch.rand(7, channels)
@@ -155,6 +210,19 @@ def test_the_same_seed_gives_the_same_samples_and_they_stream():
     results = [job.result() for job in jobs]
     assert results[0]["pictures"] == results[1]["pictures"] != results[2]["pictures"]
     assert len(jobs[0].outputs()) > 3 and results[0]["share"] == 1
+
+
+def test_the_api_takes_averages_and_an_order():
+    observed, place = dabs_and_pixels(), [0.3, -0.2]
+    found = client().predict("scaled", observed.to_json(), [place], api_name="/predict")
+    expected = marginal("scaled", observed, torch.tensor([place])).mean
+    assert torch.allclose(torch.tensor(found["mean"]), expected, atol=1e-4)
+    arguments = ("scaled", observed.to_json(), 0, 1, 24, 0.9, 1)
+    results = [
+        client().predict(*arguments, order, api_name="/sample_image")["pictures"]
+        for order in ("random", "coarse-to-fine")
+    ]
+    assert results[0] != results[1]
 
 
 def test_the_most_informative_pixel_is_not_an_observed_one():

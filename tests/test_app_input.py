@@ -23,8 +23,12 @@ def image(text: str, resolution: str = "0") -> tuple[str, str]:
     return "infer_image", f'["cat-faces", {text}, {resolution}]'
 
 
-def sample(*rest) -> tuple[str, str]:
-    return "sample_image", json.dumps(["cat-faces", ONE, *rest])
+def sample(*rest, order: str = "random", checkpoint: str = "cat-faces") -> tuple[str, str]:
+    return "sample_image", json.dumps([checkpoint, ONE, *rest, order])
+
+
+def scaled(scales, checkpoint: str = "scaled") -> tuple[str, str]:
+    return "infer_image", json.dumps([checkpoint, ONE | {"scales": scales}, 0])
 
 
 # Name: endpoint and arguments as text, and what the message must say.
@@ -52,6 +56,16 @@ REQUESTS = {
     "a negative level": (image(observed([[0, 0]], [[-0.1, 0, 0]])), r"values\[0\]: expected numbers from 0 to 1"),
     "more values than positions": (image(observed([[0, 0]], [[0, 0, 0]] * 2)), "as many values as positions"),
     "too many places": (image(observed([[0, 0]] * 4097, [[0, 0, 0]] * 4097)), "at most 4,096 places .the limit"),
+    "scales as a number": (
+        scaled(2),
+        r"observed.scales: expected a list of as many numbers as positions \(1\), got int",
+    ),
+    "more scales than positions": (scaled([0, 1]), r"observed.scales: expected .* positions \(1\), got 2"),
+    "a scale as text": (scaled(["1"]), r"observed.scales\[0\]: expected finite numbers"),
+    "a scale that is null": (scaled([None]), r"observed.scales\[0\]: expected finite numbers"),
+    "a negative scale": (scaled([-1]), r"observed.scales\[0\]: expected numbers from 0 to 3, got -1"),
+    "an average over 16×16": (scaled([4]), r"observed.scales\[0\]: expected numbers from 0 to 3, got 4"),
+    "an average where none is known": (scaled([1.5], "cifar10"), r"observed.scales: expected only 0, .*, got 1.5"),
     "a coarse answer": (image(json.dumps(ONE), "8"), "resolution: expected an integer from 16 to 256"),
     "a huge answer": (image(json.dumps(ONE), "4096"), "resolution: expected an integer from 16 to 256"),
     "half a pixel": (image(json.dumps(ONE), "32.5"), "resolution: expected an integer"),
@@ -66,6 +80,11 @@ REQUESTS = {
     "a negative temperature": (sample(0, 1, 8, -1, 0), "temperature: expected a number from 0"),
     "a negative seed": (sample(0, 1, 8, 0.9, -1), "seed: expected an integer from 0"),
     "a seed of many digits": (sample(0, 1, 8, 0.9, 10**30), "seed: expected an integer from 0"),
+    "an unknown order": (sample(0, 1, 8, 0.9, 0, order="spiral"), "order: expected one of random, coarse-to-fine"),
+    "coarse to fine without averages": (
+        sample(0, 1, 8, 0.9, 0, order="coarse-to-fine", checkpoint="cifar10"),
+        "order: .*coarse-to-fine.* expected a model trained with scales",
+    ),
     "no queries": (("predict", json.dumps(["cat-faces", ONE, []])), "queries: expected at least one"),
     "queries outside": (("predict", json.dumps(["cat-faces", ONE, [[2, 0]]])), r"queries\[0\]: expected numbers"),
     "too many queries": (("predict", json.dumps(["polynomial", POINT, [[0]] * 65537])), "at most 65,536"),

@@ -1,11 +1,14 @@
 """A visitor's way through the app in a real browser: paint, ask, sample, use every tab, on desktop and phone."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from app_server import serve
+
+from demo import share
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -122,6 +125,35 @@ def test_a_link_opens_the_same_picture_in_another_page(page, browser):
     another = browser.new_page()
     another.goto(page.url, timeout=PATIENCE)
     sync_api.expect(image_of(another, "Mean")).to_have_attribute("src", painted, timeout=PATIENCE)
+
+
+def test_a_large_brush_gives_one_average_and_samples_come_from_coarse_to_fine(page):
+    state = {
+        "checkpoint": "scaled",
+        "positions": [],
+        "values": [],
+        "samples": 2,
+        "steps": 12,
+        "order": "coarse-to-fine",
+    }
+    page.locator("#share-image button").first.click()
+    page.locator("#json-image textarea").fill(share.to_text("image", state))
+    page.locator("#open-image").click()
+    mean = image_of(page, "Mean")
+    sync_api.expect(page.locator("#pad .pt-brush input")).to_have_attribute("max", "8")
+    sync_api.expect(mean).to_have_attribute("alt", "Mean image, 32 × 32 pixels, 0 observed")
+    empty = mean.get_attribute("src")
+    page.locator("#pad .pt-brush input").fill("6")
+    sync_api.expect(page.locator("#pad .pt-brush")).to_have_attribute("title", re.compile("average of 6×6 pixels"))
+    paint(page, 0.3, 0.4)
+    until_changed(mean, empty)
+    sync_api.expect(mean).to_have_attribute("alt", "Mean image, 32 × 32 pixels, 1 observed")
+    sync_api.expect(page.locator("#levels figure")).to_have_count(4)
+    sync_api.expect(page.locator("#levels figcaption b")).to_have_text(["4 × 4", "8 × 8", "16 × 16", "32 × 32"])
+    page.locator("#pad").get_by_role("button", name="Erase").click()
+    paint(page, 0.3, 0.4)
+    sync_api.expect(mean).to_have_attribute("src", empty)
+    assert not is_wide(page)
 
 
 def test_polynomials(page):

@@ -46,6 +46,19 @@ def test_a_batch_answers_each_set_as_if_alone(served):
     assert [len(answer["mean"]) for answer in together] == [36, 36, 12, 36, 1]
 
 
+def test_values_may_be_averages_beside_others_that_are_not(tmp_path):
+    make_model(native_grid=[8, 8], num_scales=3).save_pretrained(tmp_path)
+    shutil.copy(ROOT / "handler.py", tmp_path)
+    scaled = EndpointHandler(str(tmp_path))
+    item = observed(3, scales=[0, 1.5, 2])
+    answer, _ = scaled({"inputs": [item, observed(5)]})
+    positions, values = torch.tensor([item["positions"]]), torch.tensor([item["values"]])
+    given = positions, values, scaled.model.native_positions()
+    expected = scaled.model.predict(*given, context_scales=torch.tensor([[0, 1.5, 2]])).mean[0]
+    assert torch.allclose(torch.tensor(answer["mean"]), expected, atol=1e-5)
+    assert not torch.allclose(expected, scaled.model.predict(*given).mean[0], atol=1e-3)
+
+
 def test_samples_are_as_many_as_asked_for_and_repeat_with_a_seed(served):
     request = {"inputs": observed(), "parameters": {"task": "sample", "num_samples": 3, "num_steps": 4, "seed": 7}}
     samples = torch.tensor(served(request)["samples"])
@@ -80,6 +93,9 @@ BAD = [
     (item(values=[[0.0]]), "inputs.values: expected one for each of 2 positions, got 1"),
     (item(values=[[0.0], [7.0]]), r"inputs.values: expected numbers in \[0, 1\], got 0 to 7"),
     (item(values=[[0.0], [True]]), r"inputs.values\[1\]"),
+    (item(scales=[0]), "inputs.scales: expected one number for each of 2 positions"),
+    (item(scales=[0, math.nan]), r"inputs.scales\[1\]: .*finite"),
+    (item(scales=[0, 1]), "inputs.scales: expected numbers from 0 to 0 .*, got 0 to 1"),
     (item(queries=[]), "inputs.queries: expected at least one"),
     (item(queries=[[0.0, 0.0]], grid=[2, 2]), "inputs.grid: expected either"),
     (item(grid=[2]), "inputs.grid: expected 2 integers"),

@@ -4,15 +4,23 @@ const COLOURS = ["#ffffff", "#c8c4bc", "#8c8880", "#4c4844", "#141210", "#e8b878
   "#d9443f", "#8fae5a", "#3e7a45", "#7fb2dd", "#2f5f9e"];
 const GREYS = ["#ffffff", "#d0d0d0", "#a0a0a0", "#707070", "#404040", "#000000"];
 let grid = [32, 32], cells = new Map(), past = [], tool = "paint", colour = COLOURS[0], palette = "";
+let dabs = new Map(), stamped = null, largest = 0;  // dabs by "left,top,side"; the place of a stroke's last one
 let picture = [], cursor = null, keyed = false, stroke = false, last = null;
 
 const six = (value, index) => "#" + value.substr(6 * index, 6);
 const number = (x, y) => y * grid[0] + x;
+const square = (key) => key.split(",").map(Number);
+const within = (x, y, [left, top, side]) => x > left && y > top && x < left + side && y < top + side;
+const middle = ([left, top, side]) => [left + side / 2, top + side / 2];
 
 function load() {
   const value = props.value || { grid: grid, cells: [], colours: "" };
-  if (String(grid) !== String(value.grid)) past = [];
+  if (String(grid) !== String(value.grid) || largest !== props.largest) past = [];
   grid = value.grid;
+  largest = props.largest;
+  brush.max = largest > 1 ? largest : 9;
+  tellBrush();
+  dabs = new Map((value.dabs || []).map((each, index) => [String(each), six(value.dab_colours, index)]));
   cells = new Map(value.cells.map((cell, index) => [cell, six(value.colours, index)]));
   const text = props.picture || "";
   picture = Array.from({ length: text.length / 6 }, (_, index) => six(text, index));
@@ -52,6 +60,15 @@ function pick(each) {
   if (tool !== "paint") choose("paint");
 }
 
+function tellBrush() {
+  const side = brush.value, one = largest > 1 && side > 1, size = side + "×" + side;
+  const meaning = one ? "one value: the average of " + size + " pixels" : side > 1 ? size + " pixels" : "one pixel";
+  find(".pt-brush output").textContent = one ? size : side;
+  brush.ariaValueText = meaning;
+  find(".pt-meaning").textContent = brush.parentElement.title = "A dab of this brush is " + meaning;
+  find(".pt-meaning").hidden = largest < 2;
+}
+
 function choose(name) {
   tool = name;
   for (const button of element.querySelectorAll("[data-tool]")) button.ariaPressed = button.dataset.tool === name;
@@ -63,15 +80,29 @@ function draw() {
   const box = (x, y) => [Math.round(x * side), Math.round(y * tall),
     Math.round((x + 1) * side) - Math.round(x * side), Math.round((y + 1) * tall) - Math.round(y * tall)];
   for (let y = 0; y < h; y++) for (let x = 0; x < w; x++) {
-    const known = cells.get(number(x, y));
-    pen.fillStyle = known || ((x + y) % 2 ? "#292e3d" : "#383f52");
+    pen.fillStyle = (x + y) % 2 ? "#292e3d" : "#383f52";
     pen.fillRect(...box(x, y));
-    if (!known && tool === "reveal" && picture.length) {
+    if (tool === "reveal" && picture.length) {
       pen.globalAlpha = 0.3;
       pen.fillStyle = picture[number(x, y)];
       pen.fillRect(...box(x, y));
       pen.globalAlpha = 1;
     }
+  }
+  const largestFirst = [...dabs].map(([key, each]) => [square(key), each]).sort(([a], [b]) => b[2] - a[2]);
+  for (const [[left, top, size], each] of largestFirst) {
+    pen.beginPath();
+    pen.roundRect(left * side + 2, top * tall + 2, size * side - 4, size * tall - 4, size * side * 0.3);
+    pen.fillStyle = pen.strokeStyle = each;
+    pen.globalAlpha = 0.5;
+    pen.fill();
+    pen.globalAlpha = 1;
+    pen.lineWidth = 2.5;
+    pen.stroke();
+  }
+  for (const [cell, known] of cells) {
+    pen.fillStyle = known;
+    pen.fillRect(...box(cell % w, Math.floor(cell / w)));
   }
   if (props.mark >= 0) {
     const x = props.mark % w, y = Math.floor(props.mark / w), [left, top, wide, high] = box(x, y);
@@ -84,34 +115,60 @@ function draw() {
     }
   }
   if (cursor) {
-    const [low, high] = reach();
+    const [left, top, size] = under(cursor);
     pen.lineWidth = 2;
     pen.strokeStyle = keyed ? "#ffd23f" : "rgba(255,255,255,.75)";
-    pen.strokeRect((cursor[0] + low) * side, (cursor[1] + low) * tall, (high - low) * side, (high - low) * tall);
+    pen.strokeRect(left * side, top * tall, size * side, size * tall);
   }
   undo.disabled = !past.length;
-  clear.disabled = !cells.size;
+  clear.disabled = !cells.size && !dabs.size;
 }
 
-function reach() {
-  const size = Number(brush.value), low = -Math.floor((size - 1) / 2);
-  return [low, low + size];
+function under([x, y], size = Number(brush.value)) {  // the brush's square; that of a dab lies inside the picture
+  const corner = [x, y].map((place) => place - Math.floor((size - 1) / 2));
+  const inside = largest > 1 ? corner.map((low, axis) => Math.min(grid[axis] - size, Math.max(0, low))) : corner;
+  return [...inside, size];
 }
 
-function dab([cx, cy]) {
-  const [low, high] = reach();
-  for (let y = cy + low; y < cy + high; y++) for (let x = cx + low; x < cx + high; x++) {
-    if (x < 0 || y < 0 || x >= grid[0] || y >= grid[1]) continue;
-    const cell = number(x, y);
-    if (tool === "erase") cells.delete(cell);
-    else cells.set(cell, tool === "reveal" ? picture[cell] : colour);
-  }
+function cellsOf([left, top, size]) {
+  const found = [];
+  for (let y = Math.max(0, top); y < Math.min(grid[1], top + size); y++)
+    for (let x = Math.max(0, left); x < Math.min(grid[0], left + size); x++) found.push(number(x, y));
+  return found;
+}
+
+function average(colours) {
+  const channel = (each, at) => parseInt(each.substr(1 + 2 * at, 2), 16);
+  const mean = (at) => Math.round(colours.reduce((sum, each) => sum + channel(each, at), 0) / colours.length);
+  return "#" + [0, 1, 2].map((at) => mean(at).toString(16).padStart(2, "0")).join("");
+}
+
+function touch(place) {
+  const area = under(place);
+  if (tool === "erase") erase(area);
+  else if (largest > 1 && area[2] > 1) stamp(place, area);
+  else for (const cell of cellsOf(area)) cells.set(cell, tool === "reveal" ? picture[cell] : colour);
+}
+
+function stamp(place, area) {  // one value for the whole square, at most every half side of a stroke
+  const far = stamped && Math.max(...place.map((each, axis) => Math.abs(each - stamped[axis])));
+  if (stamped && far < area[2] / 2) return;
+  stamped = place;
+  for (const key of [...dabs.keys()])
+    if (square(key)[2] === area[2] && within(...middle(square(key)), area)) dabs.delete(key);  // painted over
+  dabs.set(String(area), tool === "reveal" ? average(cellsOf(area).map((cell) => picture[cell])) : colour);
+}
+
+function erase(area) {
+  for (const cell of cellsOf(area)) cells.delete(cell);
+  for (const key of [...dabs.keys()])
+    if (within(...middle(square(key)), area) || within(...middle(area), square(key))) dabs.delete(key);
 }
 
 function line(from, to) {
   const steps = Math.max(Math.abs(to[0] - from[0]), Math.abs(to[1] - from[1]), 1);
   for (let step = 0; step <= steps; step++)
-    dab([0, 1].map((axis) => Math.round(from[axis] + (to[axis] - from[axis]) * step / steps)));
+    touch([0, 1].map((axis) => Math.round(from[axis] + (to[axis] - from[axis]) * step / steps)));
 }
 
 const settle = later(450, () => trigger("settle"));
@@ -123,14 +180,17 @@ function changed() {
   queued = true;
   requestAnimationFrame(() => {
     queued = false;
-    const known = [...cells.keys()];
-    props.value = { grid: grid, cells: known, colours: known.map((cell) => cells.get(cell).slice(1)).join("") };
+    const hex = (map) => [...map.values()].map((each) => each.slice(1)).join("");
+    props.value = {
+      grid: grid, cells: [...cells.keys()], colours: hex(cells),
+      dabs: [...dabs.keys()].map(square), dab_colours: hex(dabs),
+    };
     trigger("input");
   });
 }
 
 function remember() {
-  past.push(new Map(cells));
+  past.push([new Map(cells), new Map(dabs)]);
   if (past.length > 60) past.shift();
 }
 
@@ -149,7 +209,8 @@ canvas.addEventListener("pointerdown", (event) => {
   stroke = true;
   keyed = false;
   cursor = last = at(event);
-  dab(last);
+  stamped = null;
+  touch(last);
   changed();
 });
 canvas.addEventListener("pointermove", (event) => {
@@ -171,21 +232,21 @@ for (const name of ["pointerleave", "blur"])
   canvas.addEventListener(name, () => { if (!stroke) { cursor = null; draw(); } });
 
 canvas.addEventListener("keydown", (event) => {
-  const key = event.key, middle = [grid[0] >> 1, grid[1] >> 1];
+  const key = event.key, centre = [grid[0] >> 1, grid[1] >> 1];
   if (ARROWS[key]) {
-    cursor = cursor || middle;
+    cursor = cursor || centre;
     cursor = cursor.map((value, axis) => Math.min(grid[axis] - 1, Math.max(0, value + ARROWS[key][axis])));
-    const known = cells.get(number(...cursor));
-    said.textContent = "Column " + (cursor[0] + 1) + ", row " + (cursor[1] + 1) + ", " + (known || "not observed");
+    said.textContent = "Column " + (cursor[0] + 1) + ", row " + (cursor[1] + 1) + ", " + known(cursor);
   } else if (key === " " || key === "Enter") {
-    cursor = cursor || middle;
+    cursor = cursor || centre;
     remember();
-    dab(cursor);
+    stamped = null;
+    touch(cursor);
     changed();
   } else if (key === "Delete" || key === "Backspace") {
-    cursor = cursor || middle;
+    cursor = cursor || centre;
     remember();
-    cells.delete(number(...cursor));
+    erase([...cursor, 1]);
     changed();
   } else if (key === "z" && (event.ctrlKey || event.metaKey)) back();
   else if (key === "p") choose("paint");
@@ -197,15 +258,24 @@ canvas.addEventListener("keydown", (event) => {
   draw();
 });
 
+function known([x, y]) {  // in words: the pixel, or else the smallest dab there
+  const pixel = cells.get(number(x, y));
+  if (pixel) return pixel;
+  const here = [...dabs.keys()].filter((key) => within(x + 0.5, y + 0.5, square(key)));
+  if (!here.length) return "not observed";
+  const key = here.reduce((best, each) => (square(each)[2] < square(best)[2] ? each : best)), size = square(key)[2];
+  return "in an average of " + size + "×" + size + " pixels, " + dabs.get(key);
+}
+
 function back() {
   if (!past.length) return;
-  cells = past.pop();
+  [cells, dabs] = past.pop();
   changed();
 }
 undo.addEventListener("click", back);
-clear.addEventListener("click", () => { remember(); cells = new Map(); changed(); });
+clear.addEventListener("click", () => { remember(); cells = new Map(); dabs = new Map(); changed(); });
 for (const button of element.querySelectorAll("[data-tool]"))
   button.addEventListener("click", () => choose(button.dataset.tool));
-brush.addEventListener("input", () => { find(".pt-brush output").textContent = brush.value; });
-watch(["value", "picture", "channels", "mark"], load);
+brush.addEventListener("input", tellBrush);
+watch(["value", "picture", "channels", "largest", "mark"], load);
 load();

@@ -8,26 +8,37 @@ from torch import Tensor
 
 from demo.grids import split
 from demo.limits import MAX_CONTEXT
-from demo.observed import Observed, check_range
+from demo.observed import Observed, check_range, read_rows
 from demo.widgets import asset
 from signals.places import cell_positions
 
 
 class Pad(gr.HTML):
-    """A sketchpad whose value is `{"grid": [w, h], "cells": [numbers], "colours": "rrggbb…"}`.
+    """A sketchpad whose value is `{"grid": [w, h], "cells": [numbers], "colours": "rrggbb…"}`, with `"dabs"`, each one
+    value that is the average over a square `[left, top, side]` of cells, and `"dab_colours"`.
 
     Events: `input` after every change by the visitor, `settle` when they have paused, `ask` with a cell.
-    Properties besides the value: `channels`, `picture` (colours of all cells as one hex string: what the reveal tool
-    uncovers), `mark` (a cell to point at, or -1).
+    Properties besides the value: `channels`, `largest` (side of the largest dab; 1: a large brush paints many pixels),
+    `picture` (colours of all cells as one hex string: what the reveal tool uncovers), `mark` (a cell to point at, or
+    -1).
     """
 
-    def __init__(self, value: dict | None = None, channels: int = 3, picture: str = "", mark: int = -1, **named: Any):
+    def __init__(
+        self,
+        value: dict | None = None,
+        channels: int = 3,
+        largest: int = 1,
+        picture: str = "",
+        mark: int = -1,
+        **named: Any,
+    ):
         super().__init__(
             value=value,
             html_template=asset("pad.html"),
             js_on_load=asset("common.js") + asset("pad.js"),
             apply_default_css=False,
             channels=channels,
+            largest=largest,
             picture=picture,
             mark=mark,
             **named,
@@ -38,36 +49,53 @@ class Pad(gr.HTML):
 
 
 def pad_value(observed: Observed, grid: list[int]) -> dict:
-    """A pad's value from the observed places that are centres of the grid's cells."""
-    known = split(observed, grid)
-    return {"grid": list(grid), "cells": known.known.tolist(), "colours": to_hex(known.values)}
+    """A pad's value from the observed places that are centres of the grid's cells, and from averages anywhere."""
+    known, dabs = split(observed, grid), observed[~observed.points]
+    sides = 2 ** dabs.sizes[:, None]
+    corners = (dabs.positions + 1) / 2 * torch.tensor(grid) - sides / 2
+    return {
+        "grid": list(grid),
+        "cells": known.known.tolist(),
+        "colours": to_hex(known.values),
+        "dabs": [[round(number, 4) for number in row] for row in torch.cat((corners, sides), 1).tolist()],
+        "dab_colours": to_hex(dabs.values),
+    }
 
 
 def read_pad(value: Any, channels: int) -> Observed:
-    """The observed set of a pad's value.
+    """The observed set of a pad's value: dabs first, then pixels.
 
     Raises:
         ValueError: for a value that no pad sends.
     """
     try:
-        grid, cells, colours = [int(side) for side in value["grid"]], value["cells"], value["colours"]
-        levels = bytes.fromhex(colours)
-    except (TypeError, KeyError, ValueError) as error:
+        grid, cells, dabs = [int(side) for side in value["grid"]], value["cells"], value.get("dabs", [])
+        levels, dab_levels = (bytes.fromhex(text) for text in (value["colours"], value.get("dab_colours", "")))
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise ValueError(f"sketch: expected grid, cells and colours, got {str(value)[:80]!r}") from error
     if len(grid) != 2 or min(grid) < 1 or max(grid) > 256:
         raise ValueError(f"sketch: expected a grid of 1 to 256 cells each way, got {grid}")
     if not isinstance(cells, list) or len(levels) != 3 * len(cells):
         raise ValueError(f"sketch: expected a colour for each of the cells, got {len(levels) / 3:g} of them")
-    if len(cells) > MAX_CONTEXT:
-        raise ValueError(f"sketch: expected at most {MAX_CONTEXT:,} cells (the limit of this app), got {len(cells):,}")
+    squares = read_rows(dabs, 3, "sketch.dabs", "(left, top, side)")
+    if len(dab_levels) != 3 * len(squares):
+        raise ValueError(f"sketch: expected a colour for each of the dabs, got {len(dab_levels) / 3:g} of them")
+    count = len(cells) + len(squares)
+    if count > MAX_CONTEXT:
+        raise ValueError(f"sketch: expected at most {MAX_CONTEXT:,} places (the limit of this app), got {count:,}")
     if not all(isinstance(cell, int) for cell in cells):
         raise ValueError("sketch: expected cell numbers, got something else")
     numbers = torch.tensor(cells, dtype=torch.long)
     check_range("sketch", numbers[:, None], 0, grid[0] * grid[1] - 1)
-    values = torch.tensor(list(levels), dtype=torch.float32).view(-1, 3) / 255
+    check_range("sketch.dabs", squares[:, 2:], 1, max(grid))
+    centres = (squares[:, :2] + squares[:, 2:] / 2) / torch.tensor(grid) * 2 - 1
+    check_range("sketch.dabs", centres, -1.0, 1.0)
+    values = torch.tensor(list(dab_levels + levels), dtype=torch.float32).view(-1, 3) / 255
     if channels == 1:
         values = ((values @ torch.tensor([0.299, 0.587, 0.114])) * 255).round()[:, None] / 255
-    return Observed(cell_positions(grid, numbers).view(-1, 2), values)
+    positions = torch.cat((centres.clamp(-1.0, 1.0), cell_positions(grid, numbers).view(-1, 2)))
+    scales = torch.cat((squares[:, 2].clamp(min=1).log2(), torch.zeros(len(numbers))))
+    return Observed(positions, values, scales if len(squares) else None)
 
 
 def to_hex(values: Tensor) -> str:
