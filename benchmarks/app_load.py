@@ -54,7 +54,7 @@ async def visit(number: int, url: str, until: float, seen: dict) -> None:
             start = time.monotonic()
             try:
                 if own.random() < 0.05:
-                    found = await ask(client, "sample_image", ["cat-faces", observed, 0, 1, 32, 0.9, number])
+                    found = await ask(client, "sample_image", ["cat-faces", observed, 0, 1, 32, 0.9, number, "random"])
                     seen["samples"].append(time.monotonic() - start)
                     assert found["share"] == 1
                 else:
