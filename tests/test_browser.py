@@ -136,13 +136,14 @@ def test_a_large_brush_gives_one_average_and_samples_come_from_coarse_to_fine(pa
         "steps": 12,
         "order": "coarse-to-fine",
     }
+    mean = image_of(page, "Mean")
+    other = mean.get_attribute("src")  # of the checkpoint that is offered first
     page.locator("#share-image button").first.click()
     page.locator("#json-image textarea").fill(share.to_text("image", state))
     page.locator("#open-image").click()
-    mean = image_of(page, "Mean")
+    empty = until_changed(mean, other)
     sync_api.expect(page.locator("#pad .pt-brush input")).to_have_attribute("max", "8")
     sync_api.expect(mean).to_have_attribute("alt", "Mean image, 32 × 32 pixels, 0 observed")
-    empty = mean.get_attribute("src")
     page.locator("#pad .pt-brush input").fill("6")
     sync_api.expect(page.locator("#pad .pt-brush")).to_have_attribute("title", re.compile("average of 6×6 pixels"))
     paint(page, 0.3, 0.4)
