@@ -18,6 +18,8 @@ from pathlib import Path
 
 import httpx
 
+from training.setup import machine
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -99,6 +101,7 @@ def report(visitors: int, seconds: float, seen: dict, memory: list[float]) -> di
 
     answered = len(seen["means"]) + len(seen["samples"])
     return {
+        "machine": machine(),
         "visitors": visitors,
         "seconds": seconds,
         "requests": answered + len(seen["errors"]),

@@ -75,7 +75,7 @@ def machine() -> str:
     if torch.cuda.is_available():
         device = f"{torch.cuda.device_count()} × {torch.cuda.get_device_name()}"
     else:
-        device = f"{num_cores()} CPU cores ({platform.machine()})"
+        device = f"{num_cores()} CPU core{'s' * (num_cores() > 1)} ({platform.machine()})"
     return f"{device}, torch {torch.__version__.split('+')[0]}"
 
 
