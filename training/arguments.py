@@ -70,8 +70,8 @@ class Arguments:
     ema_decay: float = flag("Decay of the running average of the weights, used for validation and export.", 0.999)
     mixed_precision: Literal["no", "bf16", "fp16"] = flag("Dtype of matrix products in training.", "bf16")
     compile: bool = flag(
-        "Compile what lies between matrix products: a minute at the start, then up to a third less time a step, the more "
-        "the wider the network. Needs a C++ compiler on CPUs.",
+        "Compile what lies between matrix products: a minute at the start, then up to a third less time a step, most "
+        "for wide networks. Needs a C++ compiler on CPUs.",
         False,
     )
     beta: float = flag(
