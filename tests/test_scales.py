@@ -213,13 +213,14 @@ def test_a_chain_step_gives_all_coarser_cells_and_asks_for_those_of_its_scale(le
 def test_dabs_are_averages_at_their_place_and_others_are_pixels():
     signal = Images(dataset_name="none")
     batch = torch.randint(0, 256, (3, 8, 8, 3), generator=generator(), dtype=torch.uint8)
-    sizes = EpisodeSizes(20, 4, 4, 1, 3, kind="dabs", num_scales=3)
+    sizes = EpisodeSizes(20, 4, 16, 1, 3, kind="dabs", num_scales=3)
     episode = make_episode(signal, batch, sizes, 0, 0)
-    scales = episode["context_scales"]
-    assert scales.max() <= 2 and (scales == 0).any() and (scales > 1).any()
-    expected = values_at_scales(signal.pyramid(batch, 3), episode["context_positions"], scales)
-    assert torch.allclose(episode["context_values"], expected, atol=1e-5)
-    assert (episode["query_scales"] == 0).all() and (episode["buffer_scales"] == 0).all()
+    for name in ("context", "query"):
+        scales = episode[f"{name}_scales"]
+        assert scales.max() <= 2 and (scales == 0).any() and (scales > 1).any()
+        expected = values_at_scales(signal.pyramid(batch, 3), episode[f"{name}_positions"], scales)
+        assert torch.allclose(episode[f"{name}_values"], expected, atol=1e-5)
+    assert (episode["buffer_scales"] == 0).all()
 
 
 def test_steps_mix_pixels_dabs_and_chains_within_the_budget():

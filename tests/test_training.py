@@ -50,8 +50,9 @@ def arguments(image_folder, output_dir, **changes) -> tuple[Arguments, Images]:
 
 def test_context_sizes_are_log_uniform_with_zero_among_them():
     sizes = [SAMPLER.sizes(step) for step in range(2000)]
-    contexts = torch.tensor([s.context for s in sizes])
-    assert 0.02 < (contexts == 0).float().mean() < 0.09
+    contexts, lengthened = torch.tensor([(s.context, s.buffer > 8) for s in sizes]).T
+    assert 0.02 < (contexts[lengthened == 0] == 0).float().mean() < 0.11
+    assert 0.24 < (contexts[lengthened == 1] == 0).float().mean() < 0.36  # as whole signals are drawn
     assert 0.3 < (contexts[contexts > 0] <= 6).float().mean() < 0.7 and contexts.max() == 40
     assert {s.block for s in sizes} == {1, 2, 4, 8, 16, 32}
     assert all(s.context + s.buffer + s.queries <= 64 for s in sizes)

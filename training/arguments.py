@@ -41,7 +41,7 @@ class Arguments:
         "--init_from."
     )
     chain_probability: float = flag("Share of steps that learn one level given all of the next coarser one.", 0.35)
-    dab_probability: float = flag("Share of steps whose context holds averages over areas of any size.", 0.15)
+    dab_probability: float = flag("Share of steps with averages over areas of any size as context and queries.", 0.15)
     continuous_probability: float = flag(
         "Share of steps at continuous positions, looked up linearly between cells (the paper's way); the others see "
         "different cells of the signal's grid.",

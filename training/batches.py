@@ -14,7 +14,7 @@ from torch import Tensor
 
 from signals.base import Batch, Signal
 
-UNCONDITIONAL = 0.3  # share of chains without a single observed place
+UNCONDITIONAL = 0.3  # share of chains and of long buffers without a single observed place
 
 
 @dataclass
@@ -26,8 +26,8 @@ class EpisodeSizes:
         block (`int`): Size of the buffer's blocks.
         signals (`int`): Batch size that fills the token budget.
         continuous (`bool`): Whether places lie anywhere, not at cell centres.
-        kind (`str`): "pixels"; "dabs": some of the context are averages over areas of any size; "chain": all cells of
-            scale `level + 1` are context too, and buffer and queries are cells of scale `level`.
+        kind (`str`): "pixels"; "dabs": some of context and queries are averages over areas of any size; "chain": all
+            cells of scale `level + 1` are context too, and buffer and queries are cells of scale `level`.
         level (`int`): Scale of buffer and queries.
         num_scales, quantization_step: What the model's config says of scales and values.
     """
@@ -48,10 +48,10 @@ class EpisodeSizes:
 class EpisodeSampler:
     """Draws the sizes of a step.
 
-    K is 0 with probability `zero_probability`, else log-uniform from 1 to `max_context`. The buffer holds `buffer`
-    values or, with probability `long_buffer_probability`, log-uniformly many from `buffer` to `max_context`: sampling a
-    whole signal makes long buffers. It comes in blocks of one or, with probability `block_probability`, of 2 … 32 (a
-    power of two), as `num_steps` samples in blocks.
+    K is 0 with probability `zero_probability` (more often before long buffers and in chains), else log-uniform from 1
+    to `max_context`. The buffer holds `buffer` values or, with probability `long_buffer_probability`, log-uniformly
+    many from `buffer` to `max_context`: sampling a whole signal makes long buffers. It comes in blocks of one or, with
+    probability `block_probability`, of 2 … 32 (a power of two), as `num_steps` samples in blocks.
 
     Attributes:
         num_cells (`int`): Cells that a signal has; places are distinct ones. 0: all places are continuous.
@@ -87,14 +87,15 @@ class EpisodeSampler:
         zero, share, blocked, power, long, length, between, chosen, depth = numbers
         kind, level = self._kind(chosen), 0
         largest = min(self.max_context, self.num_cells - 2) if self.num_cells else self.max_context
-        zero_probability = self.zero_probability
+        zero_probability, lengthened = self.zero_probability, self.buffer and long < self.long_buffer_probability
         if kind == "chain":
             level = int(depth * self.num_scales)
-            zero_probability = max(zero_probability, UNCONDITIONAL)  # most whole samples start from little or nothing
+        if kind == "chain" or lengthened:  # whole signals are drawn from little or nothing, and fill the buffer
+            zero_probability = max(zero_probability, UNCONDITIONAL)
         context = 0 if zero < zero_probability else round(largest**share)
         buffer, queries = self.buffer, self.queries
         coarser = self.cells_of(level + 1) if kind == "chain" and level + 1 < self.num_scales else 0
-        if buffer and long < self.long_buffer_probability:
+        if lengthened:
             longest = min(largest, (self.token_budget - coarser - context - queries) // 2)
             buffer = round(buffer * max(longest / buffer, 1) ** length)
         cells = self.num_cells if level == 0 else self.cells_of(level)
@@ -181,10 +182,10 @@ def make_episode(
         pyramid = signal.pyramid(batch, sizes.num_scales, sizes.quantization_step)
         scales = torch.zeros(positions.shape[:2], device=device)
     if sizes.kind == "dabs":
-        known = slice(0, sizes.context)
         positions, scales = positions.clone(), scales.clone()
-        positions[:, known], scales[:, known] = random_dabs(positions[:, known], pyramid, generator)
-        values[:, known] = signal.values_at_scales(pyramid, positions[:, known], scales[:, known])
+        for part in (slice(0, sizes.context), slice(sizes.context + sizes.buffer, None)):
+            positions[:, part], scales[:, part] = random_dabs(positions[:, part], pyramid, generator)
+            values[:, part] = signal.values_at_scales(pyramid, positions[:, part], scales[:, part])
     if sizes.kind == "chain" and level:  # buffer and queries are cells of that scale
         more = signal.random_places(pyramid[level], sizes.buffer + sizes.queries, generator)
         positions, values = torch.cat((positions, more[0]), 1), torch.cat((values, more[1]), 1)
