@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from evaluation.against_context import marginals_against_context, markdown_table, one_line
 from signals.base import Signal, to_device
 from training.arguments import Arguments, parse_arguments
-from training.batches import EpisodeBatches, EpisodeSampler, make_episode
+from training.batches import EpisodeBatches, make_episode
 from training.calibration import fit_scales
 from training.compiling import compiled_layers
 from training.interruption import Interruption, StoppedError, ignore_interrupts
@@ -39,7 +39,7 @@ from training.optimizers import (
     update_ema,
 )
 from training.pictures import sample_sheet
-from training.setup import command, machine, make_model, num_cores
+from training.setup import command, machine, make_model, make_sampler, num_cores
 from training.states import check_output, find_state, load_state, replace_folder, save_state
 
 MAX_SKIPPED = 20  # steps in a row without a finite loss: the training has gone wrong, not a batch
@@ -171,23 +171,7 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
             f"got {max(arguments.validation_contexts)}"
         )
     model = make_model(arguments, signal, training)
-    episodes = EpisodeSampler(
-        seed=arguments.seed,
-        max_context=arguments.max_context,
-        buffer=arguments.buffer_size,
-        queries=arguments.max_queries,
-        token_budget=arguments.token_budget,
-        num_cells=num_cells if arguments.continuous_probability < 1 else 0,
-        zero_probability=arguments.zero_probability,
-        block_probability=arguments.block_probability,
-        long_buffer_probability=arguments.long_buffer_probability,
-        continuous_probability=arguments.continuous_probability,
-        grid=tuple(fields["native_grid"]),
-        num_scales=model.config.num_scales,
-        quantization_step=model.config.quantization_step,
-        chain_probability=arguments.chain_probability,
-        dab_probability=arguments.dab_probability,
-    )
+    episodes = make_sampler(arguments, signal, model.config)
     if model.config.num_scales > 1:  # signals that have no such pyramid are told before the training starts
         signal.pyramid(signal.collate(validation.first(1)), model.config.num_scales)
         # Steps without scales leave their embeddings alone.

@@ -21,10 +21,10 @@ from benchmarks import plain
 from benchmarks.timing import write
 from modeling_pixeltransformer import PixelTransformerModel
 from training.arguments import parse_arguments
-from training.batches import EpisodeBatches, EpisodeSampler, EpisodeSizes, make_episode
+from training.batches import EpisodeBatches, EpisodeSizes, make_episode
 from training.compiling import compiled_layers
 from training.optimizers import make_ema, make_optimizers, schedule, set_learning_rate, update_ema
-from training.setup import make_model
+from training.setup import make_model, make_sampler
 
 
 class Trainer:
@@ -77,18 +77,7 @@ def benchmark(flags: list[str], steps: int, skipped: int) -> dict:
     rows, _ = signal.load(arguments.seed)
     model = make_model(arguments, signal, rows)
     rows._kept.clear()  # the data is cold for both
-    fields = signal.config_fields(rows)
-    sampler = EpisodeSampler(
-        seed=arguments.seed,
-        max_context=arguments.max_context,
-        buffer=arguments.buffer_size,
-        queries=arguments.max_queries,
-        token_budget=arguments.token_budget,
-        num_cells=signal.num_cells(fields),
-        zero_probability=arguments.zero_probability,
-        block_probability=arguments.block_probability,
-        long_buffer_probability=arguments.long_buffer_probability,
-    )
+    sampler = make_sampler(arguments, signal, model.config)
     ours, first = Trainer(model, arguments), Trainer(copy.deepcopy(model), arguments)
     batches = iter(EpisodeBatches(len(rows), sampler))
     seconds = {"ours": [], "plain": []}

@@ -23,6 +23,7 @@ from training.batches import EpisodeBatches, EpisodeSampler, make_episode
 from training.calibration import fit_scales
 from training.compiling import compiled_layers
 from training.losses import weighted_loss
+from training.muon import BatchedMuon
 from training.optimizers import make_ema, make_optimizers, schedule
 from training.setup import kmeans_bins
 
@@ -284,3 +285,21 @@ def test_presets_hold_only_known_flags():
         values = json.loads(preset.read_text())
         data = [] if values["signal"] == "polynomial" else ["--dataset_name", "mine"]
         assert parse_arguments(["--preset", preset.stem, *data])[0].output_dir == values["output_dir"]
+
+
+def test_batched_muon_takes_the_steps_of_torch():
+    shapes = [(8, 8), (24, 8), (8, 24), (8, 8), (24, 8), (16, 16)]
+    random = torch.Generator().manual_seed(0)
+    batched, single = ([torch.nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))
+    unused = torch.nn.Parameter(torch.ones(8, 8))  # without a gradient it stays as it is
+    ours = BatchedMuon([*batched, unused], lr=0.1, weight_decay=0.01)
+    theirs = torch.optim.Muon(single, lr=0.1, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    for step in range(4):
+        for one, other in zip(batched, single, strict=True):
+            one.grad = torch.randn(one.shape, generator=random)
+            other.grad = one.grad.clone()
+        ours.step(), theirs.step()
+        if step == 1:  # a state of the one goes on in the other
+            ours.load_state_dict(ours.state_dict())
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(batched, single, strict=True))
+    assert (unused == 1).all()

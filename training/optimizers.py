@@ -10,12 +10,13 @@ from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import AveragedModel
 
 from training.arguments import Arguments
+from training.muon import BatchedMuon
 
 
 def make_optimizers(model: nn.Module, arguments: Arguments) -> list[torch.optim.Optimizer]:
     """Optimisers for all parameters.
 
-    "muon": `torch.optim.Muon` (orthogonalised momentum, Jordan et al. 2024) for the matrices of encoder and decoder,
+    "muon": Muon (orthogonalised momentum, Jordan et al. 2024) for the matrices of encoder and decoder,
     AdamW for embeddings, head, norms and frequencies. "adamw": AdamW for all. Only matrices are decayed.
     """
     inner, matrices, rest = [], [], []
@@ -27,7 +28,7 @@ def make_optimizers(model: nn.Module, arguments: Arguments) -> list[torch.optim.
             (matrices if is_matrix else rest).append(parameter)
     optimizers = [torch.optim.AdamW([{"params": matrices}, {"params": rest}], betas=(0.9, 0.98))]
     if inner:
-        optimizers.append(torch.optim.Muon(inner, adjust_lr_fn="match_rms_adamw"))
+        optimizers.append(BatchedMuon(inner))
     set_peaks(optimizers, arguments)
     return optimizers
 

@@ -13,6 +13,7 @@ from configuration_pixeltransformer import PixelTransformerConfig
 from modeling_pixeltransformer import PixelTransformerModel, uniform_bins
 from signals.base import Rows, Signal
 from training.arguments import Arguments
+from training.batches import EpisodeSampler
 
 BINS_FROM = 1000  # signals whose values place the bins
 BINS_PLACES = 64  # values of each
@@ -48,6 +49,28 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
         values = signal.places(signal.collate(rows.first(BINS_FROM)), BINS_PLACES, _generator(arguments.seed))[1]
         model.set_bins(kmeans_bins(values, model.config, arguments.seed))
     return model
+
+
+def make_sampler(arguments: Arguments, signal: Signal, config: PixelTransformerConfig) -> EpisodeSampler:
+    """What draws the sizes of each step, as the flags say, for a model of this config."""
+    cells = signal.num_cells({"native_grid": config.native_grid}) if arguments.continuous_probability < 1 else 0
+    return EpisodeSampler(
+        seed=arguments.seed,
+        max_context=arguments.max_context,
+        buffer=arguments.buffer_size,
+        queries=arguments.max_queries,
+        token_budget=arguments.token_budget,
+        num_cells=cells,
+        zero_probability=arguments.zero_probability,
+        block_probability=arguments.block_probability,
+        long_buffer_probability=arguments.long_buffer_probability,
+        continuous_probability=arguments.continuous_probability,
+        grid=tuple(config.native_grid),
+        num_scales=config.num_scales,
+        quantization_step=config.quantization_step,
+        chain_probability=arguments.chain_probability,
+        dab_probability=arguments.dab_probability,
+    )
 
 
 def _generator(seed: int) -> torch.Generator:
