@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
 from benchmarks.timing import interleaved, median, write
@@ -81,7 +82,7 @@ def loss_of_next(model, evidence: Evidence, positions: Tensor, values: Tensor, s
                 query_scales=scales[part, known:stop],
             )
             total -= distribution.log_prob(values[part, known:stop]).sum().item()
-        nats.append(float(f"{total / (rows * (stop - known)):.{DIGITS}g}"))
+        nats.append(total / (rows * (stop - known)))
     return {"known": at, "nats": nats}
 
 
@@ -90,23 +91,30 @@ def _rows(x: Tensor | None, part: slice) -> Tensor | None:
 
 
 def measure_losses(model, arrays: list[Tensor], generator: torch.Generator) -> dict[str, dict]:
-    """`config.step_losses` from the values (N, cells, V) of each scale's grid, the finest first."""
+    """`config.step_losses` from the values (N, cells, V) of each scale's grid, the finest first.
+
+    No curve rises, as to know more can only help: where a measured one does, it is chance, or the places that come next
+    are harder ones, and blocks planned by it would be wrong.
+    """
     finest = arrays[0]
     places = model.native_positions().expand(len(finest), -1, -1)
     nothing = Evidence(places[:, :0], finest[:, :0])
     order = spread_orders(places, generator)
     curves = {"random": loss_of_next(model, nothing, take(places, order), take(finest, order), 0)}
-    if len(arrays) == 1:
-        return curves
     coarser = None
-    for level in plan_levels(model, places, None, generator):
+    for level in plan_levels(model, places, None, generator) if len(arrays) > 1 else ():
         values = arrays[level.scale]
         evidence = level.evidence(nothing, coarser)
         curves[f"scale-{level.scale}"] = loss_of_next(
             model, evidence, take(level.positions, level.order), take(values, level.order), level.scale
         )
         coarser = values
-    return curves
+    return {name: _falling(**curve) for name, curve in curves.items()}
+
+
+def _falling(known: list[int], nats: list[float]) -> dict[str, list]:
+    nats = IsotonicRegression(increasing=False).fit_transform(known, nats)
+    return {"known": known, "nats": [float(f"{loss:.{DIGITS}g}") for loss in nats]}
 
 
 @torch.no_grad()

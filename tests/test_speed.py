@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from benchmarks import plain
-from benchmarks.steps import bits_by_budget, knots, measure_losses, write_losses
+from benchmarks.steps import bits_by_budget, knots, loss_of_next, measure_losses, write_losses
+from chain_pixeltransformer import Evidence
 from conftest import make_context, make_model
 from distribution_pixeltransformer import ValueDistribution
 from orders_pixeltransformer import block_sizes
@@ -60,14 +61,15 @@ def test_measured_losses_fall_where_values_tell_of_others_and_decide_blocks():
     assert set(curves) == {"random", "scale-0", "scale-1"}
     for curve in curves.values():
         assert len(curve["known"]) == len(curve["nats"]) and all(map(math.isfinite, curve["nats"]))
+        assert curve["nats"] == sorted(curve["nats"], reverse=True)  # chance is not planned by
         assert sum(block_sizes(64, 5, curve)) == 64
     assert curves["scale-1"]["known"][-1] < 16
 
 
 def test_measured_loss_of_the_first_value_is_that_of_predict(grey_model):
     values = torch.rand(2, 36, 1).mul(255).round() / 255
-    curve = measure_losses(grey_model, [values], torch.Generator().manual_seed(0))["random"]
     places = grey_model.native_positions().expand(2, -1, -1)
+    curve = loss_of_next(grey_model, Evidence(places[:, :0], values[:, :0]), places, values, 0)
     expected = -grey_model.predict(places[:, :0], values[:, :0], places).log_prob(values).mean().item()
     assert curve["known"][0] == 0 and curve["nats"][0] == pytest.approx(expected, rel=1e-3)
 
