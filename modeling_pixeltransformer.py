@@ -563,14 +563,18 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         config, bins, channels = self.config, self.config.num_bins, self.config.value_dim
         logits, offsets, log_scales = self.head(x).float().split((bins, bins * channels, bins), -1)
         low, high = (math.log(bound) for bound in config.scale_bounds)
-        # Smoothly bounded scale, starting near the distance between two bins.
-        extent = config.value_range[1] - config.value_range[0] if config.value_range else 1.0
-        start = math.log(extent / bins) - 0.5
-        start = min(max((start - low) / (high - low), 0.05), 0.95)
-        log_scales = low + (high - low) * torch.sigmoid(log_scales + math.log(start / (1 - start)))
+        log_scales = low + (high - low) * torch.sigmoid(log_scales + self.scale_offset())
         means = self._bounded_means(offsets.unflatten(-1, (bins, channels)))
         range_ = None if config.value_range is None else tuple(config.value_range)
         return ValueDistribution(logits, means, log_scales, range_, config.quantization_step, self.bin_centers)
+
+    def scale_offset(self) -> float:
+        """What the head's log-scales start from, before they are bounded: near the distance between two bins."""
+        low, high = (math.log(bound) for bound in self.config.scale_bounds)
+        extent = self.config.value_range[1] - self.config.value_range[0] if self.config.value_range else 1.0
+        start = math.log(extent / self.config.num_bins) - 0.5
+        start = min(max((start - low) / (high - low), 0.05), 0.95)
+        return math.log(start / (1 - start))
 
     def _bounded_means(self, offsets: Tensor) -> Tensor:
         """Component means from offsets (B, Q, bins, V): near the bin's centre at 0, never out of reach or range."""

@@ -23,7 +23,7 @@ from evaluation.against_context import marginals_against_context, markdown_table
 from signals.base import Signal, to_device
 from training.arguments import Arguments, parse_arguments
 from training.batches import EpisodeBatches, make_episode
-from training.calibration import fit_scales
+from training.calibration import fit_scales, split_components
 from training.compiling import compiled_layers
 from training.interruption import Interruption, StoppedError, ignore_interrupts
 from training.journal import Journal
@@ -279,6 +279,7 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
     if accelerator.is_main_process:
         if arguments.calibration_steps:
             bar.write(f"fitting scales in {arguments.calibration_steps} steps")
+            split_components(ema.module, arguments.calibration_components)
             fit_scales(ema.module, iter(next_episode, None), arguments.calibration_steps, accelerator.autocast)
             progress.seconds += clock.lap()
         rows = validate(accelerator, ema.module, signal, held_out, arguments, progress.step)

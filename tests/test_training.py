@@ -1,5 +1,6 @@
 """The training command, at small size: what it draws, writes, resumes, and that it learns."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from conftest import ROOT
+from conftest import ROOT, make_model
 from distribution_pixeltransformer import ValueDistribution
 from modeling_pixeltransformer import Block, PixelTransformerModel, PixelTransformerOutput
 from signals import find, kinds
@@ -20,7 +21,7 @@ from signals.image import Images
 from train_accelerate import train
 from training.arguments import Arguments, parse_arguments
 from training.batches import EpisodeBatches, EpisodeSampler, make_episode
-from training.calibration import fit_scales
+from training.calibration import fit_scales, split_components, without_buffer
 from training.compiling import compiled_layers
 from training.losses import weighted_loss
 from training.muon import BatchedMuon
@@ -227,6 +228,35 @@ def test_fitting_scales_moves_nothing_else_and_lowers_the_loss(grey_model):
         else:
             assert torch.equal(tensor, before[name]), name
     assert all(parameter.requires_grad for parameter in grey_model.parameters())
+
+
+def test_split_components_keep_the_mean_and_learn_heavier_tails():
+    kind = {"signal": "polynomial", "native_grid": [16], "num_bins": 1}
+    model = make_model(**kind, value_range=None, quantization_step=None, offset_radius=None)
+    torch.nn.init.zeros_(model.head.weight)  # of all networks, the one whose means are right
+    generator = torch.Generator().manual_seed(0)
+
+    def episodes():
+        while True:
+            places = torch.rand(64, 24, 1, generator=generator) * 2 - 1
+            wide = torch.rand(64, 24, 1, generator=generator) < 0.1  # one in ten errs ten times as much
+            values = torch.randn(64, 24, 1, generator=generator) * torch.where(wide, 1.0, 0.1)
+            parts = {"context": slice(0, 4), "buffer": slice(4, 8), "query": slice(8, None)}
+            episode = {f"{name}_positions": places[:, part] for name, part in parts.items()}
+            yield episode | {f"{name}_values": values[:, part] for name, part in parts.items()}
+
+    test = without_buffer(next(episodes()))
+    assert test["query_positions"].shape[1] == 20 and not any(name.startswith("buffer") for name in test)
+    before = model(**test).distribution.mean.clone()
+    losses = []
+    for components in (1, 2):
+        other = copy.deepcopy(model)
+        split_components(other, components)
+        fit_scales(other, episodes(), 200, nullcontext)
+        after = other(**test)
+        assert other.config.num_bins == components and torch.allclose(after.distribution.mean, before, atol=1e-6)
+        losses.append(after.loss.item())
+    assert losses[1] < losses[0] - 0.1
 
 
 def test_images_as_they_are_train_together(image_folder, tmp_path):

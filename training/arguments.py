@@ -80,6 +80,11 @@ class Arguments:
         0.0,
     )
     calibration_steps: int = flag("Steps at the end that fit scales alone to the running average of the weights.", 0)
+    calibration_components: int = flag(
+        "Components of one mean that each becomes before these steps: 2 where errors have heavier tails than a "
+        "Gaussian.",
+        1,
+    )
     seed: int = flag("Seed of weights, data order and places.", 0)
     num_workers: int = flag(
         "Processes that read signals, each with a cache of its own; 0: the training process does.", 0
@@ -117,7 +122,7 @@ class Arguments:
             "this or --max_train_minutes",
         )
         positive = "max_train_steps max_train_minutes learning_rate adam_learning_rate max_grad_norm"
-        counts = "max_queries validate_every validation_images save_every max_checkpoints"
+        counts = "max_queries validate_every validation_images save_every max_checkpoints calibration_components"
         for name in f"{positive} {counts} gradient_accumulation_steps max_context".split():
             value = getattr(self, name)
             expect(value is None or value > 0, name, "a number above 0")
@@ -133,6 +138,11 @@ class Arguments:
             f"({self.max_context + 2 * self.buffer_size + self.max_queries}), so that one signal fits",
         )
         expect(min(self.validation_contexts, default=-1) >= 0, "validation_contexts", "numbers of at least 0")
+        expect(
+            self.calibration_components == 1 or self.calibration_steps > 0,
+            "calibration_components",
+            "1 without --calibration_steps",
+        )
         expect(not self.push_to_hub or bool(self.hub_model_id), "hub_model_id", "a repository with --push_to_hub")
         sizes = "hidden_size num_encoder_layers num_decoder_layers num_attention_heads intermediate_size num_bins"
         chosen = [f"--{name}" for name in sizes.split() if getattr(self, name) is not None]

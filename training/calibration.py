@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modeling_pixeltransformer import PixelTransformerModel
+
+SPLIT = 0.25  # how far apart the scales of a component's parts start, in units of the head's output
 
 
 def fit_scales(
@@ -14,12 +16,13 @@ def fit_scales(
     episodes: Iterator[dict[str, Tensor]],
     steps: int,
     precision: Callable[[], AbstractContextManager],
-    learning_rate: float = 2e-3,
+    learning_rate: float = 1e-2,
 ) -> None:
     """Fit the head's weights and scales of components by likelihood, with all else of `model` frozen, in place.
 
     Scales learn the errors of weights that still move; the running average of the weights errs less, for signals that
-    are known almost exactly by half, and would be left with intervals far too wide.
+    are known almost exactly by half, and would be left with intervals far too wide. They are fitted to queries given a
+    context, as `predict` is asked: buffer values, whose errors are larger, would widen them again.
 
     Args:
         episodes: Arguments of the model, as `training.batches.make_episode` gives them.
@@ -37,7 +40,7 @@ def fit_scales(
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
         with precision():
-            loss = model(**next(episodes)).loss
+            loss = model(**without_buffer(next(episodes))).loss
         if not torch.isfinite(loss):
             continue
         loss.backward()
@@ -48,3 +51,32 @@ def fit_scales(
     for parameter, requires_grad in wanted.items():
         parameter.requires_grad_(requires_grad)
     model.train(was_training)
+
+
+def without_buffer(episode: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same places, those of the buffer being queries too."""
+    parts = {name: tensor for name, tensor in episode.items() if not name.startswith("buffer_")}
+    for name in ("positions", "values", "scales"):
+        if f"buffer_{name}" in episode:
+            parts[f"query_{name}"] = torch.cat((parts[f"query_{name}"], episode[f"buffer_{name}"]), 1)
+    return parts
+
+
+@torch.no_grad()
+def split_components(model: PixelTransformerModel, count: int) -> None:
+    """Put `count` components in place of each one, with its mean, a share of its weight and scales around its own.
+
+    Predicted means stay as they are. What the scales are then fitted to may have heavier tails than a Gaussian: errors
+    of a network, where what it predicts is known almost exactly.
+    """
+    config, head = model.config, model.head
+    bins, channels = config.num_bins, config.value_dim
+    before = model.scale_offset()
+    config.num_bins = bins * count
+    model.head = nn.Linear(head.in_features, config.num_bins * (channels + 2), device=head.weight.device)
+    for old, new in ((head.weight, model.head.weight), (head.bias, model.head.bias)):
+        parts = [part.unflatten(0, (bins, -1)) for part in old.split((bins, bins * channels, bins))]
+        new.copy_(torch.cat([part.repeat_interleave(count, 0).flatten(0, 1) for part in parts]))
+    model.bin_centers = model.bin_centers.repeat_interleave(count, 0)
+    apart = torch.linspace(-SPLIT, SPLIT, count, device=head.weight.device).repeat(bins)
+    model.head.bias[-config.num_bins :] += apart + before - model.scale_offset()
