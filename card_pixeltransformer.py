@@ -9,7 +9,7 @@ TEMPLATE = """---
 A [PixelTransformer](https://shubhtuls.github.io/PixelTransformer/): given the values of a signal at a few arbitrary
 places it infers the distribution of its values everywhere else, and draws whole plausible signals from it.
 This checkpoint: {signal}, native grid {grid}, {channels} of a value, {parameters:,} parameters.
-{picture}
+{pictures}
 ## How to use
 
 ```python
@@ -61,14 +61,14 @@ Values drawn in one step (`num_steps`) do not know of each other; `log_prob(...,
 UNKNOWN = "Not recorded."
 
 
-def model_card(config, num_parameters: int, folder: str = "path/to/this/folder", picture: str | None = None):
+def model_card(config, num_parameters: int, folder: str = "path/to/this/folder", pictures: dict | None = None):
     """The `huggingface_hub.ModelCard` of a checkpoint.
 
     Args:
         config (`PixelTransformerConfig`): Its `provenance`, where there is one, fills the sections on data, training
             and metrics: keys `name`, `dataset`, `data`, `training`, `metrics` (Markdown texts), `max_context`.
         folder (`str`): What the example loads: a Hub name or a folder.
-        picture (`str` or `None`): Name of a picture beside the card, of what the model infers on held-out signals.
+        pictures (`dict[str, str]` or `None`): Names of pictures beside the card, by caption.
     """
     from huggingface_hub import ModelCard, ModelCardData  # slow to import, and only saving needs it
 
@@ -92,7 +92,7 @@ def model_card(config, num_parameters: int, folder: str = "path/to/this/folder",
             channels=f"{config.value_dim} channel" + ("s" if config.value_dim > 1 else ""),
             parameters=num_parameters,
             folder=folder,
-            picture="" if picture is None else f"\n![What it infers on held-out signals]({picture})\n",
+            pictures="".join(f"\n{caption}:\n\n![{caption}]({name})\n" for caption, name in (pictures or {}).items()),
             position_dim=config.position_dim,
             value_dim=config.value_dim,
             range=bounds,

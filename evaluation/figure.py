@@ -8,6 +8,9 @@ import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+import torch
 
 from evaluate import parse_flags
 from modeling_pixeltransformer import PixelTransformerModel
@@ -17,7 +20,7 @@ from signals.base import flag
 
 @dataclass
 class Arguments:
-    """A picture of what a checkpoint infers from a few observed places."""
+    """A picture of what a checkpoint infers from a few observed places, or of new signals."""
 
     checkpoint: str = flag("Checkpoint folder or Hub id.")
     output: str = flag("File for the picture: PNG, or GIF for videos.")
@@ -26,6 +29,9 @@ class Arguments:
     index: int = flag("Row of the split.", 0)
     temperature: float = flag("Temperature of the samples.", 0.9)
     seed: int = flag("Seed of places and samples.", 0)
+    new: int = flag("Draw so many new signals, with nothing observed, in place of that.", 0)
+    num_steps: int = flag("Steps for each new signal.", 256)
+    order: Literal["random", "coarse-to-fine"] = flag("Order in which new signals are drawn.", "random")
 
 
 def make(arguments: Arguments, signal: Signal) -> None:
@@ -34,16 +40,38 @@ def make(arguments: Arguments, signal: Signal) -> None:
         raise ValueError(
             f"--signal: there is no picture for {signal.plural} yet; add evaluation/figures/{signal.kind}.py"
         )
+    if arguments.new < 0 or arguments.num_steps < 1:
+        raise ValueError(
+            f"--new, --num_steps: expected at least 0 and 1, got {arguments.new} and {arguments.num_steps}"
+        )
     if not arguments.output:
         raise ValueError(f"--output: expected a file, got {arguments.output!r}")
     model = PixelTransformerModel.from_pretrained(arguments.checkpoint).eval()
-    rows = signal.load_split(arguments.split, model.config, arguments.index + 8)
-    if not 0 <= arguments.index <= len(rows) - 2:
-        raise ValueError(f"--index: expected 0 … {len(rows) - 2} (two rows may be shown), got {arguments.index}")
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     module = importlib.import_module(f"evaluation.figures.{signal.kind}")
+    if arguments.new:
+        module.draw_new(new_signals(arguments, model), model.config.native_grid, output)
+        return
+    rows = signal.load_split(arguments.split, model.config, arguments.index + 8)
+    if not 0 <= arguments.index <= len(rows) - 2:
+        raise ValueError(f"--index: expected 0 … {len(rows) - 2} (two rows may be shown), got {arguments.index}")
     module.draw(model, signal, rows, arguments.index, arguments.temperature, arguments.seed, output)
+
+
+def new_signals(arguments: Arguments, model: PixelTransformerModel) -> torch.Tensor:
+    """Samples (N, cells, V) of whole signals, nothing observed."""
+    places, nothing = model.native_positions(), torch.zeros(1, 0, model.config.value_dim)
+    return model.sample(
+        places[:, :0],
+        nothing,
+        places,
+        num_samples=arguments.new,
+        num_steps=min(arguments.num_steps, places.shape[1]),
+        order=arguments.order,
+        temperature=arguments.temperature,
+        generator=torch.Generator().manual_seed(arguments.seed),
+    )[:, 0]
 
 
 if __name__ == "__main__":

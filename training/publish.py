@@ -2,7 +2,8 @@
 
 Weights become bfloat16 (half the size; they load as float32) unless `--dtype` says otherwise, code files become links
 to the root's, so that no copy goes stale. `--metrics` takes the JSON that `evaluate.py` wrote and replaces the card's
-validation figures by it. A `picture.png` or `picture.gif` in the folder (see `evaluation.figure`) is shown in the card.
+validation figures by it. `picture.png` and `new.png`, or GIFs, in the folder are shown in the card (see
+`evaluation.figure`, and its `--new`).
 """
 
 import argparse
@@ -18,6 +19,10 @@ from evaluation.against_context import markdown_table, quality_table
 from modeling_pixeltransformer import PixelTransformerModel
 
 ROOT = Path(__file__).parent.parent
+CAPTIONS = {
+    "picture": "What it infers on held-out signals",
+    "new": "New signals, drawn with nothing observed, temperature 0.9",
+}
 
 
 def publish(source: Path, target: Path, dtype: torch.dtype = torch.bfloat16) -> None:
@@ -63,8 +68,9 @@ def write_card(folder: Path, metrics: Path | None = None) -> None:
         config = PixelTransformerConfig.from_pretrained(folder)
     model = PixelTransformerModel.from_pretrained(folder)
     name = folder.resolve().relative_to(ROOT).as_posix()
-    picture = next((path.name for path in sorted(folder.glob("picture.*"))), None)
-    model_card(config, sum(p.numel() for p in model.parameters()), name, picture).save(folder / "README.md")
+    found = {part: next((path.name for path in sorted(folder.glob(f"{part}.*"))), None) for part in CAPTIONS}
+    pictures = {CAPTIONS[part]: picture for part, picture in found.items() if picture is not None}
+    model_card(config, sum(p.numel() for p in model.parameters()), name, pictures).save(folder / "README.md")
 
 
 def main() -> None:

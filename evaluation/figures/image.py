@@ -1,15 +1,20 @@
-"""Images: columns are numbers of observed pixels, rows what is observed, the mean, its uncertainty, joint samples."""
+"""Images: columns are numbers of observed pixels, rows what is observed, the mean, its uncertainty, joint samples.
+
+And new images, drawn with nothing observed.
+"""
 
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
-from signals.image import checkered
+from signals.image import checkered, to_image
 
 CONTEXTS = [4, 8, 16, 32, 64, 128, 256]
 SAMPLES = 3
+COLUMNS, ZOOM = 8, 2  # of new images
 
 
 def draw(model, signal, rows, index: int, temperature: float, seed: int, output: Path) -> None:
@@ -51,3 +56,13 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
             if row == 0:
                 axis.set_title(f"{context} pixels", fontsize=10)
     figure.savefig(output, dpi=100)
+
+
+def draw_new(samples: Tensor, grid: list[int], output: Path) -> None:
+    """Write the picture of samples (N, cells, V) of whole images."""
+    images = samples.unflatten(1, grid[::-1])
+    images = images[: len(images) // COLUMNS * COLUMNS] if len(images) > COLUMNS else images
+    lines = [torch.cat(list(line), 1) for line in images.split(COLUMNS)]
+    picture = to_image(torch.cat(lines))
+    size = (picture.width * ZOOM, picture.height * ZOOM)
+    picture.resize(size, Image.Resampling.NEAREST).save(output, optimize=True)

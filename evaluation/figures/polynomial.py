@@ -43,3 +43,11 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
             axis.set_ylim(truth.min() - 3, truth.max() + 3)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     figure.savefig(output, dpi=90)
+
+
+def draw_new(samples: torch.Tensor, grid: list[int], output: Path) -> None:
+    """Write the picture of samples (N, cells, 1) of whole polynomials."""
+    x = (torch.arange(grid[0]) + 0.5) * 2 / grid[0] - 1
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    figure.subplots().plot(x, samples[..., 0].T, linewidth=1)
+    figure.savefig(output, dpi=100)

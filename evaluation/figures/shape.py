@@ -12,6 +12,7 @@ from signals.mesh import sdf_to_mesh
 CONTEXTS = [32, 128, 512]
 SAMPLES = 3
 DRAWN = 512
+COLUMNS = 6  # of new shapes
 
 
 def draw(model, signal, rows, index: int, temperature: float, seed: int, output: Path) -> None:
@@ -45,6 +46,19 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
     for axis, name in zip(axes[0], names, strict=True):
         axis.text2D(0.5, 1.04, name, transform=axis.transAxes, fontsize=10, ha="center")
     figure.savefig(output, dpi=90)
+
+
+def draw_new(samples: torch.Tensor, grid: list[int], output: Path) -> None:
+    """Write the picture of samples (N, cells, 1) of whole shapes."""
+    columns = min(COLUMNS, len(samples))
+    lines = -(-len(samples) // columns)
+    figure = Figure(figsize=(1.6 * columns, 1.7 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, subplot_kw={"projection": "3d"}, squeeze=False)
+    for axis in axes.flat:
+        prepare(axis)
+    for axis, field in zip(axes.flat, samples, strict=False):
+        show_surface(axis, field.reshape(*grid[::-1], 1))
+    figure.savefig(output, dpi=80)
 
 
 def show_points(axis, positions: torch.Tensor, values: torch.Tensor) -> None:

@@ -11,6 +11,7 @@ CONTEXTS = [64, 256, 1024]
 CLIPS = 2
 ZOOM = 3
 DRAWN = 2048
+COLUMNS = 6  # of new videos
 
 
 def draw(model, signal, rows, index: int, temperature: float, seed: int, output: Path) -> None:
@@ -57,4 +58,18 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
         for line, context in enumerate(CONTEXTS):
             pen.text((4, top + line * side_y + side_y // 2 - 8), f"{context} places", fill="black")
         sheets.append(sheet)
+    sheets[0].save(output, save_all=True, append_images=sheets[1:], duration=180, loop=0)
+
+
+def draw_new(samples: torch.Tensor, grid: list[int], output: Path) -> None:
+    """Write the GIF of samples (N, cells, V) of whole videos."""
+    clips = samples.unflatten(1, (grid[0], *grid[:0:-1]))  # (N, t, y, x, V)
+    clips = torch.nn.functional.pad(clips, (0, 0, 1, 1, 1, 1), value=0.5)
+    lines = clips.split(COLUMNS)
+    lines = [line for line in lines if len(line) == len(lines[0])]
+    sheets = []
+    for frame in range(grid[0]):
+        sheet = to_image(torch.cat([torch.cat(list(line[:, frame]), 1) for line in lines]))
+        size = (sheet.width * ZOOM, sheet.height * ZOOM)
+        sheets.append(sheet.resize(size, Image.Resampling.NEAREST))
     sheets[0].save(output, save_all=True, append_images=sheets[1:], duration=180, loop=0)
