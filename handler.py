@@ -7,7 +7,8 @@ A request is JSON. `inputs` is an observed set and where values are asked for, o
 
 `queries` (Q positions) may stand in place of `grid`; neither asks for the checkpoint's native grid. `scales`
 (K numbers) make values averages over larger cells, where the checkpoint knows such: log2 of a cell's side over a native
-one's. The answer to "predict" holds `mean` and `stddev` (Q × V), to "sample" `samples` (num_samples × Q × V).
+one's; such a checkpoint may also sample with the `order` "coarse-to-fine" in place of "random". The answer to "predict"
+holds `mean` and `stddev` (Q × V), to "sample" `samples` (num_samples × Q × V).
 """
 
 import math
@@ -25,7 +26,7 @@ MAX_DRAWN = 4096  # places of a sample
 MAX_STEPS = 1024
 MAX_PAIRS = 2**30  # pairs of a query and a place it looks at, in a request
 KEYS = ("positions", "values", "scales", "queries", "grid")
-DEFAULTS = {"task": "predict", "num_samples": 1, "num_steps": 64, "temperature": 1.0, "seed": None}
+DEFAULTS = {"task": "predict", "num_samples": 1, "num_steps": 64, "temperature": 1.0, "seed": None, "order": "random"}
 
 
 class EndpointHandler:
@@ -89,6 +90,10 @@ class EndpointHandler:
         heat = chosen["temperature"]
         if not isinstance(heat, int | float) or isinstance(heat, bool) or not 0 <= heat <= 10:  # NaN is not either
             raise ValueError(f"parameters.temperature: expected a number from 0 to 10, got {_shown(heat)}")
+        orders = ["random"] + ["coarse-to-fine"] * (self.model.config.num_scales > 1)
+        if chosen["order"] not in orders:
+            expected = " or ".join(f'"{order}"' for order in orders)
+            raise ValueError(f"parameters.order: expected {expected}, got {_shown(chosen['order'])}")
         return chosen
 
     def _read(self, item: object, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -177,7 +182,7 @@ class EndpointHandler:
             return [{"mean": mean.tolist(), "stddev": spread.tolist()} for mean, spread in parts]
         generator = torch.Generator(device)
         generator.seed() if parameters["seed"] is None else generator.manual_seed(parameters["seed"])
-        chosen = {name: parameters[name] for name in ("num_samples", "num_steps", "temperature")}
+        chosen = {name: parameters[name] for name in ("num_samples", "num_steps", "temperature", "order")}
         samples = self.model.sample(*context, **chosen, **options, generator=generator)  # (S, B, Q, V)
         return [{"samples": sample.tolist()} for sample in samples.cpu().unbind(1)]
 

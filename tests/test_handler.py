@@ -57,6 +57,10 @@ def test_values_may_be_averages_beside_others_that_are_not(tmp_path):
     expected = scaled.model.predict(*given, context_scales=torch.tensor([[0, 1.5, 2]])).mean[0]
     assert torch.allclose(torch.tensor(answer["mean"]), expected, atol=1e-5)
     assert not torch.allclose(expected, scaled.model.predict(*given).mean[0], atol=1e-3)
+    chosen = {"task": "sample", "num_steps": 12, "seed": 3}
+    orders = ("random", "coarse-to-fine")
+    drawn = [scaled({"inputs": item, "parameters": chosen | {"order": order}}) for order in orders]
+    assert torch.tensor(drawn[1]["samples"]).shape == (1, 64, 1) and drawn[0] != drawn[1]
 
 
 def test_samples_are_as_many_as_asked_for_and_repeat_with_a_seed(served):
@@ -104,6 +108,8 @@ BAD = [
     (item(grid=[10_000, 10_000]), "inputs.grid: expected at most 65,536 cells"),
     (parameters(task="draw"), "parameters.task"),
     (parameters(task=["sample"]), "parameters.task"),
+    (parameters(order="coarse-to-fine"), 'parameters.order: expected "random", got'),
+    (parameters(order=["random"]), "parameters.order"),
     (parameters(num_samples=0), "parameters.num_samples"),
     (parameters(num_samples=MAX_SAMPLES + 1), "parameters.num_samples"),
     (parameters(num_samples=True), "parameters.num_samples"),
