@@ -17,6 +17,8 @@ from modeling_pixeltransformer import PixelTransformerModel
 from signals import Signal
 from signals.base import flag
 
+DRAWN = 2048  # values of a large signal that are drawn
+
 
 @dataclass
 class Arguments:
@@ -60,14 +62,16 @@ def make(arguments: Arguments, signal: Signal) -> None:
 
 
 def new_signals(arguments: Arguments, model: PixelTransformerModel) -> torch.Tensor:
-    """Samples (N, cells, V) of whole signals, nothing observed."""
+    """Samples (N, cells, V) of whole signals, nothing observed; of large ones `DRAWN` values, then the others' mean."""
     places, nothing = model.native_positions(), torch.zeros(1, 0, model.config.value_dim)
+    large = places.shape[1] > 2 * DRAWN
     return model.sample(
         places[:, :0],
         nothing,
         places,
         num_samples=arguments.new,
         num_steps=min(arguments.num_steps, places.shape[1]),
+        num_autoregressive=DRAWN if large else None,
         order=arguments.order,
         temperature=arguments.temperature,
         generator=torch.Generator().manual_seed(arguments.seed),
