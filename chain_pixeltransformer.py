@@ -1,11 +1,17 @@
 """The chain rule block by block: draw values, or score given ones, each block given the evidence and earlier blocks."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+try:
+    from .orders_pixeltransformer import values_in_context
+except ImportError:
+    from orders_pixeltransformer import values_in_context
 
 
 @dataclass
@@ -22,23 +28,25 @@ class Evidence:
         parts = (self.positions, self.values, self.mask, self.scales)
         return Evidence(*(None if part is None else part.repeat(times, *[1] * (part.dim() - 1)) for part in parts))
 
-    def extend(self, positions: Tensor, values: Tensor, scale: float) -> "Evidence":
-        """Together with further values (N, L, V) at positions (N, L, P), all of one scale."""
-        scales = self.scales if self.scales is not None else torch.zeros_like(self.positions[..., 0])
-        mask = self.mask
+    def extend(self, positions: Tensor, values: Tensor, scales: Tensor | None = None) -> "Evidence":
+        """Together with further values (N, L, V) at positions (N, L, P), of scales (N, L) or all of the finest."""
+        mask, known = self.mask, self.scales
         if mask is not None:
             mask = F.pad(mask.bool(), (0, positions.shape[1]), value=True)
-        more = torch.full_like(positions[..., 0], scale)
+        if known is not None or scales is not None:
+            known = torch.zeros_like(self.positions[..., 0]) if known is None else known
+            scales = torch.zeros_like(positions[..., 0]) if scales is None else scales
+            known = torch.cat((known, scales), 1)
         return Evidence(
             torch.cat((self.positions, positions), 1),
             torch.cat((self.values, values.to(self.values.dtype)), 1),
             mask,
-            torch.cat((scales, more), 1),
+            known,
         )
 
-    def encode(self, model):
-        """The memory that holds it."""
-        return model.encode(self.positions, self.values, self.mask, self.scales)
+    def encode(self, model, room: int = 0):
+        """The memory that holds it, with room for `room` further values."""
+        return model.encode(self.positions, self.values, self.mask, self.scales, room)
 
 
 def take(x: Tensor | None, order: Tensor) -> Tensor | None:
@@ -70,8 +78,10 @@ def draw_blocks(
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Draw the values at positions (N, Q, P) from the first on, in blocks of `sizes`.
 
-    Yields after each block where it starts and stops, and its values (N, size, V). Every token is encoded once and its
-    keys and values are kept; items of the evidence may be fewer than N, and are then shared by N / B samples each.
+    Yields after each block where it starts and stops, and its values (N, size, V). Drawn values are the buffer, each
+    encoded once, its keys and values kept; when the buffer has grown to `config.max_buffer_share` of all, they become
+    context and all is encoded anew, which happens so rarely that a value is encoded 1 / share times on average. Items of
+    the evidence may be fewer than N, and are then shared by N / B samples each.
 
     Args:
         use_cache (`bool`): False encodes everything anew for each block, under the masks that the cache implies.
@@ -81,35 +91,46 @@ def draw_blocks(
     drawn_positions, drawn_scales = positions[:, :total], _part(scales, 0, total)
     # All that depends on positions alone is computed once, outside the loop.
     queries, rotation = model.embed_queries(drawn_positions, drawn_scales), model.rotation(drawn_positions)
-    encoded = evidence.encode(model)
     times = positions.shape[0] // evidence.positions.shape[0]
-    memory = encoded.repeat(times, encoded.length + total)
     values = torch.zeros(positions.shape[0], total, model.config.value_dim, device=positions.device)
+    in_context = values_in_context(evidence.positions.shape[1], sizes, model.config.max_buffer_share)
 
-    def encode_again(known: int, num_blocks: int):
-        memory = evidence.repeat(times).encode(model)
-        if known:
-            blocks = torch.repeat_interleave(torch.arange(num_blocks), torch.tensor(sizes[:num_blocks]))
-            tokens = model.embed_tokens(drawn_positions[:, :known], values[:, :known], _part(drawn_scales, 0, known))
-            model.append(memory, tokens, _rotation_of(rotation, 0, known), blocks.to(positions.device))
+    def encode(index: int, start: int):
+        """What is known when block `index` is to be drawn, in a memory with room for the values up to the next time."""
+        held = in_context[index]
+        room = sum(size for size, other in zip(sizes, in_context, strict=False) if other == held)
+        if not held and not start:  # the evidence alone is encoded once for all samples
+            memory = evidence.encode(model)
+            return memory.repeat(times, memory.length + room)
+        known = evidence.repeat(times)
+        if held:
+            known = known.extend(drawn_positions[:, :held], values[:, :held], _part(drawn_scales, 0, held))
+        memory = known.encode(model, room)
+        if start > held:
+            blocks = torch.repeat_interleave(torch.arange(index), torch.tensor(sizes[:index]))[held:]
+            scales_there = _part(drawn_scales, held, start)
+            tokens = model.embed_tokens(drawn_positions[:, held:start], values[:, held:start], scales_there)
+            model.append(memory, tokens, _rotation_of(rotation, held, start), blocks.to(positions.device))
         return memory
 
-    start = 0
+    memory, start = encode(0, 0), 0
     for index, size in enumerate(sizes):
         stop = start + size
-        if not use_cache and index:
-            memory = encode_again(start, index)
         here = _rotation_of(rotation, start, stop)
         distribution = model.decode(memory, queries[:, start:stop], here)
         values[:, start:stop] = distribution.sample((), temperature, generator)
         yield start, stop, values[:, start:stop]
-        if use_cache and (stop < total or finish is not None):
+        if stop == total and finish is None:
+            return
+        if not use_cache or in_context[index + 1] > in_context[index]:
+            memory = encode(index + 1, stop)
+        else:
             scales_here = _part(drawn_scales, start, stop)
             tokens = model.embed_tokens(drawn_positions[:, start:stop], values[:, start:stop], scales_here)
             model.append(memory, tokens, here)
         start = stop
     if finish is not None:
-        finish(memory if use_cache else encode_again(total, len(sizes)))
+        finish(memory)
 
 
 @torch.no_grad()
@@ -124,24 +145,30 @@ def score_blocks(
 ) -> Tensor:
     """Log-likelihood (N, Q) of each value (N, Q, V) given the evidence and the values of earlier blocks, in nats.
 
+    The values that `draw_blocks` would have in the context then are in the context.
+
     Args:
         blocks (`Tensor` (Q,)): The block of each value, from 1 on and never falling.
-        chunk_size (`int`): Values encoded at a time, about: memory grows linearly with Q.
+        chunk_size (`int`): Buffer values encoded at a time, about: memory grows linearly with Q.
     """
-    count = positions.shape[1]
-    encoded = evidence.encode(model)
-    memory = encoded.repeat(1, encoded.length + count)
     scores = torch.empty(positions.shape[:2], device=positions.device)
-    start = 0
-    while start < count:
-        stop = min(start + chunk_size, count)
-        while stop < count and blocks[stop] == blocks[stop - 1]:  # a block is never cut in two
-            stop += 1
-        chunk, part, scales_here = positions[:, start:stop], blocks[start:stop], _part(scales, start, stop)
-        rotation, known = model.rotation(chunk), memory.length
-        model.append(memory, model.embed_tokens(chunk, values[:, start:stop], scales_here), rotation, part)
-        past = F.pad(part[None, :] < part[:, None], (known, 0), value=True)
-        distribution = model.decode(memory, model.embed_queries(chunk, scales_here), rotation, past)
-        scores[:, start:stop] = distribution.log_prob(values[:, start:stop])
-        start = stop
+    sizes = torch.unique_consecutive(blocks, return_counts=True)[1].tolist()
+    in_context = values_in_context(evidence.positions.shape[1], sizes, model.config.max_buffer_share)[:-1]
+    ends: dict[int, int] = {}  # where the values end that are scored given so many in the context
+    for held, stop in zip(in_context, itertools.accumulate(sizes), strict=True):
+        ends[held] = stop
+    for held, end in ends.items():
+        known = evidence if not held else evidence.extend(positions[:, :held], values[:, :held], _part(scales, 0, held))
+        memory, start = known.encode(model, end - held), held
+        while start < end:
+            stop = min(start + chunk_size, end)
+            while stop < end and blocks[stop] == blocks[stop - 1]:  # a block is never cut in two
+                stop += 1
+            chunk, part, scales_here = positions[:, start:stop], blocks[start:stop], _part(scales, start, stop)
+            rotation, length = model.rotation(chunk), memory.length
+            model.append(memory, model.embed_tokens(chunk, values[:, start:stop], scales_here), rotation, part)
+            past = F.pad(part[None, :] < part[:, None], (length, 0), value=True)
+            distribution = model.decode(memory, model.embed_queries(chunk, scales_here), rotation, past)
+            scores[:, start:stop] = distribution.log_prob(values[:, start:stop])
+            start = stop
     return scores

@@ -105,6 +105,11 @@ def on_native_cell(config, positions: Tensor) -> Tensor:
     return ((at - at.round()).abs() < 1e-3).all(-1)
 
 
+def known_at(evidence: Evidence, positions: Tensor, values: Tensor, scale: float) -> Evidence:
+    """`evidence` together with values (N, L, V) at positions (N, L, P), all of one scale."""
+    return evidence.extend(positions, values, torch.full_like(positions[..., 0], scale))
+
+
 @dataclass
 class Level:
     """One scale of the chain: where its values lie, and in which blocks they come."""
@@ -118,7 +123,7 @@ class Level:
 
     def evidence(self, context: Evidence, coarser: Tensor | None) -> Evidence:
         """What the level is given: the context and the values (N, C, V) of the next coarser scale."""
-        return context if coarser is None else context.extend(self.parent_positions, coarser, self.scale + 1)
+        return context if coarser is None else known_at(context, self.parent_positions, coarser, self.scale + 1)
 
 
 def plan_levels(
@@ -202,7 +207,7 @@ def draw_levels(
         coarser = values
     if by_mean:
         cells = model.native_positions(grid_at(config, 1)).expand(len(queries), -1, -1)
-        memory = evidence.extend(cells, coarser, 1).encode(model)
+        memory = known_at(evidence, cells, coarser, 1).encode(model)
         scales = torch.zeros_like(queries[..., 0])
         mean = model.predict_from(memory, queries, query_scales=scales, reduce=lambda d: d.mean)
         yield total, total, 0, mean, torch.ones_like(mean[..., 0], dtype=torch.bool)

@@ -49,6 +49,9 @@ class PixelTransformerConfig(PreTrainedConfig):
         step_losses (`dict` or `None`): The measured loss of the next value against the number of known ones, from which
             steps of sampling are split: under "random", "scale-0", "scale-1", … a dictionary of lists "known" and
             "nats". `None`: a usual curve is taken. See `python -m benchmarks.steps`.
+        max_buffer_share (`float`): While a joint sample is drawn or scored, largest share of the known values that may
+            stand in the causal buffer; beyond it, all become context and are encoded anew (the smaller the share, the
+            more often). 1: never, so that the likelihood of a whole signal takes one pass and a little more.
         max_tokens (`int`): Most context and drawn values together that one call may hold; a guard for memory.
         initializer_range (`float`): Standard deviation of the initial weights.
         provenance (`dict` or `None`): What the model card tells of data, training and metrics; see `model_card`.
@@ -86,6 +89,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         value_fourier_scale: float | None = 0.5,
         num_scales: int = 1,
         step_losses: dict[str, Any] | None = None,
+        max_buffer_share: float = 0.25,
         max_tokens: int = 16384,
         initializer_range: float = 0.02,
         provenance: dict[str, Any] | None = None,
@@ -116,6 +120,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         self.value_fourier_scale = value_fourier_scale
         self.num_scales = num_scales
         self.step_losses = step_losses
+        self.max_buffer_share = max_buffer_share
         self.max_tokens = max_tokens
         self.initializer_range = initializer_range
         self.provenance = provenance
@@ -197,6 +202,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         for field in f"{counts} intermediate_size num_scales max_tokens".split():
             value = getattr(self, field)
             expect(isinstance(value, int) and value >= 1, field, "an integer of at least 1")
+        expect(0 <= self.max_buffer_share <= 1, "max_buffer_share", "a number from 0 to 1")
         expect(self.fourier_scale > 0, "fourier_scale", "a number above 0")
         expect(
             self.value_fourier_scale is None or self.value_fourier_scale > 0,

@@ -531,11 +531,15 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         values: Tensor,
         context_mask: Tensor | None = None,
         scales: Tensor | None = None,
+        room: int = 0,
     ) -> Memory:
-        """Encode the context (B, K, P), (B, K, V) as block 0: every token sees every other, and nothing else."""
+        """Encode the context (B, K, P), (B, K, V) as block 0: every token sees every other, and nothing else.
+
+        The memory has room for `room` further tokens, to be appended in place.
+        """
         tokens, positions = self._context_tokens(positions, values, scales)
-        memory = self._new_memory(context_mask)
         length = tokens.shape[1]
+        memory = self._new_memory(context_mask, length + room if room else None)
         spans = [Span(0, length, length, memory.mask(None, length))]
         self._run_encoder(tokens, self.rotation(positions), memory, spans)
         return memory

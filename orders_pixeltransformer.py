@@ -70,6 +70,25 @@ def block_sizes(num_queries: int, num_steps: int | None, curve: dict | None = No
     return [stop - start for start, stop in zip((0, *ends), ends, strict=False)]
 
 
+def values_in_context(known: int, sizes: list[int], max_buffer_share: float) -> list[int]:
+    """How many of the drawn values stand in the context, the others in the buffer, when each block is drawn and, last,
+    after all.
+
+    A buffer of more than `max_buffer_share` of all known values becomes context at once. Its tokens have not seen what
+    came after them, which costs some hundredths of a bit where they are many, and the less the fewer they are.
+
+    Args:
+        known (`int`): Values known at the start.
+    """
+    held, drawn, counts = 0, 0, [0]
+    for size in sizes:
+        drawn += size
+        if drawn - held > max_buffer_share * (known + drawn):
+            held = drawn
+        counts.append(held)
+    return counts
+
+
 def split_steps(counts: list[int], num_steps: int, curves: list[dict | None]) -> list[int]:
     """Steps of several levels of `counts` values, drawn one after another, of the least expected loss altogether.
 

@@ -61,7 +61,7 @@ def knots(count: int) -> list[int]:
 def loss_of_next(model, evidence: Evidence, positions: Tensor, values: Tensor, scale: int) -> dict[str, list]:
     """The curve of one chain: evidence, then values (N, L, V) at positions (N, L, P) in the order of drawing.
 
-    The values known are given as context, whose likelihoods differ from a buffer's by less than this is used for.
+    The values known are given as context, as nearly all are when more is drawn.
     """
     count, rows = positions.shape[1], positions.shape[0]
     at, nats = knots(count), []
@@ -73,7 +73,7 @@ def loss_of_next(model, evidence: Evidence, positions: Tensor, values: Tensor, s
         for start in range(0, rows, size):
             part = slice(start, start + size)
             given = Evidence(evidence.positions[part], evidence.values[part], None, _rows(evidence.scales, part))
-            given = given.extend(positions[part, :known], values[part, :known], scale)
+            given = given.extend(positions[part, :known], values[part, :known], scales[part, :known])
             distribution = model.predict(
                 given.positions,
                 given.values,

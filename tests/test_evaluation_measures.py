@@ -179,7 +179,7 @@ def test_orders_differ_where_the_model_looks_at_what_was_seen():
 @pytest.mark.parametrize("buffered", [0, 3, 6])
 def test_a_buffered_query_is_the_next_conditional_of_the_chain(buffered):
     """Its log-likelihood is what one more value adds to the joint one of the buffer."""
-    model = make_model(native_grid=[6, 6])
+    model = make_model(native_grid=[6, 6], max_buffer_share=1.0)
     generator = torch.Generator().manual_seed(0)
     places = model.native_positions().expand(2, -1, -1)[:, torch.randperm(36, generator=generator)[:7]]
     values = (torch.rand(2, 7, 1, generator=generator) * 255).round() / 255

@@ -1,10 +1,14 @@
 """Joint samples and joint likelihoods follow the chain rule, cached or not."""
 
+import itertools
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conftest import make_context
-from orders_pixeltransformer import block_sizes, random_orders
+from orders_pixeltransformer import block_sizes, random_orders, values_in_context
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -26,6 +30,7 @@ def test_cached_sampler_equals_the_uncached(model, context, arguments):
 
 def test_cached_sampler_equals_teacher_forced_evaluation(model):
     """The distributions from which the sampler drew are those of one training pass over what it drew."""
+    model.config.max_buffer_share = 1.0
     positions, values = make_context(model)
     queries = model.native_positions()[:, :10].expand(2, -1, -1)
     order = torch.randperm(10, generator=generator())
@@ -56,6 +61,7 @@ def test_log_prob_of_one_query_is_that_of_predict(model):
 
 
 def test_joint_log_prob_is_the_sum_of_conditionals(model):
+    model.config.max_buffer_share = 1.0
     positions, values = make_context(model, context=3)
     queries, truth = make_context(model, context=6, seed=4)
     order = torch.randperm(6, generator=generator())
@@ -71,6 +77,36 @@ def test_joint_log_prob_is_the_sum_of_conditionals(model):
         ).buffer_distribution[:, -1:]
         total += conditional.log_prob(truth[:, now])[:, 0]
     assert torch.allclose(model.log_prob(positions, values, queries, truth, order=order), total, atol=1e-3)
+
+
+def test_a_buffer_beyond_its_share_becomes_context(model):
+    """Each value is scored given those before it, in a buffer as long as they are few enough."""
+    model.config.max_buffer_share = 0.4
+    positions, values = make_context(model, context=3)
+    queries, truth = make_context(model, context=6, seed=4)
+    in_context = values_in_context(3, [1] * 6, 0.4)
+    assert in_context == [0, 0, 0, 3, 3, 3, 3]  # of 6 known values, a buffer of 3 is more than 0.4
+    total = torch.zeros(2)
+    for now, held in zip(range(6), in_context, strict=False):
+        total += model(
+            torch.cat((positions, queries[:, :held]), 1),
+            torch.cat((values, truth[:, :held]), 1),
+            queries[:, :1],
+            buffer_positions=queries[:, held : now + 1],
+            buffer_values=truth[:, held : now + 1],
+        ).buffer_distribution.log_prob(truth[:, held : now + 1])[:, -1]
+    assert torch.allclose(model.log_prob(positions, values, queries, truth, order=torch.arange(6)), total, atol=1e-3)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 30), st.lists(st.integers(1, 9), min_size=1, max_size=40), st.floats(0, 1))
+def test_the_buffer_keeps_to_its_share(known, sizes, share):
+    in_context = values_in_context(known, sizes, share)
+    drawn = [0, *itertools.accumulate(sizes)]
+    assert len(in_context) == len(drawn) and in_context == sorted(in_context) and set(in_context) <= set(drawn)
+    for held, there in zip(in_context, drawn, strict=True):
+        assert held <= there and (there - held) <= share * (known + there)
+    assert share < 1 or not any(in_context)
 
 
 def test_joint_log_prob_does_not_depend_on_chunks(model):

@@ -132,6 +132,7 @@ def test_steps_are_as_many_as_asked_for(scaled):
 
 
 def test_the_chain_scores_each_scale_as_the_forward_pass_does(scaled):
+    scaled.config.max_buffer_share = 1.0
     known, values, queries, truth = observe(scaled)
     scores = score_levels(scaled, Evidence(known, values), queries, truth, generator=generator())
     total = scaled.log_prob(known, values, queries, truth, order="coarse-to-fine", generator=generator())
