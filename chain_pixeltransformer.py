@@ -44,6 +44,10 @@ class Evidence:
             known,
         )
 
+    def count(self) -> int:
+        """How many values are known, of the item with fewest."""
+        return self.positions.shape[1] if self.mask is None else int(self.mask.sum(1).min())
+
     def encode(self, model, room: int = 0):
         """The memory that holds it, with room for `room` further values."""
         return model.encode(self.positions, self.values, self.mask, self.scales, room)
@@ -54,10 +58,6 @@ def take(x: Tensor | None, order: Tensor) -> Tensor | None:
     if x is None or x.dim() == 2:
         return None if x is None else x.gather(1, order)
     return x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
-
-
-def _rotation_of(rotation: tuple[Tensor, Tensor] | None, start: int, stop: int):
-    return None if rotation is None else (rotation[0][:, :, start:stop], rotation[1][:, :, start:stop])
 
 
 def _part(x: Tensor | None, start: int, stop: int) -> Tensor | None:
@@ -79,9 +79,9 @@ def draw_blocks(
     """Draw the values at positions (N, Q, P) from the first on, in blocks of `sizes`.
 
     Yields after each block where it starts and stops, and its values (N, size, V). Drawn values are the buffer, each
-    encoded once, its keys and values kept; when the buffer has grown to `config.max_buffer_share` of all, they become
-    context and all is encoded anew, which happens so rarely that a value is encoded 1 / share times on average. Items of
-    the evidence may be fewer than N, and are then shared by N / B samples each.
+    encoded once, its keys and values kept; when the buffer has grown beyond `config.max_buffer_share` of all, they
+    become context and all is encoded anew, so rarely that a value is encoded 1 + 1 / share times on average. Items
+    of the evidence may be fewer than N, and are then shared by N / B samples each.
 
     Args:
         use_cache (`bool`): False encodes everything anew for each block, under the masks that the cache implies.
@@ -90,10 +90,10 @@ def draw_blocks(
     total = sum(sizes)
     drawn_positions, drawn_scales = positions[:, :total], _part(scales, 0, total)
     # All that depends on positions alone is computed once, outside the loop.
-    queries, rotation = model.embed_queries(drawn_positions, drawn_scales), model.rotation(drawn_positions)
+    places = model.embed_places(drawn_positions, drawn_scales)
     times = positions.shape[0] // evidence.positions.shape[0]
     values = torch.zeros(positions.shape[0], total, model.config.value_dim, device=positions.device)
-    in_context = values_in_context(evidence.positions.shape[1], sizes, model.config.max_buffer_share)
+    in_context = values_in_context(evidence.count(), sizes, model.config.max_buffer_share)
 
     def encode(index: int, start: int):
         """What is known when block `index` is to be drawn, in a memory with room for the values up to the next time."""
@@ -108,16 +108,14 @@ def draw_blocks(
         memory = known.encode(model, room)
         if start > held:
             blocks = torch.repeat_interleave(torch.arange(index), torch.tensor(sizes[:index]))[held:]
-            scales_there = _part(drawn_scales, held, start)
-            tokens = model.embed_tokens(drawn_positions[:, held:start], values[:, held:start], scales_there)
-            model.append(memory, tokens, _rotation_of(rotation, held, start), blocks.to(positions.device))
+            model.append(memory, places.part(held, start), values[:, held:start], blocks.to(positions.device))
         return memory
 
     memory, start = encode(0, 0), 0
     for index, size in enumerate(sizes):
         stop = start + size
-        here = _rotation_of(rotation, start, stop)
-        distribution = model.decode(memory, queries[:, start:stop], here)
+        here = places.part(start, stop)
+        distribution = model.decode(memory, here)
         values[:, start:stop] = distribution.sample((), temperature, generator)
         yield start, stop, values[:, start:stop]
         if stop == total and finish is None:
@@ -125,9 +123,7 @@ def draw_blocks(
         if not use_cache or in_context[index + 1] > in_context[index]:
             memory = encode(index + 1, stop)
         else:
-            scales_here = _part(drawn_scales, start, stop)
-            tokens = model.embed_tokens(drawn_positions[:, start:stop], values[:, start:stop], scales_here)
-            model.append(memory, tokens, here)
+            model.append(memory, here, values[:, start:stop])
         start = stop
     if finish is not None:
         finish(memory)
@@ -153,7 +149,7 @@ def score_blocks(
     """
     scores = torch.empty(positions.shape[:2], device=positions.device)
     sizes = torch.unique_consecutive(blocks, return_counts=True)[1].tolist()
-    in_context = values_in_context(evidence.positions.shape[1], sizes, model.config.max_buffer_share)[:-1]
+    in_context = values_in_context(evidence.count(), sizes, model.config.max_buffer_share)[:-1]
     ends: dict[int, int] = {}  # where the values end that are scored given so many in the context
     for held, stop in zip(in_context, itertools.accumulate(sizes), strict=True):
         ends[held] = stop
@@ -164,11 +160,11 @@ def score_blocks(
             stop = min(start + chunk_size, end)
             while stop < end and blocks[stop] == blocks[stop - 1]:  # a block is never cut in two
                 stop += 1
-            chunk, part, scales_here = positions[:, start:stop], blocks[start:stop], _part(scales, start, stop)
-            rotation, length = model.rotation(chunk), memory.length
-            model.append(memory, model.embed_tokens(chunk, values[:, start:stop], scales_here), rotation, part)
+            places = model.embed_places(positions[:, start:stop], _part(scales, start, stop))
+            part, length = blocks[start:stop], memory.length
+            model.append(memory, places, values[:, start:stop], part)
             past = F.pad(part[None, :] < part[:, None], (length, 0), value=True)
-            distribution = model.decode(memory, model.embed_queries(chunk, scales_here), rotation, past)
+            distribution = model.decode(memory, places, past)
             scores[:, start:stop] = distribution.log_prob(values[:, start:stop])
             start = stop
     return scores

@@ -10,6 +10,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +66,76 @@ class Span:
     mask: Tensor | None = None
 
 
+@dataclass
+class Places:
+    """What a model computes of places before any value is known, see `PixelTransformerModel.embed_places`.
+
+    Attributes:
+        tokens (`Tensor` (B, L, W)): Tokens but for the encoding of their values.
+        queries (`Tensor` (B, L, W)): Queries.
+        rotation (`tuple` of two `Tensor`s (B, H, L, D), or `None`): Rotary cosines and sines.
+        projected (`Tensor` (B, H, L, D)): What the first decoder layer makes of the queries.
+    """
+
+    tokens: Tensor
+    queries: Tensor
+    rotation: tuple[Tensor, Tensor] | None
+    projected: Tensor
+
+    def part(self, start: int, stop: int) -> "Places":
+        """Those from `start` to `stop`."""
+        rotation = None
+        if self.rotation is not None:
+            cos, sin = self.rotation
+            rotation = cos[:, :, start:stop], sin[:, :, start:stop]
+        tokens, queries = self.tokens[:, start:stop], self.queries[:, start:stop]
+        return Places(tokens, queries, rotation, self.projected[:, :, start:stop])
+
+
+@dataclass
+class Bounds:
+    """Within what the head's numbers are held: log-scales by a sigmoid, means (where they are bounded) by tanh.
+
+    Attributes:
+        log_scale_low, log_scale_extent (`float`): Lowest log-scale, and how far above it the highest lies.
+        scale_offset (`float`): What is added to the head's log-scales, which start near 0.
+        middle, half (`Tensor` (bins, V) or `None`): The interval of each component's mean.
+        start (`Tensor` (bins, V) or `None`): Where tanh is at the bin's centre. It saturates at the ends of the
+            interval, so that no mean is ever stuck behind a clamp without gradient.
+    """
+
+    log_scale_low: float
+    log_scale_extent: float
+    scale_offset: float
+    middle: Tensor | None = None
+    half: Tensor | None = None
+    start: Tensor | None = None
+
+    @classmethod
+    def of(cls, config: PixelTransformerConfig, centers: Tensor) -> "Bounds":
+        """The bounds that a config sets to components whose bins lie at `centers` (bins, V)."""
+        lowest, highest = (math.log(bound) for bound in config.scale_bounds)
+        extent = config.value_range[1] - config.value_range[0] if config.value_range else 1.0
+        start = math.log(extent / len(centers)) - 0.5
+        start = min(max((start - lowest) / (highest - lowest), 0.05), 0.95)
+        scales = (lowest, highest - lowest, math.log(start / (1 - start)))
+        if config.offset_radius is None and config.value_range is None:
+            return cls(*scales)
+        low, high = config.value_range or (-math.inf, math.inf)
+        radius = math.inf if config.offset_radius is None else config.offset_radius
+        radius = radius * (high - low) if config.value_range else radius
+        left, right = (centers - radius).clamp(min=low), (centers + radius).clamp(max=high)
+        middle, half = (left + right) / 2, ((right - left) / 2).clamp(min=1e-6)
+        return cls(*scales, middle, half, torch.atanh(((centers - middle) / half).clamp(-0.95, 0.95)))
+
+
+def full_precision(device_type: str) -> AbstractContextManager:
+    """Without autocast, for angles: bfloat16 has too few digits for them."""
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()  # entering autocast takes as long as several small products
+
+
 class FourierFeatures(nn.Module):
     """Random Fourier features (Tancik et al. 2020), with trained frequencies as in the paper."""
 
@@ -75,7 +146,7 @@ class FourierFeatures(nn.Module):
         self.size = num_features // 2 * 2 + input_dim * include_input
 
     def forward(self, x: Tensor) -> Tensor:  # (B, L, input_dim)
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 has too few digits for an angle
+        with full_precision(x.device.type):
             x = x.float()
             angles = 2 * math.pi * F.linear(x, self.frequencies.float())
         return torch.cat((angles.sin(), angles.cos(), *[x] * self.include_input), -1)  # (B, L, size)
@@ -115,18 +186,16 @@ class RotaryEmbedding(nn.Module):
             self.frequencies.copy_(magnitude[:, None] * direction)
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:  # (B, L, P)
-        with torch.autocast(positions.device.type, enabled=False):
+        with full_precision(positions.device.type):
             angles = torch.einsum("blp,hdp->bhld", positions.float(), self.frequencies.float())
-        return angles.cos(), angles.sin()  # each (B, H, L, D/2)
+        cos, sin = angles.cos(), angles.sin()
+        return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)  # each (B, H, L, D)
 
 
 def rotate(x: Tensor, rotation: tuple[Tensor, Tensor], inverse: bool = False) -> Tensor:
-    """Rotate pairs of the last dimension of x (B, H, L, D) by the angles of `rotation`, or back."""
+    """Rotate entries i and i + D/2 of x (..., B, H, L, D) by the angles of `rotation`, or back."""
     cos, sin = rotation[0].to(x.dtype), rotation[1].to(x.dtype)
-    if inverse:
-        sin = -sin
-    first, second = x.chunk(2, -1)
-    return torch.cat((first * cos - second * sin, first * sin + second * cos), -1)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin, value=-1 if inverse else 1)
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
@@ -148,26 +217,37 @@ def make_norm(config: PixelTransformerConfig, width: int) -> nn.Module:
     return nn.RMSNorm(width, eps=1e-6) if config.norm == "rms" else nn.LayerNorm(width, bias=False)
 
 
-class FusedLinear:
-    """Several linear layers without bias on the same input, as one matrix product.
+class JoinedWeights:
+    """The weights of several layers one below the other, so that they take one product.
 
-    A step of the sampler is many small products, whose number takes the time, not their size. Where no gradients are
+    A step of the sampler is many small operations, whose number takes the time, not their size. Where no gradients are
     wanted, the joined weights are kept until one of the layers' weights changes.
     """
 
     def __init__(self):
-        self.joined: tuple[tuple, Tensor] = ((), torch.empty(0))
+        self.joined: tuple[list, list, Tensor] = ([], [], torch.empty(0))
 
-    def __call__(self, x: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
-        sizes = [layer.out_features for layer in layers]
+    def __call__(self, *layers: nn.Module) -> Tensor:
+        weights = [layer.weight for layer in layers]
         if torch.is_grad_enabled():
-            return F.linear(x, torch.cat([layer.weight for layer in layers])).split(sizes, -1)
-        key = tuple((layer.weight.data_ptr(), layer.weight._version, layer.weight.dtype) for layer in layers)
-        known, weight = self.joined
+            return torch.cat(weights)
+        key = [(weight.data_ptr(), weight._version) for weight in weights]
+        known, _, joined = self.joined
         if known != key:
-            weight = torch.cat([layer.weight for layer in layers])
-            self.joined = (key, weight)
-        return F.linear(x, weight).split(sizes, -1)
+            joined = torch.cat(weights)
+            # The storages are held, as other weights could come to lie where they were.
+            self.joined = (key, [weight.untyped_storage() for weight in weights], joined)
+        return joined
+
+
+def norm_heads(x: Tensor, joined: JoinedWeights, *norms: nn.Module) -> Tensor:
+    """Normalise each of x (N, B, H, L, D) by its own of N norms over D."""
+    first, size = norms[0], (x.shape[-1],)
+    if isinstance(first, nn.Identity):
+        return x
+    rms = isinstance(first, nn.RMSNorm)
+    x = F.rms_norm(x, size, eps=first.eps) if rms else F.layer_norm(x, size, eps=first.eps)
+    return x * joined(*norms).view(len(norms), 1, 1, 1, -1)
 
 
 class FeedForward(nn.Module):
@@ -175,7 +255,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: PixelTransformerConfig):
         super().__init__()
-        self.gate, self.fused = None, FusedLinear()
+        self.gate, self.joined = None, JoinedWeights()
         if config.activation == "swiglu":
             self.gate = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up = nn.Linear(config.hidden_size, config.intermediate_size, bias=self.gate is None)
@@ -184,7 +264,7 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.gate is None:
             return self.down(self.up(x).relu())
-        gate, up = self.fused(x, self.gate, self.up)
+        gate, up = F.linear(x, self.joined(self.gate, self.up)).chunk(2, -1)
         return self.down(F.silu(gate) * up)
 
 
@@ -205,33 +285,23 @@ class Block(nn.Module):
         self.key_norm = make_norm(config, config.head_dim) if config.qk_norm else nn.Identity()
         self.feed_forward_norm = make_norm(config, width)
         self.feed_forward = FeedForward(config)
-        self.fused = FusedLinear()
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, L, W) -> (B, H, L, D)
-
-    def keys_values(self, tokens: Tensor, rotation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, H, L, D) of `tokens` (B, L, W) at the places of `rotation`."""
-        keys, values = (self._heads(part) for part in self.fused(tokens, self.key, self.value))
-        keys = self.key_norm(keys)
-        if rotation is not None:
-            keys = rotate(keys, rotation)
-            values = rotate(values, rotation) if self.rotary_values else values
-        return keys, values
+        self.joined, self.joined_norms = JoinedWeights(), JoinedWeights()
 
     def queries(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
         """Queries (B, H, L, D) of `x` (B, L, W)."""
-        queries = self.query_norm(self._heads(self.query(x)))
+        queries = self.query(self.attention_norm(x) if self.pre_norm else x)
+        queries = self.query_norm(queries.unflatten(-1, (self.num_heads, -1)).transpose(1, 2))
         return queries if rotation is None else rotate(queries, rotation)
 
     def project(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (B, H, L, D) of tokens `x` (B, L, W) that attend among themselves."""
-        queries, keys, values = (self._heads(part) for part in self.fused(x, self.query, self.key, self.value))
-        queries, keys = self.query_norm(queries), self.key_norm(keys)
+        x = F.linear(self.attention_norm(x) if self.pre_norm else x, self.joined(self.query, self.key, self.value))
+        x = x.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, H, L, D)
+        pair, values = norm_heads(x[:2], self.joined_norms, self.query_norm, self.key_norm), x[2]
         if rotation is not None:
-            queries, keys = rotate(torch.stack((queries, keys)), rotation).unbind(0)
+            pair = rotate(pair, rotation)
             values = rotate(values, rotation) if self.rotary_values else values
-        return queries, keys, values
+        return pair[0], pair[1], values
 
     def attend(
         self, queries: Tensor, rotation: tuple[Tensor, Tensor] | None, keys: Tensor, values: Tensor, spans: list[Span]
@@ -261,47 +331,51 @@ class Block(nn.Module):
 
 
 class Memory:
-    """Keys and values of all tokens encoded so far, for each encoder and each decoder layer.
+    """Keys and values of all tokens encoded so far, for each encoder layer and for all decoder layers together.
 
     Tokens are ordered: the "nothing observed" token and the context (block 0), then the buffer. With `capacity` the
     tensors are allocated once and filled in place (sampling); without, they grow by concatenation (training).
 
     Attributes:
         length (`int`): Tokens held.
-        encoder, decoder (`list`): Per layer a pair of keys and values (B, H, >= length, D).
+        layers (`list`): Per encoder layer a pair of keys and values (B, H, >= length, D) and, last, those of the
+            decoder (layers, B, H, >= length, D).
         padding (`Tensor` (B, 1 + K) or `None`): False where a context token is padding.
     """
 
-    def __init__(self, num_encoder_layers: int, num_decoder_layers: int, capacity: int | None = None):
-        self.encoder: list[tuple[Tensor, Tensor] | None] = [None] * num_encoder_layers
-        self.decoder: list[tuple[Tensor, Tensor] | None] = [None] * num_decoder_layers
+    def __init__(self, num_encoder_layers: int, capacity: int | None = None):
+        self.layers: list[tuple[Tensor, Tensor] | None] = [None] * (num_encoder_layers + 1)
         self.capacity = capacity
         self.length = 0
         self.padding: Tensor | None = None
 
-    def extend(self, layers: list, index: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Append keys and values (B, H, L, D) to a layer and return all that it holds."""
-        held = layers[index]
+    def extend(self, index: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Append keys and values (..., L, D) to those of `layers[index]` and return all that it holds."""
+        held = self.layers[index]
         if self.capacity is None:
             if held is not None:
-                keys, values = torch.cat((held[0], keys), 2), torch.cat((held[1], values), 2)
-            layers[index] = (keys, values)
+                keys, values = torch.cat((held[0], keys), -2), torch.cat((held[1], values), -2)
+            self.layers[index] = (keys, values)
             return keys, values
         if held is None:
-            shape = (*keys.shape[:2], self.capacity, keys.shape[3])
-            layers[index] = held = (keys.new_empty(shape), values.new_empty(shape))
-        stop = self.length + keys.shape[2]
-        held[0][:, :, self.length : stop] = keys
-        held[1][:, :, self.length : stop] = values
-        return held[0][:, :, :stop], held[1][:, :, :stop]
+            shape = (*keys.shape[:-2], self.capacity, keys.shape[-1])
+            self.layers[index] = held = (keys.new_empty(shape), values.new_empty(shape))
+        count = keys.shape[-2]
+        held[0].narrow(-2, self.length, count).copy_(keys)
+        held[1].narrow(-2, self.length, count).copy_(values)
+        return held[0].narrow(-2, 0, self.length + count), held[1].narrow(-2, 0, self.length + count)
+
+    def decoder(self) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values (B, H, >= length, D) of each decoder layer."""
+        keys, values = self.layers[-1]
+        return list(zip(keys.unbind(0), values.unbind(0), strict=True))
 
     def repeat(self, times: int, capacity: int) -> "Memory":
         """Each item `times` times, `times` slowest, with room for `capacity` tokens."""
-        copy = Memory(len(self.encoder), len(self.decoder), capacity)
+        copy = Memory(len(self.layers) - 1, capacity)
         copy.padding = None if self.padding is None else self.padding.repeat(times, 1)
-        for source, target in ((self.encoder, copy.encoder), (self.decoder, copy.decoder)):
-            for index, (keys, values) in enumerate(source):
-                copy.extend(target, index, keys.repeat(times, 1, 1, 1), values.repeat(times, 1, 1, 1))
+        for index, pair in enumerate(self.layers):
+            copy.extend(index, *(x.repeat(*[1] * (x.dim() - 4), times, 1, 1, 1) for x in pair))
         copy.length = self.length
         return copy
 
@@ -398,6 +472,8 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         self.decoder_norm = make_norm(config, width) if config.norm_position == "pre" else nn.Identity()
         self.head = nn.Linear(width, config.num_bins * (config.value_dim + 2))
         self.register_buffer("bin_centers", torch.empty(config.num_bins, config.value_dim))
+        self._joined, self._joined_norms = JoinedWeights(), JoinedWeights()
+        self._known_bounds: tuple = (None, None)
         self.post_init()
 
     # -------------------------------------------------------------------- hub
@@ -472,15 +548,36 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
 
     def embed_tokens(self, positions: Tensor, values: Tensor, scales: Tensor | None = None) -> Tensor:
         """Tokens [value encoding ; Fourier features of the position] and what is added for scales (B, L), (B, L, W)."""
-        features = self.position_features(positions).to(self.dtype)
-        encoded = self.value_embedding(values.to(self.dtype)).to(self.dtype)
-        tokens = self.token_embedding(torch.cat((encoded, features), -1))
+        return self._add_values(self._embed_token_places(self._features(positions), scales), values)
+
+    def _features(self, positions: Tensor) -> Tensor:
+        return self.position_features(positions).to(self.dtype)
+
+    # A token is one linear layer of both, in two parts: its place is known before its value.
+    def _embed_token_places(self, features: Tensor, scales: Tensor | None) -> Tensor:
+        layer, size = self.token_embedding, features.shape[-1]
+        tokens = F.linear(features, layer.weight[:, -size:], layer.bias)
         return tokens if scales is None or self.token_scale is None else tokens + self.token_scale(scales)
+
+    def _add_values(self, tokens: Tensor, values: Tensor) -> Tensor:
+        weight = self.token_embedding.weight
+        encoded = self.value_embedding(values.to(weight.dtype)).to(weight.dtype)
+        return tokens + F.linear(encoded, weight[:, : encoded.shape[-1]])
 
     def embed_queries(self, positions: Tensor, scales: Tensor | None = None) -> Tensor:
         """Queries from the Fourier features of their positions and their scales (B, Q), (B, Q, W)."""
-        queries = self.query_embedding(self.position_features(positions).to(self.dtype))
+        return self._embed_query_places(self._features(positions), scales)
+
+    def _embed_query_places(self, features: Tensor, scales: Tensor | None) -> Tensor:
+        queries = self.query_embedding(features)
         return queries if scales is None or self.query_scale is None else queries + self.query_scale(scales)
+
+    def embed_places(self, positions: Tensor, scales: Tensor | None = None) -> Places:
+        """All that can be computed of places (B, L, P) and scales (B, L) before values are known."""
+        features, rotation = self._features(positions), self.rotation(positions)
+        queries = self._embed_query_places(features, scales)
+        projected = self.decoder[0].queries(queries, rotation)
+        return Places(self._embed_token_places(features, scales), queries, rotation, projected)
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor] | None:
         """Cosine and sine of the rotary angles at positions (B, L, P), or `None` for a model without them."""
@@ -493,23 +590,36 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
     ) -> None:
         """Encode tokens (B, L, W), appending to `memory` their keys and values in every layer of both stacks."""
         for index, block in enumerate(self.encoder):
-            normed = block.attention_norm(x) if block.pre_norm else x
-            queries, *keys_values = block.project(normed, rotation)
-            keys, values = memory.extend(memory.encoder, index, *keys_values)
+            queries, *keys_values = block.project(x, rotation)
+            keys, values = memory.extend(index, *keys_values)
             x = block.finish(x, block.attend(queries, rotation, keys, values, spans))
-        x = self.encoder_norm(x)
-        for index, block in enumerate(self.decoder):
-            memory.extend(memory.decoder, index, *block.keys_values(x, rotation))
+        memory.extend(-1, *self._decoder_keys_values(self.encoder_norm(x), rotation))
         memory.length += x.shape[1]
 
+    def _decoder_keys_values(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """Keys and values (layers, B, H, L, D) that all decoder layers make of encoded tokens (B, L, W)."""
+        config, blocks = self.config, self.decoder
+        x = F.linear(x, self._joined(*(layer for block in blocks for layer in (block.key, block.value))))
+        x = x.unflatten(-1, (len(blocks), 2, config.num_attention_heads, -1)).permute(3, 2, 0, 4, 1, 5)
+        keys, values = norm_heads(x[0], self._joined_norms, *(block.key_norm for block in blocks)), x[1]
+        if rotation is not None:
+            keys = rotate(keys, rotation)
+            values = rotate(values, rotation) if config.rotary_values else values
+        return keys, values
+
     def _run_decoder(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, memory: Memory, spans: list[Span]
+        self,
+        x: Tensor,
+        rotation: tuple[Tensor, Tensor] | None,
+        memory: Memory,
+        spans: list[Span],
+        projected: Tensor | None = None,
     ) -> Tensor:
         """Let queries (B, Q, W) look at the memory; a query never looks at another."""
-        for index, block in enumerate(self.decoder):
-            normed = block.attention_norm(x) if block.pre_norm else x
-            queries = block.queries(normed, rotation)
-            x = block.finish(x, block.attend(queries, rotation, *memory.decoder[index], spans))
+        for block, (keys, values) in zip(self.decoder, memory.decoder(), strict=True):
+            queries = block.queries(x, rotation) if projected is None else projected
+            projected = None  # of the first layer alone
+            x = block.finish(x, block.attend(queries, rotation, keys, values, spans))
         return self.decoder_norm(x)
 
     def _context_tokens(self, positions: Tensor, values: Tensor, scales: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -520,7 +630,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         return torch.cat((nothing, tokens), 1), F.pad(positions, (0, 0, 1, 0))
 
     def _new_memory(self, context_mask: Tensor | None, capacity: int | None = None) -> Memory:
-        memory = Memory(len(self.encoder), len(self.decoder), capacity)
+        memory = Memory(len(self.encoder), capacity)
         if context_mask is not None:
             memory.padding = F.pad(context_mask.bool(), (1, 0), value=True)
         return memory
@@ -544,55 +654,48 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         self._run_encoder(tokens, self.rotation(positions), memory, spans)
         return memory
 
-    def append(self, memory: Memory, tokens: Tensor, rotation: tuple | None, blocks: Tensor | None = None) -> None:
-        """Encode buffer tokens (B, M, W) behind all that `memory` holds.
+    def append(self, memory: Memory, places: Places, values: Tensor, blocks: Tensor | None = None) -> None:
+        """Encode buffer values (B, M, V) at `places` behind all that `memory` holds.
 
         A token sees the memory and those of its own or an earlier block; `blocks` (M,) numbers them in rising order,
         `None` makes all M one block.
         """
-        count = tokens.shape[1]
+        count = values.shape[1]
         total = memory.length + count
         causal = None if blocks is None else F.pad(blocks[None, :] <= blocks[:, None], (memory.length, 0), value=True)
-        self._run_encoder(tokens, rotation, memory, [Span(0, count, total, memory.mask(causal, total))])
+        span = Span(0, count, total, memory.mask(causal, total))
+        self._run_encoder(self._add_values(places.tokens, values), places.rotation, memory, [span])
 
-    def decode(
-        self, memory: Memory, queries: Tensor, rotation: tuple | None, causal: Tensor | None = None
-    ) -> ValueDistribution:
-        """Distribution of queries (B, Q, W) given the memory, or the part of it that `causal` (Q, length) shows."""
-        span = Span(0, queries.shape[1], memory.length, memory.mask(causal, memory.length))
-        return self.value_distribution(self._run_decoder(queries, rotation, memory, [span]))
+    def decode(self, memory: Memory, places: Places, causal: Tensor | None = None) -> ValueDistribution:
+        """Distribution of the Q values at `places` given the memory, or its part that `causal` (Q, length) shows."""
+        span = Span(0, places.queries.shape[1], memory.length, memory.mask(causal, memory.length))
+        decoded = self._run_decoder(places.queries, places.rotation, memory, [span], places.projected)
+        return self.value_distribution(decoded)
 
     def value_distribution(self, x: Tensor) -> ValueDistribution:
         """Read the mixture off decoded queries (B, Q, W): per bin a logit, a V-dim offset of the mean, a log-scale."""
-        config, bins, channels = self.config, self.config.num_bins, self.config.value_dim
+        bins, channels = self.bin_centers.shape
         logits, offsets, log_scales = self.head(x).float().split((bins, bins * channels, bins), -1)
-        low, high = (math.log(bound) for bound in config.scale_bounds)
-        log_scales = low + (high - low) * torch.sigmoid(log_scales + self.scale_offset())
-        means = self._bounded_means(offsets.unflatten(-1, (bins, channels)))
-        range_ = None if config.value_range is None else tuple(config.value_range)
-        return ValueDistribution(logits, means, log_scales, range_, config.quantization_step, self.bin_centers)
+        offsets, bounds = offsets.unflatten(-1, (bins, channels)), self._bounds()
+        log_scales = bounds.log_scale_low + bounds.log_scale_extent * torch.sigmoid(log_scales + bounds.scale_offset)
+        if bounds.half is None:
+            means = self.bin_centers.float() + offsets
+        else:  # near the bin's centre at 0, never out of reach or range
+            means = torch.addcmul(bounds.middle, bounds.half, torch.tanh(offsets + bounds.start))
+        return ValueDistribution(
+            logits, means, log_scales, self.config.value_range, self.config.quantization_step, self.bin_centers
+        )
 
     def scale_offset(self) -> float:
         """What the head's log-scales start from, before they are bounded: near the distance between two bins."""
-        low, high = (math.log(bound) for bound in self.config.scale_bounds)
-        extent = self.config.value_range[1] - self.config.value_range[0] if self.config.value_range else 1.0
-        start = math.log(extent / self.config.num_bins) - 0.5
-        start = min(max((start - low) / (high - low), 0.05), 0.95)
-        return math.log(start / (1 - start))
+        return self._bounds().scale_offset
 
-    def _bounded_means(self, offsets: Tensor) -> Tensor:
-        """Component means from offsets (B, Q, bins, V): near the bin's centre at 0, never out of reach or range."""
-        centers = self.bin_centers.float()
-        if self.config.offset_radius is None and self.config.value_range is None:
-            return centers + offsets
-        low, high = self.config.value_range or (-math.inf, math.inf)
-        radius = math.inf if self.config.offset_radius is None else self.config.offset_radius
-        radius = radius * (high - low) if self.config.value_range else radius
-        lowest, highest = (centers - radius).clamp(min=low), (centers + radius).clamp(max=high)
-        middle, half = (lowest + highest) / 2, ((highest - lowest) / 2).clamp(min=1e-6)
-        # tanh saturates at the ends of the interval, so no mean is ever stuck behind a clamp without gradient.
-        start = torch.atanh(((centers - middle) / half).clamp(-0.95, 0.95))
-        return middle + half * torch.tanh(offsets + start)
+    def _bounds(self) -> Bounds:
+        """The bounds of this model's components, computed again when its bins change."""
+        key = (self.bin_centers.data_ptr(), self.bin_centers._version)
+        if self._known_bounds[0] != key:
+            self._known_bounds = (key, Bounds.of(self.config, self.bin_centers.float()))
+        return self._known_bounds[1]
 
     # -------------------------------------------------------------- interface
 
@@ -723,7 +826,9 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         for start in range(0, query_positions.shape[1], size):
             chunk = query_positions[:, start : start + size]
             scales = None if query_scales is None else query_scales[:, start : start + size]
-            distribution = self.decode(memory, self.embed_queries(chunk, scales), self.rotation(chunk))
+            span = Span(0, chunk.shape[1], memory.length, memory.mask(None, memory.length))
+            decoded = self._run_decoder(self.embed_queries(chunk, scales), self.rotation(chunk), memory, [span])
+            distribution = self.value_distribution(decoded)
             if reduce is None:
                 parts.append(distribution)
                 continue

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from distribution_pixeltransformer import ValueDistribution
-from modeling_pixeltransformer import Block, PixelTransformerModel, rotate
+from modeling_pixeltransformer import Block, PixelTransformerModel
 from signals.base import Rows
 from signals.places import random_cells
 from training.batches import EpisodeSizes, _mix
@@ -29,6 +29,14 @@ def heads(x: Tensor, block: Block) -> Tensor:
     """(B, L, W) to (B, H, L, D)."""
     batch, length, width = x.shape
     return x.view(batch, length, block.num_heads, width // block.num_heads).transpose(1, 2)
+
+
+def rotate(x: Tensor, at: Rotation) -> Tensor:
+    """Rotate the two halves of heads x (B, H, L, D)."""
+    half = x.shape[-1] // 2
+    cos, sin = at[0][..., half:], at[1][..., half:]
+    first, second = x[..., :half], x[..., half:]
+    return torch.cat((first * cos - second * sin, first * sin + second * cos), -1)
 
 
 def layer(block: Block, x: Tensor, at: Rotation, others: Tensor, others_at: Rotation, visible: Tensor) -> Tensor:

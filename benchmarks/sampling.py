@@ -20,7 +20,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from benchmarks.timing import in_fresh_process, median, peak_memory, write
+from chain_pixeltransformer import Evidence
 from modeling_pixeltransformer import PixelTransformerModel
+from orders_pixeltransformer import values_in_context
 
 
 def make_input(model, count: int, context: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -52,16 +54,15 @@ def estimate(model, count: int, samples: int, context: int, timed_steps: int) ->
     positions, values = positions.repeat(samples, 1, 1), values.repeat(samples, 1, 1)
     at = np.unique(np.linspace(0, count - 1, timed_steps).round().astype(int))
     drawn = torch.rand(samples, count, model.config.value_dim)
-    seconds = []
+    in_context = values_in_context(context, [1] * count, model.config.max_buffer_share)
+    here, seconds = queries.expand(samples, -1, -1), []
     for known in tqdm(at.tolist(), desc=f"N = {count}", leave=False):
-        here = queries.expand(samples, -1, -1)
-        started = time.perf_counter()
-        memory = model.encode(positions, values)
-        if known:
-            tokens = model.embed_tokens(here[:, :known], drawn[:, :known])
-            model.append(memory, tokens, model.rotation(here[:, :known]), torch.arange(known))
-        one = here[:, known : known + 1]
-        model.decode(memory, model.embed_queries(one), model.rotation(one)).sample()
+        started, held = time.perf_counter(), in_context[known]
+        given = Evidence(positions, values).extend(here[:, :held], drawn[:, :held])
+        memory, places = given.encode(model), model.embed_places(here[:, : known + 1])
+        if known > held:
+            model.append(memory, places.part(held, known), drawn[:, held:known], torch.arange(known - held))
+        model.decode(memory, places.part(known, known + 1)).sample()
         seconds.append(time.perf_counter() - started)
     return float(np.interp(np.arange(count), at, seconds).sum())
 

@@ -110,17 +110,15 @@ def test_no_token_sees_at_evaluation_what_it_did_not_see_in_training(model):
                 buffer_blocks=blocks,
             ).buffer_distribution
             memory = model.encode(positions, values)
-            frozen = [(keys.clone(), other.clone()) for keys, other in memory.encoder + memory.decoder]
+            frozen = [(keys.clone(), other.clone()) for keys, other in memory.layers]
             for block in blocks.unique():
                 here = blocks == block
-                place = buffer_positions[:, here]
-                rotation = model.rotation(place)
-                evaluated = model.decode(memory, model.embed_queries(place), rotation)
-                assert same(trained[:, here], evaluated)
-                model.append(memory, model.embed_tokens(place, buffer_values[:, here]), rotation)
-            for (keys, other), (old_keys, old_other) in zip(memory.encoder + memory.decoder, frozen, strict=True):
-                assert torch.equal(keys[:, :, : context + 1], old_keys)
-                assert torch.equal(other[:, :, : context + 1], old_other)
+                places = model.embed_places(buffer_positions[:, here])
+                assert same(trained[:, here], model.decode(memory, places))
+                model.append(memory, places, buffer_values[:, here])
+            for (keys, other), (old_keys, old_other) in zip(memory.layers, frozen, strict=True):
+                assert torch.equal(keys[..., : context + 1, :], old_keys)
+                assert torch.equal(other[..., : context + 1, :], old_other)
 
 
 def test_loss_is_the_mean_over_queries_and_buffer(model):
@@ -175,11 +173,8 @@ def test_attention_sees_only_differences_of_positions(rotary_values):
     outputs = []
     for shift in (0.0, 0.3):
         rotation = model.rotation(places + shift)
-        outputs.append(
-            block.attend(
-                *block.project(tokens, rotation)[:1], rotation, *block.keys_values(tokens, rotation), [Span(0, 5, 5)]
-            )
-        )
+        queries, keys, values = block.project(tokens, rotation)
+        outputs.append(block.attend(queries, rotation, keys, values, [Span(0, 5, 5)]))
     assert torch.allclose(*outputs, atol=1e-4)
 
 

@@ -7,11 +7,11 @@ from functools import wraps
 import torch
 
 from distribution_pixeltransformer import ValueDistribution
-from modeling_pixeltransformer import Block
+from modeling_pixeltransformer import Block, PixelTransformerModel
 
 # Norms, rotations, gates and residual sums, and the mass of a cell. Attention is left out, as its sizes change with
 # every step and compiled softmax is no faster; so is the whole model, which takes minutes for each kind of step.
-PARTS = ((Block, "project"), (Block, "queries"), (Block, "keys_values"), (Block, "finish"))
+PARTS = ((Block, "project"), (Block, "queries"), (Block, "finish"), (PixelTransformerModel, "_decoder_keys_values"))
 PARTS += ((ValueDistribution, "_log_cell_mass"),)
 
 
