@@ -10,6 +10,7 @@ from torch.distributions import Distribution, constraints
 # Highest power first.
 _ERFC = (0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807)
 _ERFC += (-0.18628806, 0.09678418, 0.37409196, 1.00002368, -1.26551223)
+LOG_SCALES = (-20.0, 20.0)
 
 
 class ValueDistribution(Distribution):
@@ -59,10 +60,16 @@ class ValueDistribution(Distribution):
     ):
         if quantization_step is not None and value_range is None:
             raise ValueError("value_range: expected the smallest and largest value with a quantization_step, got None")
-        self.log_weights = logits.float().log_softmax(-1)  # (*batch, B)
-        self.means = means.float()  # (*batch, B, V)
         # Beyond these bounds a scale is a point or a plain for any data, and float32 arithmetic breaks down.
-        self.log_scales = log_scales.float().clamp(-20, 20)  # (*batch, B)
+        log_scales = log_scales.float().clamp(*LOG_SCALES)
+        self._set(
+            logits.float().log_softmax(-1), means.float(), log_scales, value_range, quantization_step, bin_centers
+        )
+
+    def _set(self, log_weights, means, log_scales, value_range, quantization_step, bin_centers) -> None:
+        self.log_weights = log_weights  # (*batch, B)
+        self.means = means  # (*batch, B, V)
+        self.log_scales = log_scales  # (*batch, B)
         self.value_range = tuple(value_range) if value_range is not None else None
         self.quantization_step = quantization_step
         self.bin_centers = bin_centers
@@ -82,43 +89,49 @@ class ValueDistribution(Distribution):
         count = round((high - low) / self.quantization_step) + 1
         return low + self.quantization_step * torch.arange(count, device=self.means.device)
 
+    @classmethod
+    def normalized(
+        cls,
+        log_weights: Tensor,
+        means: Tensor,
+        log_scales: Tensor,
+        value_range: tuple[float, float] | None = None,
+        quantization_step: float | None = None,
+        bin_centers: Tensor | None = None,
+    ) -> "ValueDistribution":
+        """The distribution of these float32 components, whose log-weights are normalised and log-scales bounded."""
+        self = cls.__new__(cls)
+        self._set(log_weights, means, log_scales, value_range, quantization_step, bin_centers)
+        return self
+
+    def _with(self, log_weights: Tensor, means: Tensor, log_scales: Tensor) -> "ValueDistribution":
+        """These components of the same values."""
+        shared = (self.value_range, self.quantization_step, self.bin_centers)
+        return ValueDistribution.normalized(log_weights, means, log_scales, *shared)
+
     def expand(self, batch_shape: torch.Size, _instance=None) -> "ValueDistribution":
         """The same distribution with a larger batch shape."""
         batch_shape = torch.Size(batch_shape)
         bins, channels = self.means.shape[-2:]
-        return ValueDistribution(
+        return self._with(
             self.log_weights.expand(*batch_shape, bins),
             self.means.expand(*batch_shape, bins, channels),
             self.log_scales.expand(*batch_shape, bins),
-            self.value_range,
-            self.quantization_step,
-            self.bin_centers,
         )
 
     def __getitem__(self, index) -> "ValueDistribution":
         """Select along the batch dimensions, as a tensor of shape `batch_shape` would be indexed."""
         if isinstance(index, tuple) and Ellipsis in index:
             raise IndexError("ValueDistribution: an index without Ellipsis was expected")
-        return ValueDistribution(
-            self.log_weights[index],
-            self.means[index],
-            self.log_scales[index],
-            self.value_range,
-            self.quantization_step,
-            self.bin_centers,
-        )
+        return self._with(self.log_weights[index], self.means[index], self.log_scales[index])
 
     @classmethod
     def cat(cls, parts: list["ValueDistribution"], dim: int) -> "ValueDistribution":
         """Concatenate distributions along a batch dimension (`dim` counted from the front)."""
-        first = parts[0]
-        return cls(
+        return parts[0]._with(
             torch.cat([part.log_weights for part in parts], dim),
             torch.cat([part.means for part in parts], dim),
             torch.cat([part.log_scales for part in parts], dim),
-            first.value_range,
-            first.quantization_step,
-            first.bin_centers,
         )
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -137,7 +150,7 @@ class ValueDistribution(Distribution):
         return (self.log_weights + component).logsumexp(-1)
 
     def _log_cell_mass(self, value: Tensor) -> Tensor:
-        """Log of each component's mass in the cell of `value` (..., 1, V), per channel: (..., B, V)."""
+        """Log of each component's mass in the cell of `value` (..., 1 or B, V), per channel: (..., B, V)."""
         low, high = self.value_range
         step = self.quantization_step
         last = round((high - low) / step)
@@ -146,8 +159,11 @@ class ValueDistribution(Distribution):
         lower = torch.where(level > 0, center - step / 2, -math.inf)
         upper = torch.where(level < last, center + step / 2, math.inf)
         shape = torch.broadcast_shapes(value.shape, self.means.shape)
-        log_scales = self.log_scales.expand(shape[:-1])
-        return LogGaussianMass.apply(self.means.expand(shape), log_scales, lower, upper)
+        rows, (bins, channels), own = shape[:-2], shape[-2:], value.shape[-2]
+        lower, upper = (edge.expand(*rows, own, channels).reshape(-1, own, channels) for edge in (lower, upper))
+        means = self.means.expand(shape).reshape(-1, bins, channels)
+        log_scales = self.log_scales.expand(*rows, bins).reshape(-1, bins)
+        return LogGaussianMass.apply(means, log_scales, lower, upper).view(shape)
 
     @property
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -283,39 +299,51 @@ class LogGaussianMass(torch.autograd.Function):
     cancel, however far in a tail the cell lies; autograd through `torch.special.log_ndtr` takes twice as long.
 
     Args:
-        means (`Tensor` (..., B, V)), log_scales (`Tensor` (..., B)): The Gaussians.
-        lower, upper (`Tensor` (..., 1, V)): The edges, lower < upper; infinite ones are tails.
+        means (`Tensor` (N, B, V)), log_scales (`Tensor` (N, B)): The Gaussians.
+        lower, upper (`Tensor` (N, 1 or B, V)): The edges, lower < upper; infinite ones are tails.
     """
 
     @staticmethod
     def forward(ctx, means: Tensor, log_scales: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-        inverse = torch.exp(-log_scales).unsqueeze(-1)
-        # Beyond the bounds a density is 0 for certain, and its square still a number.
-        lower = ((lower - means) * inverse).clamp(-1e12, 1e12)
-        upper = ((upper - means) * inverse).clamp(-1e12, 1e12)
-        # By symmetry the cell is moved to the left of the mean: away < near, and |away| is the larger.
-        flip = lower + upper > 0
-        near = torch.where(flip, -lower, upper)
-        away = torch.where(flip, upper, -lower)  # its distance, positive
-        x, y = near.abs() * math.sqrt(0.5), away * math.sqrt(0.5)
-        falls = (x - y) * (x + y)  # log φ(away) - log φ(near), no larger than 0
-        # A cell to the left of the mean: erfc(x)/2 - erfc(y)/2. One around it: erf(x)/2 + erf(y)/2.
-        first = _log_erfcx(x)
-        share = _log_erfcx(y).add_(falls).sub_(first).clamp_(max=-1e-6).expm1_().neg_()  # what is left of erfc(x)
-        beside = share.log_().add_(first)
-        around = torch.erf(x).add_(torch.erf(y)).log_().add_(x * x)
-        scaled = torch.where(near > 0, around, beside) - math.log(2.0)  # log of mass / exp(-near²/2)
-        ctx.save_for_backward(inverse, flip, near, away, falls, scaled)
-        return scaled - x * x
+        mass, *saved = log_gaussian_mass(means, log_scales, lower, upper)
+        ctx.save_for_backward(*saved)
+        return mass
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        inverse, flip, near, away, falls, scaled = ctx.saved_tensors
-        density = gradient * torch.exp(-scaled - 0.5 * math.log(2 * math.pi))  # φ(near) / mass
-        beyond = density * torch.exp(falls)  # φ(away) / mass
-        of_mean = torch.where(flip, density - beyond, beyond - density) * inverse
-        return of_mean, -(density * near + beyond * away).sum(-1), None, None
+        return *log_gaussian_mass_gradients(gradient, *ctx.saved_tensors), None, None
+
+
+def log_gaussian_mass(means: Tensor, log_scales: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, ...]:
+    """The mass of `LogGaussianMass`, and what its gradients need."""
+    inverse = torch.exp(-log_scales).unsqueeze(-1)
+    # Beyond the bounds a density is 0 for certain, and its square still a number.
+    lower = ((lower - means) * inverse).clamp(-1e12, 1e12)
+    upper = ((upper - means) * inverse).clamp(-1e12, 1e12)
+    # By symmetry the cell is moved to the left of the mean: away < near, and |away| is the larger.
+    flip = lower + upper > 0
+    near = torch.where(flip, -lower, upper)
+    away = torch.where(flip, upper, -lower)  # its distance, positive
+    x, y = near.abs() * math.sqrt(0.5), away * math.sqrt(0.5)
+    falls = (x - y) * (x + y)  # log φ(away) - log φ(near), no larger than 0
+    # A cell to the left of the mean: erfc(x)/2 - erfc(y)/2. One around it: erf(x)/2 + erf(y)/2.
+    first = _log_erfcx(x)
+    share = _log_erfcx(y).add_(falls).sub_(first).clamp_(max=-1e-6).expm1_().neg_()  # what is left of erfc(x)
+    beside = share.log_().add_(first)
+    around = torch.erf(x).add_(torch.erf(y)).log_().add_(x * x)
+    scaled = torch.where(near > 0, around, beside) - math.log(2.0)  # log of mass / exp(-near²/2)
+    side = torch.where(flip, 1.0, -1.0)  # not `flip` itself: compiled, what returns a bool takes five times as long
+    return scaled - x * x, inverse, side, near, away, falls, scaled
+
+
+def log_gaussian_mass_gradients(
+    gradient: Tensor, inverse: Tensor, side: Tensor, near: Tensor, away: Tensor, falls: Tensor, scaled: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients by means and log-scales, given that by the mass."""
+    density = gradient * torch.exp(-scaled - 0.5 * math.log(2 * math.pi))  # φ(near) / mass
+    beyond = density * torch.exp(falls)  # φ(away) / mass
+    return side * (density - beyond) * inverse, -(density * near + beyond * away).sum(-1)
 
 
 def _log_erfcx(x: Tensor) -> Tensor:

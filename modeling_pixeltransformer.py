@@ -22,20 +22,20 @@ from transformers.utils import ModelOutput
 try:  # as a file of a checkpoint folder (trust_remote_code), or of an installed package
     from .card_pixeltransformer import model_card
     from .configuration_pixeltransformer import PixelTransformerConfig
-    from .distribution_pixeltransformer import ValueDistribution
+    from .distribution_pixeltransformer import LOG_SCALES, ValueDistribution
     from .sampling_pixeltransformer import joint_log_prob, sample, sample_iter
     from .validation_pixeltransformer import check_given, check_places
 except ImportError:  # as a top-level module beside the scripts
     from card_pixeltransformer import model_card
     from configuration_pixeltransformer import PixelTransformerConfig
-    from distribution_pixeltransformer import ValueDistribution
+    from distribution_pixeltransformer import LOG_SCALES, ValueDistribution
     from sampling_pixeltransformer import joint_log_prob, sample, sample_iter
     from validation_pixeltransformer import check_given, check_places
 
 
 CHUNK_SIZES = {"cpu": 2048}  # queries answered at a time: what is computed of them should stay in a core's cache
 CHUNK_SIZE = 65536  # on other devices
-WRITTEN_OUT = 512  # keys up to which attention is written out in training on a CPU
+WRITTEN_OUT = 800  # keys up to which attention is written out in training on a CPU
 
 
 @dataclass
@@ -99,34 +99,47 @@ class Bounds:
     Attributes:
         log_scale_low, log_scale_extent (`float`): Lowest log-scale, and how far above it the highest lies.
         scale_offset (`float`): What is added to the head's log-scales, which start near 0.
-        middle, half (`Tensor` (bins, V) or `None`): The interval of each component's mean.
-        start (`Tensor` (bins, V) or `None`): Where tanh is at the bin's centre. It saturates at the ends of the
-            interval, so that no mean is ever stuck behind a clamp without gradient.
+        centers (`Tensor` (bins, V)): Of the bins.
+        half, start (`Tensor` (bins, V) or `None`): Half the width of the interval of each component's mean, whose
+            middle `centers` then is, and where tanh is at the bin's centre. It saturates at the ends of the interval,
+            so that no mean is ever stuck behind a clamp without gradient.
     """
 
     log_scale_low: float
     log_scale_extent: float
     scale_offset: float
-    middle: Tensor | None = None
+    centers: Tensor
     half: Tensor | None = None
     start: Tensor | None = None
 
     @classmethod
     def of(cls, config: PixelTransformerConfig, centers: Tensor) -> "Bounds":
         """The bounds that a config sets to components whose bins lie at `centers` (bins, V)."""
-        lowest, highest = (math.log(bound) for bound in config.scale_bounds)
+        lowest, highest = (min(max(math.log(bound), LOG_SCALES[0]), LOG_SCALES[1]) for bound in config.scale_bounds)
         extent = config.value_range[1] - config.value_range[0] if config.value_range else 1.0
         start = math.log(extent / len(centers)) - 0.5
         start = min(max((start - lowest) / (highest - lowest), 0.05), 0.95)
         scales = (lowest, highest - lowest, math.log(start / (1 - start)))
         if config.offset_radius is None and config.value_range is None:
-            return cls(*scales)
+            return cls(*scales, centers)
         low, high = config.value_range or (-math.inf, math.inf)
         radius = math.inf if config.offset_radius is None else config.offset_radius
         radius = radius * (high - low) if config.value_range else radius
         left, right = (centers - radius).clamp(min=low), (centers + radius).clamp(max=high)
         middle, half = (left + right) / 2, ((right - left) / 2).clamp(min=1e-6)
         return cls(*scales, middle, half, torch.atanh(((centers - middle) / half).clamp(-0.95, 0.95)))
+
+    def components(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-weights (B, Q, bins), means (B, Q, bins, V) and log-scales (B, Q, bins) from what the head gives."""
+        bins, channels = self.centers.shape
+        logits, offsets, log_scales = x.float().split((bins, bins * channels, bins), -1)
+        offsets = offsets.unflatten(-1, (bins, channels))
+        if self.half is None:
+            means = self.centers + offsets
+        else:  # near the bin's centre at 0, never out of reach or range
+            means = torch.addcmul(self.centers, self.half, torch.tanh(offsets + self.start))
+        log_scales = self.log_scale_low + self.log_scale_extent * torch.sigmoid(log_scales + self.scale_offset)
+        return logits.log_softmax(-1), means, log_scales
 
 
 def full_precision(device_type: str) -> AbstractContextManager:
@@ -198,16 +211,22 @@ def rotate(x: Tensor, rotation: tuple[Tensor, Tensor], inverse: bool = False) ->
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin, value=-1 if inverse else 1)
 
 
+def as_products(x: Tensor) -> Tensor:
+    """x in the dtype that matrix products have here: under autocast, they would each make a copy of their own."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
 def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q kᵀ / √D) v for heads (B, H, L, D), where `mask` (broadcastable to (B, H, L, keys)) allows it.
+    """softmax(q kᵀ) v for heads (B, H, L, D), where `mask` (broadcastable to (B, H, L, keys)) allows it.
 
     On CPUs the fused kernel's backward pass takes twice the time of the products written out, as long as these fit.
     """
     if not (torch.is_grad_enabled() and queries.device.type == "cpu" and keys.shape[2] <= WRITTEN_OUT):
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-    scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
-    if mask is not None:
-        scores.masked_fill_(~mask, -math.inf)
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=1.0)
+    scores = queries @ keys.transpose(-1, -2)
+    if mask is not None:  # added, as filling is as slow as the product, and once more for the gradient
+        scores += torch.zeros(mask.shape, dtype=scores.dtype).masked_fill_(~mask, -math.inf)
     with torch.autocast("cpu", enabled=False):  # which would have the probabilities in float32
         return scores.softmax(-1) @ values.to(scores.dtype)
 
@@ -288,20 +307,21 @@ class Block(nn.Module):
         self.joined, self.joined_norms = JoinedWeights(), JoinedWeights()
 
     def queries(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Queries (B, H, L, D) of `x` (B, L, W)."""
+        """Queries (B, H, L, D), divided by √D, of `x` (B, L, W)."""
         queries = self.query(self.attention_norm(x) if self.pre_norm else x)
         queries = self.query_norm(queries.unflatten(-1, (self.num_heads, -1)).transpose(1, 2))
-        return queries if rotation is None else rotate(queries, rotation)
+        queries = queries if rotation is None else rotate(queries, rotation)
+        return as_products(queries * queries.shape[-1] ** -0.5)
 
     def project(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (B, H, L, D) of tokens `x` (B, L, W) that attend among themselves."""
+        """Queries, divided by √D, keys and values (B, H, L, D) of tokens `x` (B, L, W) that attend among themselves."""
         x = F.linear(self.attention_norm(x) if self.pre_norm else x, self.joined(self.query, self.key, self.value))
         x = x.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, H, L, D)
         pair, values = norm_heads(x[:2], self.joined_norms, self.query_norm, self.key_norm), x[2]
         if rotation is not None:
             pair = rotate(pair, rotation)
             values = rotate(values, rotation) if self.rotary_values else values
-        return pair[0], pair[1], values
+        return as_products(pair[0] * pair.shape[-1] ** -0.5), as_products(pair[1]), as_products(values)
 
     def attend(
         self, queries: Tensor, rotation: tuple[Tensor, Tensor] | None, keys: Tensor, values: Tensor, spans: list[Span]
@@ -605,7 +625,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         if rotation is not None:
             keys = rotate(keys, rotation)
             values = rotate(values, rotation) if config.rotary_values else values
-        return keys, values
+        return as_products(keys), as_products(values)
 
     def _run_decoder(
         self,
@@ -674,17 +694,9 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
 
     def value_distribution(self, x: Tensor) -> ValueDistribution:
         """Read the mixture off decoded queries (B, Q, W): per bin a logit, a V-dim offset of the mean, a log-scale."""
-        bins, channels = self.bin_centers.shape
-        logits, offsets, log_scales = self.head(x).float().split((bins, bins * channels, bins), -1)
-        offsets, bounds = offsets.unflatten(-1, (bins, channels)), self._bounds()
-        log_scales = bounds.log_scale_low + bounds.log_scale_extent * torch.sigmoid(log_scales + bounds.scale_offset)
-        if bounds.half is None:
-            means = self.bin_centers.float() + offsets
-        else:  # near the bin's centre at 0, never out of reach or range
-            means = torch.addcmul(bounds.middle, bounds.half, torch.tanh(offsets + bounds.start))
-        return ValueDistribution(
-            logits, means, log_scales, self.config.value_range, self.config.quantization_step, self.bin_centers
-        )
+        components = self._bounds().components(self.head(x))
+        config = self.config
+        return ValueDistribution.normalized(*components, config.value_range, config.quantization_step, self.bin_centers)
 
     def scale_offset(self) -> float:
         """What the head's log-scales start from, before they are bounded: near the distance between two bins."""

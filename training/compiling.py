@@ -6,13 +6,17 @@ from functools import wraps
 
 import torch
 
-from distribution_pixeltransformer import ValueDistribution
-from modeling_pixeltransformer import Block, PixelTransformerModel
+import distribution_pixeltransformer
+from modeling_pixeltransformer import Block, Bounds, PixelTransformerModel
 
-# Norms, rotations, gates and residual sums, and the mass of a cell. Attention is left out, as its sizes change with
-# every step and compiled softmax is no faster; so is the whole model, which takes minutes for each kind of step.
+# Norms, rotations, gates and residual sums, and the components of a distribution. Attention is left out, as its sizes
+# change with every step and compiled softmax is no faster; so is the whole model, which takes minutes for each kind of
+# step.
 PARTS = ((Block, "project"), (Block, "queries"), (Block, "finish"), (PixelTransformerModel, "_decoder_keys_values"))
-PARTS += ((ValueDistribution, "_log_cell_mass"),)
+PARTS += ((Bounds, "components"),)
+# The mass of a cell, forward and backward apart: together, the backward pass would compute half of it again.
+WITHOUT_GRADIENTS = ("log_gaussian_mass", "log_gaussian_mass_gradients")
+MASS = tuple((distribution_pixeltransformer, name) for name in WITHOUT_GRADIENTS)
 
 
 @contextmanager
@@ -22,19 +26,20 @@ def compiled_layers(backend: str = "inductor") -> Iterator[None]:
     Args:
         backend (`str`): As in `torch.compile`. "inductor" needs a C++ compiler on CPUs.
     """
-    originals = [getattr(owner, name) for owner, name in PARTS]
-    for (owner, name), original in zip(PARTS, originals, strict=True):
-        setattr(owner, name, _when_training(original, backend))
+    originals = [(owner, name, getattr(owner, name)) for owner, name in (*PARTS, *MASS)]
+    for owner, name, original in originals:
+        if (owner, name) in MASS:  # with bins and channels known, it takes half the time
+            setattr(owner, name, torch.compile(original, backend=backend))
+        else:
+            setattr(owner, name, _when_training(original, torch.compile(original, dynamic=True, backend=backend)))
     try:
         yield
     finally:
-        for (owner, name), original in zip(PARTS, originals, strict=True):
+        for owner, name, original in originals:
             setattr(owner, name, original)
 
 
-def _when_training(original: Callable, backend: str) -> Callable:
-    compiled = torch.compile(original, dynamic=True, backend=backend)
-
+def _when_training(original: Callable, compiled: Callable) -> Callable:
     @wraps(original)
     def call(*arguments):
         return (compiled if torch.is_grad_enabled() else original)(*arguments)

@@ -37,4 +37,5 @@ def weighted_loss(output: PixelTransformerOutput, episode: dict[str, Tensor], be
 
 
 def _with(distribution: ValueDistribution, means: Tensor, log_weights: Tensor, log_scales: Tensor) -> ValueDistribution:
-    return ValueDistribution(log_weights, means, log_scales, distribution.value_range, distribution.quantization_step)
+    shared = (distribution.value_range, distribution.quantization_step)
+    return ValueDistribution.normalized(log_weights, means, log_scales, *shared)
