@@ -80,6 +80,18 @@ class Stopwatch:
         self.held += time.perf_counter() - since
 
 
+def end(accelerator: Accelerator) -> None:
+    """Close the trackers and the process group, once no collective is under way.
+
+    A gloo group, when it is dropped, waits for its threads while it holds the interpreter's lock; a thread that still
+    has to drop the tensor of the last collective waits for that lock. A moment after all have met, none has.
+    """
+    if accelerator.num_processes > 1:
+        accelerator.wait_for_everyone()
+        time.sleep(0.5)
+    accelerator.end_training()
+
+
 def average(accelerator: Accelerator, *numbers: float) -> list[float]:
     """Means over all processes, who must agree on the loss, the learning rate and when to stop."""
     if accelerator.num_processes == 1:
@@ -266,7 +278,7 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
             if progress.step % arguments.save_every == 0 or stop or progress.fraction(arguments) >= 1:
                 state = save_state(accelerator, arguments.output_dir, ema, progress, arguments.max_checkpoints, stream)
             if stop:
-                accelerator.end_training()
+                end(accelerator)
                 number = interruption.number or signals.SIGTERM  # which may have come to another process alone
                 raise StoppedError(f"stopped; {state} holds all of it, --resume latest goes on", number)
             if progress.step % arguments.validate_every == 0 and accelerator.is_main_process:
@@ -288,7 +300,7 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
         print(f"exported to {folder}")
         if arguments.push_to_hub:
             print("pushed as", ema.module.push_to_hub(arguments.hub_model_id))
-    accelerator.end_training()
+    end(accelerator)
     return folder
 
 
