@@ -10,7 +10,8 @@ from evaluation.tables import make_table, mean_interval
 
 SIGNALS = {"image": 64, "polynomial": 300, "shape": 16, "video": 16}
 QUERIES = 64
-SHARES = {"all context": 0.0, "half buffer": 0.5, "all buffer": 1.0}
+IN_USE = "the largest in use"  # beyond which sampling and joint likelihoods make the buffer context
+SHARES = {"half": 0.5, "all": 1.0}
 
 
 @torch.no_grad()
@@ -38,28 +39,32 @@ def buffered_log_prob(model, known: tuple, asked: tuple, buffered: int) -> Tenso
 
 
 def section(job: Job) -> Section:
-    """The same evidence as context, half and wholly as buffer, for several K."""
+    """The same evidence as context and in part as buffer, for several K."""
+    largest = job.model.config.max_buffer_share
+    shares = {"none": 0.0, IN_USE: largest} | {name: share for name, share in SHARES.items() if share > largest}
     rows, (name, size) = job.rows(SIGNALS.get(job.config.signal, 32)), unit(job.config)
     cells = []
     for context in job.sizes(few=True):
         queries = min(QUERIES, job.cells - context) if job.cells else QUERIES
         batch = max(1, 8192 // (context + queries))
-        scores: dict[str, list[Tensor]] = {key: [] for key in SHARES}
+        scores: dict[str, list[Tensor]] = {key: [] for key in shares}
         starts = range(0, len(rows), batch)
         for start in tqdm(starts, desc=f"buffer, K = {context}", disable=not job.progress, leave=False):
             chunk = [rows[index] for index in range(start, min(start + batch, len(rows)))]
             places = [x.float() for x in job.places(chunk, context + queries, job.seed + start)]
             known, asked = (tuple(x[:, part] for x in places) for part in (slice(context), slice(context, None)))
-            for key, share in SHARES.items():
-                scores[key].append(-buffered_log_prob(job.model, known, asked, round(context * share)) / size)
+            for key, share in shares.items():
+                scores[key].append(-buffered_log_prob(job.model, known, asked, int(context * share)) / size)
         nll = {key: torch.cat(parts) for key, parts in scores.items()}
-        cost = [mean_interval(nll[key] - nll["all context"]) for key in ("half buffer", "all buffer")]
+        cost = [mean_interval(nll[key] - nll["none"]) for key in shares if key != "none"]
         cells.append([context, *[value.mean().item() for value in nll.values()], *cost])
-    columns = {"K": 0} | {f"{key}": 3 for key in SHARES} | {"cost of half": 4, "cost of all": 4}
+    lines = [f"cost of {key}" for key in shares if key != "none"]
+    columns = {"K": 0} | {f"{key} as buffer": 3 for key in shares} | dict.fromkeys(lines, 4)
     text = (
         f"{len(rows):,} {job.signal.plural} of split `{job.split}`, {QUERIES} places each: the negative log-likelihood "
-        f"({name}) of a query given the same K values, once as context, once half of them and once all as buffer, in "
-        "the same order. The cost is the mean of the differences on the same queries."
+        f"({name}) of a query given the same K values in the same order, the last of which are buffer. Sampling and "
+        f"joint likelihoods have {largest:.0%} of what is known in the buffer at most, the largest in use "
+        "(`config.max_buffer_share`): beyond that it becomes context. The cost is the mean of the differences on the same queries."
     )
-    plot = {"title": "cost of the buffer", "ylabel": name, "lines": ["cost of half", "cost of all"], "levels": [0.0]}
+    plot = {"title": "cost of the buffer", "ylabel": name, "lines": lines, "levels": [0.0]}
     return Section(text, [make_table(columns, cells, "Does the buffer cost anything?", plot)])

@@ -11,6 +11,7 @@ import os
 import shlex
 from pathlib import Path
 
+from evaluation.buffer import IN_USE
 from evaluation.tables import Table, column, make_table, markdown
 
 HEADER = """# Results
@@ -85,18 +86,22 @@ def summary(reports: list[dict]) -> Table:
     for report in reports:
         tables = {name: section["tables"] for name, section in report["sections"].items()}
         misses = column(tables["likelihood"][1], "largest miss (points)") if "likelihood" in tables else []
-        costs = [cell[0] for cell in column(tables["buffer"][0], "cost of all")] if "buffer" in tables else []
+        costs = {
+            name: [cell[0] for cell in column(tables["buffer"][0], f"cost of {name}")] if "buffer" in tables else []
+            for name in (IN_USE, "all")
+        }
         unit = 1.0 if report["quantised"] else math.log(2)  # nats as bits
         found = [(max(misses, default=None), 3 if report["kind"] == "polynomial" else 5)]
-        found.append((max(costs) / unit if costs else None, 0.02))
+        found += [(max(cost) / unit if cost else None, 0.02) for cost in costs.values()]
         cells: list = [report["name"]]
         for value, wanted in found:
             verdict = "" if value is None else " (held)" if value <= wanted else " (missed)"
             cells += [value, f"{wanted}{verdict}"]
         rows.append(cells)
     titles = ["checkpoint", "largest miss of calibration (points)", "miss at most"]
-    titles += ["largest cost of the buffer (bits per dimension)", "cost at most"]
-    return make_table(dict(zip(titles, (0, 1, 0, 4, 0), strict=True)), rows)
+    titles += ["cost of the largest buffer that sampling has (bits per dimension)", "cost at most"]
+    titles += ["cost of all as buffer (bits per dimension)", "such a cost at most"]
+    return make_table(dict(zip(titles, (0, 1, 0, 4, 0, 4, 0), strict=True)), rows)
 
 
 def results(reports: list[dict], command: str, folder: str, rename: dict[str, str] | None = None) -> str:

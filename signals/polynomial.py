@@ -54,6 +54,7 @@ class Polynomials(Signal):
             "rotary_max_frequency": 4 * np.pi,  # a polynomial of low degree has no finer detail
             "fourier_scale": 1.0,
             "value_fourier_scale": None,  # what is looked for is linear in the values
+            "max_buffer_share": 0.04,  # of few values each tells much, and encoding them again takes little
         }
 
     def num_cells(self, fields: dict[str, Any]) -> int:

@@ -79,6 +79,7 @@ class Shapes(DatasetSignal):
             "value_range": [-self.truncation, self.truncation],
             "quantization_step": None,
             "num_bins": 32,
+            "max_buffer_share": 0.05,  # distances are known to a thousandth from a few hundred
         }
 
     def places(

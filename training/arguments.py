@@ -52,7 +52,7 @@ class Arguments:
     max_queries: int = flag("Queries that see the context alone (Q).", 64)
     zero_probability: float = flag("Share of steps with K = 0.", 0.05)
     block_probability: float = flag("Share of steps whose buffer comes in blocks of more than one.", 0.25)
-    long_buffer_probability: float = flag("Share of steps whose buffer is longer, up to --max_context.", 0.3)
+    long_buffer_probability: float = flag("Share of steps whose buffer is longer, up to --max_context.", 0.05)
     token_budget: int = flag("Most tokens and queries (K + 2 M + Q per signal) of a step on one device.", 4096)
 
     max_train_steps: int | None = flag("Stop after this many optimiser steps.")

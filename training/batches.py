@@ -72,7 +72,7 @@ class EpisodeSampler:
     max_signals: int = 256
     zero_probability: float = 0.05
     block_probability: float = 0.25
-    long_buffer_probability: float = 0.3
+    long_buffer_probability: float = 0.05
     continuous_probability: float = 0.0
     grid: tuple[int, ...] = ()
     num_scales: int = 1
