@@ -64,7 +64,8 @@ def section(job: Job) -> Section:
         f"{len(rows):,} {job.signal.plural} of split `{job.split}`, {QUERIES} places each: the negative log-likelihood "
         f"({name}) of a query given the same K values in the same order, the last of which are buffer. Sampling and "
         f"joint likelihoods have {largest:.0%} of what is known in the buffer at most, the largest in use "
-        "(`config.max_buffer_share`): beyond that it becomes context. The cost is the mean of the differences on the same queries."
+        "(`config.max_buffer_share`): beyond that it becomes context. The cost is the mean of the differences on the "
+        "same queries."
     )
     plot = {"title": "cost of the buffer", "ylabel": name, "lines": lines, "levels": [0.0]}
     return Section(text, [make_table(columns, cells, "Does the buffer cost anything?", plot)])
