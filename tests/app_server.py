@@ -15,18 +15,20 @@ from conftest import make_model
 
 
 @lru_cache
-def scaled() -> str:
-    """Folder of the checkpoint "scaled": a small model of 32×32 colour images that knows averages over up to 8×8."""
+def checkpoints() -> list[str]:
+    """Folders of "scaled", a small model of 32×32 colour images that knows averages over up to 8×8, and "plain", one of
+    16×16 grey images that knows none."""
     folder = Path(tempfile.mkdtemp(prefix="pixeltransformer-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     make_model(native_grid=[32, 32], value_dim=3, num_scales=4).save_pretrained(folder / "scaled")
-    return str(folder / "scaled")
+    make_model(native_grid=[16, 16]).save_pretrained(folder / "plain")
+    return [str(folder / "scaled"), str(folder / "plain")]
 
 
 @lru_cache
 def serve() -> str:
-    """Address of the app with the shipped checkpoints and "scaled"."""
-    blocks = app.build([scaled()])
+    """Address of the app with the shipped checkpoints, "scaled" and "plain"."""
+    blocks = app.build(checkpoints())
     _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
     return url.rstrip("/")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from app_server import call, client, scaled, serve
+from app_server import call, checkpoints, client, serve
 from PIL import Image
 
 from demo import models, share
@@ -26,7 +26,7 @@ from distribution_pixeltransformer import ValueDistribution
 
 @pytest.fixture(scope="module", autouse=True)
 def offered():
-    models.offer([scaled()])
+    models.offer(checkpoints())
 
 
 def some_pixels(count: int = 20, grid=(32, 32), channels: int = 3) -> Observed:
@@ -75,9 +75,9 @@ def test_a_dab_is_one_average_to_the_model_and_makes_no_pixel_known():
 
 
 def test_a_dab_becomes_a_pixel_for_a_checkpoint_without_averages():
-    moved = refit(dabs_and_pixels(), "mnist", [32, 32])
+    moved = refit(dabs_and_pixels(), "plain", [32, 32])
     assert moved.scales is None and len(moved) == 22
-    assert torch.allclose(moved.positions[0], torch.tensor([5.5, 10.5]) / 14 - 1)  # of 28 columns and rows
+    assert torch.allclose(moved.positions[0], torch.tensor([3.5, 6.5]) / 8 - 1)  # of 16 columns and rows
     kept = refit(dabs_and_pixels(), "scaled", [64, 64])
     assert torch.allclose(kept.scales[:2], torch.tensor([2.0, 1.5]).log2())
 

@@ -11,7 +11,7 @@ from gradio_client import handle_file
 from PIL import Image
 
 ONE = {"positions": [[0.0, 0.0]], "values": [[0.5, 0.5, 0.5]]}
-GREY = ONE | {"values": [[0.5]]}  # for mnist, which knows no scales
+GREY = ONE | {"values": [[0.5]]}  # for the checkpoint "plain", which knows no scales
 POINT = {"positions": [[0.0]], "values": [[1.0]]}
 DEEP = "[" * 5000 + "]" * 5000
 
@@ -66,7 +66,7 @@ REQUESTS = {
     "a scale that is null": (scaled([None]), r"observed.scales\[0\]: expected finite numbers"),
     "a negative scale": (scaled([-1]), r"observed.scales\[0\]: expected numbers from 0 to 3, got -1"),
     "an average over 16×16": (scaled([4]), r"observed.scales\[0\]: expected numbers from 0 to 3, got 4"),
-    "an average where none is known": (scaled([1.5], "mnist", GREY), r"observed.scales: expected only 0, .*, got 1.5"),
+    "an average where none is known": (scaled([1.5], "plain", GREY), r"observed.scales: expected only 0, .*, got 1.5"),
     "a coarse answer": (image(json.dumps(ONE), "8"), "resolution: expected an integer from 16 to 256"),
     "a huge answer": (image(json.dumps(ONE), "4096"), "resolution: expected an integer from 16 to 256"),
     "half a pixel": (image(json.dumps(ONE), "32.5"), "resolution: expected an integer"),
@@ -83,7 +83,7 @@ REQUESTS = {
     "a seed of many digits": (sample(0, 1, 8, 0.9, 10**30), "seed: expected an integer from 0"),
     "an unknown order": (sample(0, 1, 8, 0.9, 0, order="spiral"), "order: expected one of random, coarse-to-fine"),
     "coarse to fine without averages": (
-        sample(0, 1, 8, 0.9, 0, order="coarse-to-fine", checkpoint="mnist", given=GREY),
+        sample(0, 1, 8, 0.9, 0, order="coarse-to-fine", checkpoint="plain", given=GREY),
         "order: .*coarse-to-fine.* expected a model trained with scales",
     ),
     "no queries": (("predict", json.dumps(["cat-faces", ONE, []])), "queries: expected at least one"),
