@@ -1,7 +1,10 @@
 """Fréchet distance of samples to held-out images, by order and number of steps: `python -m evaluation.frechet`.
 
 The features are those of a small autoencoder that is trained here, on training images only: distances compare with one
-another, not with those of other features. Writes a table (JSON) and a picture of samples of every way side by side.
+another, not with those of other features. Each distance is taken twice: to the very images whose pixels are observed,
+where samples are favoured that stay too near to them (half the noise of so few images is common to both), and to other
+held-out ones, where only the distribution counts; there, the images themselves are a row too. Writes a table (JSON) and
+a picture of samples of every way side by side.
 """
 
 import json
@@ -35,7 +38,8 @@ class Arguments:
     dataset_name: str = flag("Hub dataset or folder with the images.")
     output: str = flag("File for the table (.json); the picture goes beside it.")
     context: int = flag("Observed pixels of each image.", 32)
-    images: int = flag("Held-out images, one sample of each.", 512)
+    images: int = flag("Held-out images of which pixels are observed, one sample of each.", 512)
+    others: int = flag("Other held-out images to compare with.", 488)
     split: str = flag("Split of the held-out images.", "test")
     temperature: float = flag("Temperature of all samples.", 1.0)
     exact: bool = flag("Sample in the random order with one step for each pixel, too (long).", False)
@@ -47,9 +51,9 @@ class Arguments:
         for name in ("checkpoint", "dataset_name", "output"):
             if not getattr(self, name):
                 raise ValueError(f"--{name}: expected a name, got {getattr(self, name)!r}")
-        for name in ("images", "epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name}: expected a number above 0, got {getattr(self, name)}")
+        for name, least in {"images": 2, "others": 2, "epochs": 1, "batch_size": 1}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name}: expected a number of at least {least}, got {getattr(self, name)}")
 
 
 class Autoencoder(nn.Module):
@@ -120,20 +124,26 @@ def compare(arguments: Arguments) -> tuple[list[dict], Image.Image]:
     training = signal.load_split("train", model.config)
     training = torch.stack([training[index].movedim(-1, 0) for index in trange(len(training), desc="images")])
     features = train_autoencoder(training, arguments.epochs, arguments.seed)
-    held_out = signal.load_split(arguments.split, model.config, arguments.images)
+    held_out = signal.load_split(arguments.split, model.config, arguments.images + arguments.others)
+    if len(held_out) < arguments.images + arguments.others:
+        raise ValueError(
+            f"--others: expected at most {len(held_out) - arguments.images} besides --images {arguments.images}, as "
+            f"split {arguments.split!r} has {len(held_out):,}, got {arguments.others}"
+        )
     arrays = torch.stack([held_out[index] for index in range(len(held_out))])
-    values, positions = signal.grid_values(arrays, grid), model.native_positions()
+    values, others = signal.grid_values(arrays, grid).split((arguments.images, arguments.others))
+    positions = model.native_positions()
     generator = torch.Generator().manual_seed(arguments.seed)
     order = random_cells(len(values), positions.shape[1], grid, generator, "cpu")
     known, asked = order[:, : arguments.context], order[:, arguments.context :]
     real = values.movedim(-1, 1).unflatten(2, grid[::-1])
-    rows, pictures = [], [to_image(torch.cat(list(real[:SHOWN].movedim(1, -1)), 1))]
+    others = others.movedim(-1, 1).unflatten(2, grid[::-1])
+    rows = [{"way": "the images themselves", "to_the_same": 0.0, "to_others": distance(features, others, real)}]
+    pictures = [to_image(torch.cat(list(real[:SHOWN].movedim(1, -1)), 1))]
     seen = checkered(grid).flatten(0, 1).expand(SHOWN, -1, -1).clone()
     seen.scatter_(1, known[:SHOWN, :, None].expand(-1, -1, 3), _at(values[:SHOWN], known[:SHOWN]).expand(-1, -1, 3))
     pictures.insert(0, to_image(torch.cat(list(seen.unflatten(1, grid[::-1])), 1)))
     for name, how in ways(arguments, model).items():
-        metric = FrechetInceptionDistance(feature=features, normalize=True)
-        metric.update(real, real=True)
         drawn, started = [], time.process_time()
         for start in tqdm(range(0, len(values), arguments.batch_size), desc=name):
             part = slice(start, start + arguments.batch_size)
@@ -148,15 +158,23 @@ def compare(arguments: Arguments) -> tuple[list[dict], Image.Image]:
             )[0]
             drawn.append(values[part].scatter(1, asked[part, :, None].expand_as(sample), sample))
         images = torch.cat(drawn).movedim(-1, 1).unflatten(2, grid[::-1])
-        metric.update(images, real=False)
         seconds = (time.process_time() - started) / len(values)
-        rows.append({"way": name, "frechet_distance": metric.compute().item(), "cpu_seconds_per_image": seconds})
+        found = {"to_the_same": distance(features, real, images), "to_others": distance(features, others, images)}
+        rows.append({"way": name, **found, "cpu_seconds_per_image": seconds})
         pictures.append(to_image(torch.cat(list(images[:SHOWN].movedim(1, -1)), 1)))
     width, height = pictures[-1].size
     sheet = Image.new("RGB", (width, (height + 2) * len(pictures) - 2), "white")
     for number, picture in enumerate(pictures):
         sheet.paste(picture, (0, number * (height + 2)))
     return rows, sheet.resize((PIXEL * sheet.width, PIXEL * sheet.height), Image.Resampling.NEAREST)
+
+
+def distance(features: Autoencoder, real: Tensor, drawn: Tensor) -> float:
+    """Fréchet distance of the features of images (N, V, y, x) in [0, 1]."""
+    metric = FrechetInceptionDistance(feature=features, normalize=True)
+    metric.update(real, real=True)
+    metric.update(drawn, real=False)
+    return metric.compute().item()
 
 
 def _at(x: Tensor, cells: Tensor) -> Tensor:
@@ -171,12 +189,13 @@ def main() -> None:
         sys.exit(f"frechet: {error}")
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"context": arguments.context, "images": arguments.images, "temperature": arguments.temperature}
+    facts = {name: getattr(arguments, name) for name in ("context", "images", "others", "temperature")}
     output.write_text(json.dumps({**facts, "rows": rows}, indent=2) + "\n")
     picture.save(output.with_suffix(".png"), optimize=True)
-    print("| way | Fréchet distance | CPU seconds an image |\n|---|---:|---:|")
+    print("| way | distance to the same images | to others | CPU seconds an image |\n|---|---:|---:|---:|")
     for row in rows:
-        print(f"| {row['way']} | {row['frechet_distance']:.4f} | {row['cpu_seconds_per_image']:.2f} |")
+        seconds = f"{row['cpu_seconds_per_image']:.2f}" if "cpu_seconds_per_image" in row else "–"
+        print(f"| {row['way']} | {row['to_the_same']:.4f} | {row['to_others']:.4f} | {seconds} |")
 
 
 if __name__ == "__main__":

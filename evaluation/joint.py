@@ -1,4 +1,4 @@
-"""Section: joint likelihood of whole signals, by the chain rule in one pass, over several orders of the chain."""
+"""Section: joint likelihood of whole signals, by the chain rule, over several orders of the chain."""
 
 import math
 
@@ -65,7 +65,7 @@ def section(job: Job) -> Section:
     whole = f"whole {plural} ({count:,} places)" if count == job.cells else f"{count:,} random places of each"
     text = (
         f"{len(rows):,} {plural} of split `{job.split}`, {whole}, nothing being observed: the negative log-likelihood "
-        f"of all values together, divided by their number ({name}), by the chain rule in one pass. The ensemble is the "
+        f"of all values together, divided by their number ({name}), by the chain rule. The ensemble is the "
         "equal mixture of the orders, itself a likelihood. Spread: standard deviation over orders of one signal."
     )
     return Section(text, [make_table(dict.fromkeys(cells, 3), [list(cells.values())], "Joint likelihood")])

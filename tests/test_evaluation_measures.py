@@ -13,6 +13,7 @@ from evaluation.against_context import cluster_first, marginals_against_context
 from evaluation.calibration import CENTRAL, cdf, coverage, pit_bounds
 from evaluation.classifier import Classifier, accuracy, load, read_labels, save
 from evaluation.diversity import BETAS, SMALLEST, pairwise_distance, pairwise_similarity
+from evaluation.frechet import Autoencoder, distance
 from evaluation.job import PUBLISHED
 from evaluation.samples import Drawn, diversity, measures, recognised
 from evaluation.tables import column, make_table, markdown, mean_interval
@@ -243,3 +244,14 @@ def test_the_exact_posterior_is_calibrated():
 
 def test_published_sizes():
     assert len(PUBLISHED) == 10 and PUBLISHED[0] == 4 and PUBLISHED[-1] == 2048
+
+
+def test_the_frechet_distance_is_0_to_itself_and_grows_with_what_is_added():
+    torch.manual_seed(0)
+    features = Autoencoder(1, (8, 8), num_features=4).eval()
+    images = torch.rand(64, 1, 8, 8) * 0.5
+    near, far = (distance(features, images, images + more) for more in (0.1, 0.4))
+    nothing = abs(distance(features, images, images))
+    assert 100 * nothing < near < far
+    spread = 0.3 * torch.randn(64, 1, 1, 1)  # the same mean, another covariance
+    assert distance(features, images, images + spread - spread.mean(0)) > 100 * nothing
