@@ -68,7 +68,7 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
-def sampling(found: dict) -> str:
+def sampling(found: dict, picture: str = "sampling") -> str:
     """(a) Cached against re-encoding."""
     rows = [
         [
@@ -93,19 +93,28 @@ def sampling(found: dict) -> str:
     ]
     cached, again = found["exponents"]["cached_seconds"], found["exponents"]["re_encoding_seconds"]
     fitted = "; ".join(f"{n} sample(s): N^{cached[n]:.2f} cached, N^{again[n]:.2f} re-encoding" for n in cached)
-    plot_sampling(found, FOLDER / "sampling.png")
+    plot_sampling(found, FOLDER / f"{picture}.png")
+    share = found.get("max_buffer_share", 1.0)
+    title, encoded = "cached against re-encoding", "Every value is encoded once, in a buffer that grows to the end."
+    if share < 1:
+        title = "the same, buffers becoming context"
+        encoded = (
+            f"As the checkpoint has it, a buffer of more than {share:.0%} of what is known becomes context, for both:\n"
+            "what that gains in likelihood stands in docs/TRAINING.md."
+        )
     steps = next((row["re_encoding"] for row in found["rows"] if row["re_encoding"] != "whole"), None)
     note = f"\\* {steps}. " if steps else ""
-    return f"""## Exact sampling: cached against re-encoding
+    return f"""## Exact sampling: {title}
 
 Every value drawn one at a time given all before it, {found["context"]} observed, checkpoint `{found["checkpoint"]}`,
 the same weights, orders and random numbers; the largest difference is that of the values drawn by the two.
+{encoded}
 
 {markdown(columns, rows)}
 
 {note}Fitted over all N: {fitted}.
 
-![Seconds against N, log-log](performance/sampling.png)
+![Seconds against N, log-log](performance/{picture}.png)
 
 {source(found)}
 """
@@ -241,6 +250,8 @@ quality: beside each stands a likelihood or an equality."""
     ]
     names = sorted(path.stem for path in FOLDER.glob("steps-*.json"))
     names.sort(key=lambda name: name != "steps-cifar10")
+    if found := read("sampling-once"):
+        parts.append(sampling(found, "sampling-once"))
     for name, section in (("sampling", sampling), ("steps", None), ("grids", grids), ("training", training)):
         if name == "steps" and names:
             parts.append(steps(names))

@@ -116,9 +116,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, interleaved")
     parser.add_argument("--whole", type=int, default=1024, help="largest N at which re-encoding is timed whole")
     parser.add_argument("--timed_steps", type=int, default=24, help="steps timed beyond that")
+    parser.add_argument(
+        "--max_buffer_share", type=float, help="in place of the checkpoint's; 1: every value is encoded once"
+    )
     parser.add_argument("--output", help="name of the report in docs/performance; default: none is written")
     arguments = parser.parse_args()
     model = PixelTransformerModel.from_pretrained(arguments.checkpoint).eval()
+    if arguments.max_buffer_share is not None:
+        model.config.max_buffer_share = arguments.max_buffer_share
     draw(model, 64, 1, arguments.context, True)  # the first products choose their kernels
     rows = []
     for samples in arguments.samples:
@@ -135,7 +140,7 @@ def main() -> None:
         for key in ("cached_seconds", "re_encoding_seconds")
     }
     results = {"checkpoint": Path(arguments.checkpoint).name, "context": arguments.context, "rows": rows}
-    results["exponents"] = fitted
+    results |= {"exponents": fitted, "max_buffer_share": model.config.max_buffer_share}
     print(json.dumps(fitted))
     if arguments.output:
         write(arguments.output, results, "python -m benchmarks.sampling " + shlex.join(sys.argv[1:]))
