@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,7 @@ except ImportError:  # as a top-level module beside the scripts
 
 CHUNK_SIZES = {"cpu": 2048}  # queries answered at a time: what is computed of them should stay in a core's cache
 CHUNK_SIZE = 65536  # on other devices
+EPSILONS = {"layer": 1e-5, "rms": 1e-6}
 WRITTEN_OUT = 800  # keys up to which attention is written out in training on a CPU
 
 
@@ -218,13 +220,13 @@ def as_products(x: Tensor) -> Tensor:
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q kᵀ) v for heads (B, H, L, D), where `mask` (broadcastable to (B, H, L, keys)) allows it.
+    """softmax(q kᵀ / √D) v for heads (B, H, L, D), where `mask` (broadcastable to (B, H, L, keys)) allows it.
 
     On CPUs the fused kernel's backward pass takes twice the time of the products written out, as long as these fit.
     """
     if not (torch.is_grad_enabled() and queries.device.type == "cpu" and keys.shape[2] <= WRITTEN_OUT):
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=1.0)
-    scores = queries @ keys.transpose(-1, -2)
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+    scores = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-1, -2)
     if mask is not None:  # added, as filling is as slow as the product, and once more for the gradient
         scores += torch.zeros(mask.shape, dtype=scores.dtype).masked_fill_(~mask, -math.inf)
     with torch.autocast("cpu", enabled=False):  # which would have the probabilities in float32
@@ -233,100 +235,158 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
 
 def make_norm(config: PixelTransformerConfig, width: int) -> nn.Module:
     """The configured normalisation over `width` features."""
-    return nn.RMSNorm(width, eps=1e-6) if config.norm == "rms" else nn.LayerNorm(width, bias=False)
-
-
-class JoinedWeights:
-    """The weights of several layers one below the other, so that they take one product.
-
-    A step of the sampler is many small operations, whose number takes the time, not their size. Where no gradients are
-    wanted, the joined weights are kept until one of the layers' weights changes.
-    """
-
-    def __init__(self):
-        self.joined: tuple[list, list, Tensor] = ([], [], torch.empty(0))
-
-    def __call__(self, *layers: nn.Module) -> Tensor:
-        weights = [layer.weight for layer in layers]
-        if torch.is_grad_enabled():
-            return torch.cat(weights)
-        key = [(weight.data_ptr(), weight._version) for weight in weights]
-        known, _, joined = self.joined
-        if known != key:
-            joined = torch.cat(weights)
-            # The storages are held, as other weights could come to lie where they were.
-            self.joined = (key, [weight.untyped_storage() for weight in weights], joined)
-        return joined
-
-
-def norm_heads(x: Tensor, joined: JoinedWeights, *norms: nn.Module) -> Tensor:
-    """Normalise each of x (N, B, H, L, D) by its own of N norms over D."""
-    first, size = norms[0], (x.shape[-1],)
-    if isinstance(first, nn.Identity):
-        return x
-    rms = isinstance(first, nn.RMSNorm)
-    x = F.rms_norm(x, size, eps=first.eps) if rms else F.layer_norm(x, size, eps=first.eps)
-    return x * joined(*norms).view(len(norms), 1, 1, 1, -1)
+    return nn.RMSNorm(width, eps=EPSILONS["rms"]) if config.norm == "rms" else nn.LayerNorm(width, bias=False)
 
 
 class FeedForward(nn.Module):
-    """Two-layer perceptron, gated by SiLU ("swiglu") or plain ("relu")."""
+    """Weights of a two-layer perceptron, gated by SiLU ("swiglu") or plain ("relu")."""
 
     def __init__(self, config: PixelTransformerConfig):
         super().__init__()
-        self.gate, self.joined = None, JoinedWeights()
+        self.gate = None
         if config.activation == "swiglu":
             self.gate = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up = nn.Linear(config.hidden_size, config.intermediate_size, bias=self.gate is None)
         self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=self.gate is None)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.gate is None:
-            return self.down(self.up(x).relu())
-        gate, up = F.linear(x, self.joined(self.gate, self.up)).chunk(2, -1)
-        return self.down(F.silu(gate) * up)
-
 
 class Block(nn.Module):
-    """Attention to given keys and values, then a feed-forward layer; the same block encodes and decodes."""
+    """Weights of attention and of the feed-forward layer behind it; the same block encodes and decodes."""
 
     def __init__(self, config: PixelTransformerConfig):
         super().__init__()
-        width, self.num_heads = config.hidden_size, config.num_attention_heads
-        self.pre_norm = config.norm_position == "pre"
-        self.rotary_values = config.rotary_values
+        width = config.hidden_size
+        self.style = Style(
+            num_heads=config.num_attention_heads,
+            norm=config.norm,
+            pre_norm=config.norm_position == "pre",
+            gated=config.activation == "swiglu",
+            rotary_values=config.rotary_values,
+        )
         self.attention_norm = make_norm(config, width)
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
         self.output = nn.Linear(width, width, bias=False)
-        self.query_norm = make_norm(config, config.head_dim) if config.qk_norm else nn.Identity()
-        self.key_norm = make_norm(config, config.head_dim) if config.qk_norm else nn.Identity()
+        self.query_norm = make_norm(config, config.head_dim) if config.qk_norm else None
+        self.key_norm = make_norm(config, config.head_dim) if config.qk_norm else None
         self.feed_forward_norm = make_norm(config, width)
         self.feed_forward = FeedForward(config)
-        self.joined, self.joined_norms = JoinedWeights(), JoinedWeights()
 
-    def queries(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Queries (B, H, L, D), divided by √D, of `x` (B, L, W)."""
-        queries = self.query(self.attention_norm(x) if self.pre_norm else x)
-        queries = self.query_norm(queries.unflatten(-1, (self.num_heads, -1)).transpose(1, 2))
-        queries = queries if rotation is None else rotate(queries, rotation)
-        return as_products(queries * queries.shape[-1] ** -0.5)
+    def layer(self, encodes: bool) -> "Layer":
+        """The layer that it is in the encoder, whose tokens attend to each other, or in the decoder."""
+        feed, normed = self.feed_forward, self.query_norm is not None
+        projections = (self.query, self.key, self.value) if encodes else (self.query,)
+        norms = (self.query_norm, self.key_norm) if encodes else (self.query_norm,)
+        return Layer(
+            self.style,
+            self.attention_norm.weight,
+            torch.cat([projection.weight for projection in projections]) if encodes else self.query.weight,
+            torch.stack([norm.weight for norm in norms]) if normed else None,
+            self.output.weight,
+            self.feed_forward_norm.weight,
+            torch.cat((feed.gate.weight, feed.up.weight)) if self.style.gated else feed.up.weight,
+            feed.up.bias,
+            feed.down.weight,
+            feed.down.bias,
+        )
 
-    def project(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, divided by √D, keys and values (B, H, L, D) of tokens `x` (B, L, W) that attend among themselves."""
-        x = F.linear(self.attention_norm(x) if self.pre_norm else x, self.joined(self.query, self.key, self.value))
-        x = x.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, H, L, D)
-        pair, values = norm_heads(x[:2], self.joined_norms, self.query_norm, self.key_norm), x[2]
-        if rotation is not None:
-            pair = rotate(pair, rotation)
-            values = rotate(values, rotation) if self.rotary_values else values
-        return as_products(pair[0] * pair.shape[-1] ** -0.5), as_products(pair[1]), as_products(values)
 
-    def attend(
-        self, queries: Tensor, rotation: tuple[Tensor, Tensor] | None, keys: Tensor, values: Tensor, spans: list[Span]
-    ) -> Tensor:
-        """What queries (B, H, L, D) read from keys and values, as `spans` say: an update (B, L, W)."""
+class Style(NamedTuple):
+    """What tells the variants of a layer apart, see `PixelTransformerConfig`."""
+
+    num_heads: int
+    norm: str
+    pre_norm: bool
+    gated: bool
+    rotary_values: bool
+
+
+class Layer(NamedTuple):
+    """A block's weights as its products take them: those that share an input stand one below the other.
+
+    A step of the sampler is many small operations, whose number takes the time, not their size. So it works on bare
+    tensors, joined once for all steps.
+    """
+
+    style: Style
+    attention_norm: Tensor  # (W,)
+    projection: Tensor  # of queries, keys, values (3 W, W), or of queries alone (W, W)
+    head_norms: Tensor | None  # of queries and keys (2, D), or of queries alone (1, D)
+    output: Tensor  # (W, W)
+    feed_forward_norm: Tensor  # (W,)
+    up: Tensor  # (2 F, W) with the gate above, or (F, W)
+    up_bias: Tensor | None
+    down: Tensor  # (W, F)
+    down_bias: Tensor | None
+
+
+class Layers(NamedTuple):
+    """The layers of a model, and the product by which all of its decoder's keys and values are made of tokens."""
+
+    encoder: tuple[Layer, ...]
+    decoder: tuple[Layer, ...]
+    keys_values: Tensor  # (layers × 2 × W, W)
+    key_norms: Tensor | None  # (layers, D)
+
+
+def normalize(x: Tensor, weight: Tensor | None, norm: str) -> Tensor:
+    """Layer or RMS norm over the last axis."""
+    if norm == "rms":
+        return F.rms_norm(x, x.shape[-1:], weight, EPSILONS["rms"])
+    return F.layer_norm(x, x.shape[-1:], weight, None, EPSILONS["layer"])
+
+
+def normalize_heads(x: Tensor, weights: Tensor | None, norm: str) -> Tensor:
+    """Normalise each of x (N, B, H, L, D) over D, by N weights (N, D)."""
+    return x if weights is None else normalize(x, None, norm) * weights[:, None, None, None]
+
+
+def project_tokens(x: Tensor, rotation: tuple[Tensor, Tensor] | None, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values (B, H, L, D) of tokens x (B, L, W) that attend to each other."""
+    style = layer.style
+    x = normalize(x, layer.attention_norm, style.norm) if style.pre_norm else x
+    x = F.linear(x, layer.projection).unflatten(-1, (3, style.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, H, L, D)
+    pair, values = normalize_heads(x[:2], layer.head_norms, style.norm), x[2]
+    if rotation is not None:
+        pair = rotate(pair, rotation)
+        values = rotate(values, rotation) if style.rotary_values else values
+    queries, keys = as_products(pair).unbind(0)
+    return queries, keys, as_products(values)
+
+
+def project_queries(x: Tensor, rotation: tuple[Tensor, Tensor] | None, layer: Layer) -> Tensor:
+    """Queries (B, H, L, D) of x (B, L, W), which attends to others."""
+    style = layer.style
+    x = normalize(x, layer.attention_norm, style.norm) if style.pre_norm else x
+    x = F.linear(x, layer.projection).unflatten(-1, (style.num_heads, -1)).transpose(1, 2)
+    x = x if layer.head_norms is None else normalize(x, layer.head_norms[0], style.norm)
+    return as_products(x if rotation is None else rotate(x, rotation))
+
+
+def project_memory(x: Tensor, rotation: tuple[Tensor, Tensor] | None, layers: Layers) -> tuple[Tensor, Tensor]:
+    """Keys and values (layers, B, H, L, D) that all layers of the decoder make of encoded tokens x (B, L, W)."""
+    style, count = layers.decoder[0].style, len(layers.decoder)
+    x = F.linear(x, layers.keys_values).unflatten(-1, (count, 2, style.num_heads, -1)).permute(3, 2, 0, 4, 1, 5)
+    keys, values = normalize_heads(x[0], layers.key_norms, style.norm), x[1]
+    if rotation is not None:
+        keys = rotate(keys, rotation)
+        values = rotate(values, rotation) if style.rotary_values else values
+    return as_products(keys), as_products(values)
+
+
+def attend(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    spans: list[Span],
+    rotation: tuple[Tensor, Tensor] | None,
+    style: Style,
+) -> Tensor:
+    """What queries (B, H, L, D) read from keys and values as `spans` say, (B, L, W)."""
+    if len(spans) == 1:
+        mixed = attention(queries, keys, values, spans[0].mask)
+    else:
         parts = [
             attention(
                 queries[:, :, span.start : span.stop],
@@ -336,18 +396,26 @@ class Block(nn.Module):
             )
             for span in spans
         ]
-        mixed = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
-        if self.rotary_values:
-            mixed = rotate(mixed, rotation, inverse=True)
-        return self.output(mixed.transpose(1, 2).flatten(2))
+        mixed = torch.cat(parts, 2)
+    if style.rotary_values and rotation is not None:
+        mixed = rotate(mixed, rotation, inverse=True)
+    return mixed.transpose(1, 2).flatten(2)
 
-    def finish(self, x: Tensor, update: Tensor) -> Tensor:
-        """Residual sums and the feed-forward layer, with the norms where the configuration places them."""
-        if self.pre_norm:
-            x = x + update
-            return x + self.feed_forward(self.feed_forward_norm(x))
-        x = self.attention_norm(x + update)
-        return self.feed_forward_norm(x + self.feed_forward(x))
+
+def finish(x: Tensor, mixed: Tensor, layer: Layer) -> Tensor:
+    """The rest of a layer, given its input x and what attention read, both (B, L, W): sums, norms and perceptron."""
+    style = layer.style
+    x = x + F.linear(mixed, layer.output)
+    x = x if style.pre_norm else normalize(x, layer.attention_norm, style.norm)
+    hidden = normalize(x, layer.feed_forward_norm, style.norm) if style.pre_norm else x
+    hidden = F.linear(hidden, layer.up, layer.up_bias)
+    if style.gated:
+        gate, hidden = hidden.chunk(2, -1)
+        hidden = F.silu(gate) * hidden
+    else:
+        hidden = hidden.relu()
+    x = x + F.linear(hidden, layer.down, layer.down_bias)
+    return x if style.pre_norm else normalize(x, layer.feed_forward_norm, style.norm)
 
 
 class Memory:
@@ -361,10 +429,12 @@ class Memory:
         layers (`list`): Per encoder layer a pair of keys and values (B, H, >= length, D) and, last, those of the
             decoder (layers, B, H, >= length, D).
         padding (`Tensor` (B, 1 + K) or `None`): False where a context token is padding.
+        weights (`Layers`): With which they were encoded, and further tokens are.
     """
 
-    def __init__(self, num_encoder_layers: int, capacity: int | None = None):
-        self.layers: list[tuple[Tensor, Tensor] | None] = [None] * (num_encoder_layers + 1)
+    def __init__(self, weights: Layers, capacity: int | None = None):
+        self.weights = weights
+        self.layers: list[tuple[Tensor, Tensor] | None] = [None] * (len(weights.encoder) + 1)
         self.capacity = capacity
         self.length = 0
         self.padding: Tensor | None = None
@@ -386,13 +456,13 @@ class Memory:
         return held[0].narrow(-2, 0, self.length + count), held[1].narrow(-2, 0, self.length + count)
 
     def decoder(self) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values (B, H, >= length, D) of each decoder layer."""
-        keys, values = self.layers[-1]
-        return list(zip(keys.unbind(0), values.unbind(0), strict=True))
+        """Keys and values (B, H, length, D) of each decoder layer."""
+        keys, values = (x.narrow(-2, 0, self.length).unbind(0) for x in self.layers[-1])
+        return list(zip(keys, values, strict=True))
 
     def repeat(self, times: int, capacity: int) -> "Memory":
         """Each item `times` times, `times` slowest, with room for `capacity` tokens."""
-        copy = Memory(len(self.layers) - 1, capacity)
+        copy = Memory(self.weights, capacity)
         copy.padding = None if self.padding is None else self.padding.repeat(times, 1)
         for index, pair in enumerate(self.layers):
             copy.extend(index, *(x.repeat(*[1] * (x.dim() - 4), times, 1, 1, 1) for x in pair))
@@ -492,7 +562,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         self.decoder_norm = make_norm(config, width) if config.norm_position == "pre" else nn.Identity()
         self.head = nn.Linear(width, config.num_bins * (config.value_dim + 2))
         self.register_buffer("bin_centers", torch.empty(config.num_bins, config.value_dim))
-        self._joined, self._joined_norms = JoinedWeights(), JoinedWeights()
+        self._known_layers: tuple = (None, None)
         self._known_bounds: tuple = (None, None)
         self.post_init()
 
@@ -596,7 +666,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         """All that can be computed of places (B, L, P) and scales (B, L) before values are known."""
         features, rotation = self._features(positions), self.rotation(positions)
         queries = self._embed_query_places(features, scales)
-        projected = self.decoder[0].queries(queries, rotation)
+        projected = project_queries(queries, rotation, self._layers().decoder[0])
         return Places(self._embed_token_places(features, scales), queries, rotation, projected)
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -605,27 +675,36 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
 
     # ------------------------------------------------------- encode and decode
 
+    def _layers(self) -> Layers:
+        """The layers as they compute, without gradients those of the last time until one of their weights changes."""
+        if torch.is_grad_enabled():
+            return self._join()
+        weights = [*self.encoder.parameters(), *self.decoder.parameters()]
+        key = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights]
+        if self._known_layers[0] != key:
+            # The storages are held, as other weights could come to lie where they were.
+            self._known_layers = (key, [weight.untyped_storage() for weight in weights], self._join())
+        return self._known_layers[-1]
+
+    def _join(self) -> Layers:
+        normed = self.config.qk_norm
+        return Layers(
+            tuple(block.layer(encodes=True) for block in self.encoder),
+            tuple(block.layer(encodes=False) for block in self.decoder),
+            torch.cat([part.weight for block in self.decoder for part in (block.key, block.value)]),
+            torch.stack([block.key_norm.weight for block in self.decoder]) if normed else None,
+        )
+
     def _run_encoder(
         self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, memory: Memory, spans: list[Span]
     ) -> None:
         """Encode tokens (B, L, W), appending to `memory` their keys and values in every layer of both stacks."""
-        for index, block in enumerate(self.encoder):
-            queries, *keys_values = block.project(x, rotation)
-            keys, values = memory.extend(index, *keys_values)
-            x = block.finish(x, block.attend(queries, rotation, keys, values, spans))
-        memory.extend(-1, *self._decoder_keys_values(self.encoder_norm(x), rotation))
+        for index, layer in enumerate(memory.weights.encoder):
+            queries, keys, values = project_tokens(x, rotation, layer)
+            keys, values = memory.extend(index, keys, values)
+            x = finish(x, attend(queries, keys, values, spans, rotation, layer.style), layer)
+        memory.extend(-1, *project_memory(self.encoder_norm(x), rotation, memory.weights))
         memory.length += x.shape[1]
-
-    def _decoder_keys_values(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Keys and values (layers, B, H, L, D) that all decoder layers make of encoded tokens (B, L, W)."""
-        config, blocks = self.config, self.decoder
-        x = F.linear(x, self._joined(*(layer for block in blocks for layer in (block.key, block.value))))
-        x = x.unflatten(-1, (len(blocks), 2, config.num_attention_heads, -1)).permute(3, 2, 0, 4, 1, 5)
-        keys, values = norm_heads(x[0], self._joined_norms, *(block.key_norm for block in blocks)), x[1]
-        if rotation is not None:
-            keys = rotate(keys, rotation)
-            values = rotate(values, rotation) if config.rotary_values else values
-        return as_products(keys), as_products(values)
 
     def _run_decoder(
         self,
@@ -636,10 +715,10 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         projected: Tensor | None = None,
     ) -> Tensor:
         """Let queries (B, Q, W) look at the memory; a query never looks at another."""
-        for block, (keys, values) in zip(self.decoder, memory.decoder(), strict=True):
-            queries = block.queries(x, rotation) if projected is None else projected
+        for layer, (keys, values) in zip(memory.weights.decoder, memory.decoder(), strict=True):
+            queries = project_queries(x, rotation, layer) if projected is None else projected
             projected = None  # of the first layer alone
-            x = block.finish(x, block.attend(queries, rotation, keys, values, spans))
+            x = finish(x, attend(queries, keys, values, spans, rotation, layer.style), layer)
         return self.decoder_norm(x)
 
     def _context_tokens(self, positions: Tensor, values: Tensor, scales: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -650,7 +729,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         return torch.cat((nothing, tokens), 1), F.pad(positions, (0, 0, 1, 0))
 
     def _new_memory(self, context_mask: Tensor | None, capacity: int | None = None) -> Memory:
-        memory = Memory(len(self.encoder), capacity)
+        memory = Memory(self._layers(), capacity)
         if context_mask is not None:
             memory.padding = F.pad(context_mask.bool(), (1, 0), value=True)
         return memory

@@ -28,7 +28,7 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor) ->
 def heads(x: Tensor, block: Block) -> Tensor:
     """(B, L, W) to (B, H, L, D)."""
     batch, length, width = x.shape
-    return x.view(batch, length, block.num_heads, width // block.num_heads).transpose(1, 2)
+    return x.view(batch, length, block.style.num_heads, width // block.style.num_heads).transpose(1, 2)
 
 
 def rotate(x: Tensor, at: Rotation) -> Tensor:

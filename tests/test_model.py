@@ -5,7 +5,7 @@ import torch
 
 from configuration_pixeltransformer import PixelTransformerConfig
 from conftest import make_context, make_model
-from modeling_pixeltransformer import PixelTransformerModel, Span, uniform_bins
+from modeling_pixeltransformer import PixelTransformerModel, Span, attend, project_tokens, uniform_bins
 
 
 def parameters_of(distribution):
@@ -168,13 +168,13 @@ def test_bfloat16_model_gives_finite_float32_distributions(model):
 def test_attention_sees_only_differences_of_positions(rotary_values):
     """A block's update is unchanged when all places move together."""
     model = make_model(rotary_values=rotary_values)
-    block, tokens = model.encoder[0], torch.randn(1, 5, 32)
+    layer, tokens = model.encoder[0].layer(encodes=True), torch.randn(1, 5, 32)
     places = torch.rand(1, 5, 2) - 0.5
     outputs = []
     for shift in (0.0, 0.3):
         rotation = model.rotation(places + shift)
-        queries, keys, values = block.project(tokens, rotation)
-        outputs.append(block.attend(queries, rotation, keys, values, [Span(0, 5, 5)]))
+        queries, keys, values = project_tokens(tokens, rotation, layer)
+        outputs.append(attend(queries, keys, values, [Span(0, 5, 5)], rotation, layer.style))
     assert torch.allclose(*outputs, atol=1e-4)
 
 

@@ -13,9 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import modeling_pixeltransformer
 from conftest import ROOT, make_model
 from distribution_pixeltransformer import ValueDistribution
-from modeling_pixeltransformer import Block, PixelTransformerModel, PixelTransformerOutput
+from modeling_pixeltransformer import PixelTransformerModel, PixelTransformerOutput
 from signals import find, kinds
 from signals.image import Images
 from train_accelerate import train
@@ -172,13 +173,13 @@ def test_compiled_layers_give_the_same_loss_and_gradients(grey_model):
         return loss, torch.autograd.grad(loss, parameters, allow_unused=True)
 
     loss, gradients = loss_and_gradients()
-    original = Block.finish
+    original = modeling_pixeltransformer.finish
     with compiled_layers(backend="aot_eager"):
-        assert Block.finish is not original
+        assert modeling_pixeltransformer.finish is not original
         compiled_loss, compiled_gradients = loss_and_gradients()
         with torch.no_grad():
             without = grey_model(**episode).loss
-    assert Block.finish is original
+    assert modeling_pixeltransformer.finish is original
     assert torch.allclose(compiled_loss, loss, atol=1e-6) and torch.allclose(without, loss, atol=1e-6)
     for compiled, eager in zip(compiled_gradients, gradients, strict=True):
         assert (compiled is None) == (eager is None)

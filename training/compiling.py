@@ -7,13 +7,14 @@ from functools import wraps
 import torch
 
 import distribution_pixeltransformer
-from modeling_pixeltransformer import Block, Bounds, PixelTransformerModel
+import modeling_pixeltransformer
+from modeling_pixeltransformer import Bounds
 
 # Norms, rotations, gates and residual sums, and the components of a distribution. Attention is left out, as its sizes
 # change with every step and compiled softmax is no faster; so is the whole model, which takes minutes for each kind of
 # step.
-PARTS = ((Block, "project"), (Block, "queries"), (Block, "finish"), (PixelTransformerModel, "_decoder_keys_values"))
-PARTS += ((Bounds, "components"),)
+OF_LAYERS = ("project_tokens", "project_queries", "project_memory", "finish")
+PARTS = (*((modeling_pixeltransformer, name) for name in OF_LAYERS), (Bounds, "components"))
 # The mass of a cell, forward and backward apart: together, the backward pass would compute half of it again.
 WITHOUT_GRADIENTS = ("log_gaussian_mass", "log_gaussian_mass_gradients")
 MASS = tuple((distribution_pixeltransformer, name) for name in WITHOUT_GRADIENTS)
