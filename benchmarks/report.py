@@ -37,13 +37,13 @@ range. They are cut where they are below rounding: mean and variance of 4,096 qu
 23 ms in place of 121 (one core). A step of **exact sampling** is some two hundred small operations, whose number takes
 the time: all that depends on places alone is computed before the loop, keys and values of all decoder layers are one
 product, rotations take four operations in place of eight, bounds of components are computed once. 1.74 became 1.05 ms
-for one sample and 2.87 became 1.6 ms for four (384 values, one core). Then layers came to compute on bare weights, which are
-joined once for all steps, as calls of modules were a fifth of a step: 1,024 values take 0.96 s in place of 1.23, and
-2.1 in place of 2.4 for four samples (two cores). In **training**, the backward pass of PyTorch's
-fused attention on CPUs is slow: up to 800 keys attention is written out (7.7 against 19.3 ms forward and backward for
-24 × 2 heads, 128 queries, 192 keys). Masks are added to scores, as filling took 31.8 in place of 16.4 ms (12 × 2 heads,
-300 × 450). A compiled kernel that returns a bool is not vectorised: the mass of a cell takes 5.3 ms with a sign in its
-place, 28.4 with it (3,072 values, 64 components, 3 channels).
+for one sample and 2.87 became 1.6 ms for four (384 values, one core). Then layers came to compute on bare weights,
+which are joined once for all steps, as calls of modules were a fifth of a step: 1,024 values take 0.96 s in place of
+1.23, and 2.1 in place of 2.4 for four samples (two cores). In **training**, the backward pass of PyTorch's fused
+attention on CPUs is slow: up to 800 keys attention is written out (7.7 against 19.3 ms forward and backward for 24 ×
+2 heads, 128 queries, 192 keys). Masks are added to scores, as filling took 31.8 in place of 16.4 ms (12 × 2 heads,
+300 × 450). A compiled kernel that returns a bool is not vectorised: the mass of a cell takes 5.3 ms with a sign in
+its place, 28.4 with it (3,072 values, 64 components, 3 channels).
 
 What training spends on two cores: matrix products a third of the time, at half the rate that they reach alone (900
 GFLOP/s for 6,000 tokens of width 128); attention's products a sixth; all else is passes over memory, none above 4 %.
