@@ -247,9 +247,8 @@ class ValueDistribution(Distribution):
             # Gumbel's trick: argmax(log q / T + g) is a draw from softmax(log q / T), also at T = 0. Much is done in
             # place, as in a step of the sampler the number of operations takes the time.
             gumbel = uniform.clamp_(1e-20, 1 - 6e-8).log_().neg_().log_()  # and the sign below
-            chosen = torch.sub(self.log_weights, gumbel, alpha=temperature).argmax(
-                -1, keepdim=True
-            )  # (*shape, *batch, 1)
+            scores = torch.sub(self.log_weights, gumbel, alpha=temperature)
+            chosen = scores.argmax(-1, keepdim=True)  # (*shape, *batch, 1)
             means = self.means.expand(shape + self.means.shape)
             index = chosen.unsqueeze(-1).expand(*chosen.shape, means.shape[-1])
             mean = means.gather(-2, index).squeeze(-2)

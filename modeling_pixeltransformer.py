@@ -383,7 +383,7 @@ def attend(
     rotation: tuple[Tensor, Tensor] | None,
     style: Style,
 ) -> Tensor:
-    """What queries (B, H, L, D) read from keys and values as `spans` say, (B, L, W)."""
+    """What queries (B, H, L, D) read from keys and values as `spans` say, (B, L, W); one span is of all of them."""
     if len(spans) == 1:
         mixed = attention(queries, keys, values, spans[0].mask)
     else:
