@@ -39,6 +39,7 @@ from training.optimizers import (
     update_ema,
 )
 from training.pictures import sample_sheet
+from training.precision import choose_precision
 from training.setup import command, machine, make_model, make_sampler, num_cores
 from training.states import check_output, find_state, load_state, replace_folder, save_state
 
@@ -157,9 +158,10 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
         FloatingPointError: where step after step has no finite loss.
         StoppedError: after SIGINT or SIGTERM, its state saved.
     """
+    device_type = "cuda" if torch.cuda.is_available() else "cpu"
     accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision=arguments.mixed_precision,
+        cpu=device_type == "cpu",
+        mixed_precision=choose_precision(arguments.mixed_precision, device_type),
         gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         log_with=None if arguments.report_to == "none" else arguments.report_to,
         project_dir=arguments.output_dir,

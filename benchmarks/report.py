@@ -213,10 +213,10 @@ def training(found: dict) -> str:
     """(c) Tokens a second."""
     rows = []
     for name, title in (
-        ("ours", "this implementation, bf16 products"),
+        ("ours", f"this implementation, {found['precision']} products"),
         ("plain", "plain first implementation, float32"),
     ):
-        matrix = found["matrix_gflops"]["bf16" if name == "ours" else "float32"]
+        matrix = found["matrix_gflops"][name]
         share = found["gflops"][name] / matrix
         cells = [title, number(found["tokens_a_second"][name], 4), number(found["gflops"][name]), number(matrix)]
         rows.append([*cells, f"{share:.0%}", f"{found['data_share'][name]:.1%}"])
@@ -244,7 +244,7 @@ def plot_training(found: dict, path: Path) -> None:
     """Both losses over the steps."""
     figure, axes = plt.subplots(figsize=(6, 3), constrained_layout=True)
     axes.plot(found["losses"]["plain"], lw=3, alpha=0.4, label="plain, float32")
-    axes.plot(found["losses"]["ours"], lw=1, label="ours, bf16 products")
+    axes.plot(found["losses"]["ours"], lw=1, label=f"ours, {found['precision']} products")
     axes.set(xlabel="step", ylabel="nats per value")
     axes.legend()
     figure.savefig(path, dpi=110, metadata={"Software": None})

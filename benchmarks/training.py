@@ -2,8 +2,9 @@
 
 Both train the same network from the same weights on the same signals and places (see `benchmarks.plain`), step by step
 in turn in one process; their losses are compared at every step. Tokens are K + 2 M + Q of each signal: every context
-value, every buffer value as token and as query, every query. Ours: bf16 products (`--mixed_precision bf16`) and
-compiled layers (`--compile true`), whose compiling falls into the steps that are not timed.
+value, every buffer value as token and as query, every query. Ours: bf16 products where the hardware has them
+(`--mixed_precision auto`) and compiled layers (`--compile true`), whose compiling falls into the steps that are not
+timed.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from training.arguments import parse_arguments
 from training.batches import EpisodeBatches, EpisodeSizes, make_episode
 from training.compiling import compiled_layers
 from training.optimizers import make_ema, make_optimizers, schedule, set_learning_rate, update_ema
+from training.precision import choose_precision
 from training.setup import make_model, make_sampler
 
 
@@ -73,6 +75,7 @@ def matrix_rate(dtype: torch.dtype, side: int = 2048, repeats: int = 5) -> float
 def benchmark(flags: list[str], steps: int, skipped: int) -> dict:
     """Speed and losses of both; the first `skipped` steps are not timed."""
     arguments, signal = parse_arguments([*flags, "--output_dir", "unused"])
+    bf16 = choose_precision(arguments.mixed_precision, "cpu") == "bf16"
     torch.manual_seed(arguments.seed)
     rows, _ = signal.load(arguments.seed)
     model = make_model(arguments, signal, rows)
@@ -91,7 +94,7 @@ def benchmark(flags: list[str], steps: int, skipped: int) -> dict:
         batch = signal.collate([rows[index] for index in indices])
         episode = make_episode(signal, batch, sizes, arguments.seed, step)
         data["ours"].append(time.perf_counter() - started)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = ours.model(**episode).loss
         losses["ours"].append(ours.step(loss, factor))
         seconds["ours"].append(time.perf_counter() - started)
@@ -109,9 +112,10 @@ def benchmark(flags: list[str], steps: int, skipped: int) -> dict:
         work.append(flops(model.config, sizes))
         print(f"step {step}: {losses['ours'][-1]:.4f} {losses['plain'][-1]:.4f} nats", flush=True)
     timed = slice(skipped, None)
-    rate = {name: matrix_rate(dtype) for name, dtype in (("ours", torch.bfloat16), ("plain", torch.float32))}
+    dtypes = {"ours": torch.bfloat16 if bf16 else torch.float32, "plain": torch.float32}
     speed = {name: sum(tokens[timed]) / sum(seconds[name][timed]) for name in seconds}
     return {
+        "precision": "bf16" if bf16 else "float32",
         "parameters": sum(p.numel() for p in model.parameters()),
         "steps": steps - skipped,
         "tokens_a_second": speed,
@@ -121,7 +125,7 @@ def benchmark(flags: list[str], steps: int, skipped: int) -> dict:
         ),
         "data_share": {name: sum(data[name][timed]) / sum(seconds[name][timed]) for name in seconds},
         "gflops": {name: sum(work[timed]) / sum(seconds[name][timed]) / 1e9 for name in seconds},
-        "matrix_gflops": {"bf16": rate["ours"] / 1e9, "float32": rate["plain"] / 1e9},
+        "matrix_gflops": {name: matrix_rate(dtype) / 1e9 for name, dtype in dtypes.items()},
         "losses": losses,
         "largest_difference": max(abs(a - b) for a, b in zip(losses["ours"], losses["plain"], strict=True)),
     }

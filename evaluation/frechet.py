@@ -1,10 +1,11 @@
 """Fréchet distance of samples to held-out images, by order and number of steps: `python -m evaluation.frechet`.
 
-The features are those of a small autoencoder that is trained here, on training images only: distances compare with one
-another, not with those of other features. Each distance is taken twice: to the very images whose pixels are observed,
-where samples are favoured that stay too near to them (half the noise of so few images is common to both), and to other
-held-out ones, where only the distribution counts; there, the images themselves are a row too. Writes a table (JSON) and
-a picture of samples of every way side by side.
+The features are those that a small classifier of `evaluation.classifier`, trained on training images only, has before
+its last layer; distances compare with one another, not with those of other features. Each distance is taken twice: to
+the very images whose pixels are observed, where samples are favoured that stay too near to them (half the noise of so
+few images is common to both), and to other held-out ones, where only the distribution counts. Rows of the images
+themselves, with a little noise, and averaged, tell what the features see (those of a small autoencoder do not know
+noise of 0.06 from none). Writes a table (JSON) and a picture of samples of every way side by side.
 """
 
 import json
@@ -18,16 +19,18 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
-from tqdm.auto import tqdm, trange
+from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
+from evaluation.classifier import Classifier, load
 from modeling_pixeltransformer import PixelTransformerModel
 from signals.base import flag
-from signals.image import Images, checkered, to_image, to_values
+from signals.image import Images, checkered, to_image
 from signals.places import random_cells
 
 PIXEL = 3  # screen pixels of a pixel in the picture
 SHOWN = 12  # images in a row of it
+NOISES = (0.03, 0.06)  # standard deviations, where black and white are 0 and 1
 
 
 @dataclass
@@ -36,6 +39,7 @@ class Arguments:
 
     checkpoint: str = flag("Checkpoint folder or Hub id of images with scales.")
     dataset_name: str = flag("Hub dataset or folder with the images.")
+    classifier: str = flag("File of evaluation.classifier whose features images are compared in.")
     output: str = flag("File for the table (.json); the picture goes beside it.")
     context: int = flag("Observed pixels of each image.", 32)
     images: int = flag("Held-out images of which pixels are observed, one sample of each.", 512)
@@ -43,60 +47,38 @@ class Arguments:
     split: str = flag("Split of the held-out images.", "test")
     temperature: float = flag("Temperature of all samples.", 1.0)
     exact: bool = flag("Sample in the random order with one step for each pixel, too (long).", False)
-    epochs: int = flag("Passes of the autoencoder through the training images.", 3)
     batch_size: int = flag("Images sampled at a time.", 32)
     seed: int = flag("Seed of everything.", 0)
 
     def __post_init__(self):
-        for name in ("checkpoint", "dataset_name", "output"):
+        for name in ("checkpoint", "dataset_name", "classifier", "output"):
             if not getattr(self, name):
                 raise ValueError(f"--{name}: expected a name, got {getattr(self, name)!r}")
-        for name, least in {"images": 2, "others": 2, "epochs": 1, "batch_size": 1}.items():
+        for name, least in {"images": 2, "others": 2, "batch_size": 1}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"--{name}: expected a number of at least {least}, got {getattr(self, name)}")
 
 
-class Autoencoder(nn.Module):
-    """Images (N, V, y, x) in [0, 1] to `num_features` numbers and back."""
+class Features(nn.Module):
+    """What a classifier knows of images (N, V, y, x) in [0, 1] before its last layer, (N, `num_features`)."""
 
-    def __init__(self, channels: int, size: tuple[int, int], num_features: int = 64):
+    def __init__(self, classifier: Classifier):
         super().__init__()
-        self.num_features, self.inner = num_features, (128, size[0] // 4, size[1] // 4)
-        flat = torch.Size(self.inner).numel()
-        self.encoder = nn.Sequential(
-            nn.Conv2d(channels, 64, 4, 2, 1), nn.SiLU(), nn.Conv2d(64, 128, 4, 2, 1), nn.SiLU(), nn.Flatten()
-        )
-        self.features = nn.Linear(flat, num_features)
-        self.expand = nn.Linear(num_features, flat)
-        self.decoder = nn.Sequential(
-            nn.ConvTranspose2d(128, 64, 4, 2, 1), nn.SiLU(), nn.ConvTranspose2d(64, channels, 4, 2, 1)
-        )
+        *layers, last = classifier
+        self.layers, self.num_features = nn.Sequential(*layers), last.in_features
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.features(self.encoder(images))
-
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """The images as their features tell them."""
-        return self.decoder(F.silu(self.expand(self(images))).unflatten(1, self.inner))
+        return torch.cat([self.layers(part) for part in images.split(512)])
 
 
-def train_autoencoder(images: Tensor, epochs: int, seed: int) -> Autoencoder:
-    """An autoencoder trained on images (N, V, y, x) of uint8, mirrored at random."""
-    torch.manual_seed(seed)
-    model = Autoencoder(images.shape[1], images.shape[2:])
-    optimizer = torch.optim.AdamW(model.parameters())
-    steps = epochs * -(-len(images) // 128)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, steps)
-    for _ in trange(epochs, desc="autoencoder"):
-        for batch in torch.randperm(len(images)).split(128):
-            values = to_values(images[batch])
-            values = torch.where(torch.rand(len(batch), 1, 1, 1) < 0.5, values.flip(-1), values)
-            loss = F.mse_loss(model.reconstruct(values), values)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return model.eval().requires_grad_(False)
+def altered(images: Tensor, seed: int) -> dict[str, Tensor]:
+    """Images (N, V, y, x), with Gaussian noise, and with averages of 2×2 pixels in place of the pixels, by name."""
+    averaged = F.interpolate(F.avg_pool2d(images, 2, ceil_mode=True), images.shape[2:], mode="nearest")
+    named, generator = {"the images themselves": images}, torch.Generator().manual_seed(seed)
+    for noise in NOISES:
+        noisy = images + noise * torch.randn(images.shape, generator=generator)
+        named[f"… with noise of {noise}"] = noisy.clamp(0, 1)
+    return named | {"… averaged over 2×2 pixels": averaged}
 
 
 def ways(arguments: Arguments, model) -> dict[str, dict]:
@@ -120,10 +102,13 @@ def compare(arguments: Arguments) -> tuple[list[dict], Image.Image]:
     """One row for each way, and the picture."""
     model = PixelTransformerModel.from_pretrained(arguments.checkpoint, dtype=torch.float32).eval()
     grid = model.config.native_grid
+    features, facts = load(arguments.classifier)
+    if facts["channels"] != model.config.value_dim:
+        raise ValueError(
+            f"--classifier: expected one of images with {model.config.value_dim} channel(s), got {facts['channels']}"
+        )
+    features = Features(features)
     signal = Images(dataset_name=arguments.dataset_name)
-    training = signal.load_split("train", model.config)
-    training = torch.stack([training[index].movedim(-1, 0) for index in trange(len(training), desc="images")])
-    features = train_autoencoder(training, arguments.epochs, arguments.seed)
     held_out = signal.load_split(arguments.split, model.config, arguments.images + arguments.others)
     if len(held_out) < arguments.images + arguments.others:
         raise ValueError(
@@ -138,7 +123,10 @@ def compare(arguments: Arguments) -> tuple[list[dict], Image.Image]:
     known, asked = order[:, : arguments.context], order[:, arguments.context :]
     real = values.movedim(-1, 1).unflatten(2, grid[::-1])
     others = others.movedim(-1, 1).unflatten(2, grid[::-1])
-    rows = [{"way": "the images themselves", "to_the_same": 0.0, "to_others": distance(features, others, real)}]
+    rows = []
+    for name, images in altered(real, arguments.seed).items():
+        found = {"to_the_same": distance(features, real, images), "to_others": distance(features, others, images)}
+        rows.append({"way": name, **found})
     pictures = [to_image(torch.cat(list(real[:SHOWN].movedim(1, -1)), 1))]
     seen = checkered(grid).flatten(0, 1).expand(SHOWN, -1, -1).clone()
     seen.scatter_(1, known[:SHOWN, :, None].expand(-1, -1, 3), _at(values[:SHOWN], known[:SHOWN]).expand(-1, -1, 3))
@@ -169,7 +157,7 @@ def compare(arguments: Arguments) -> tuple[list[dict], Image.Image]:
     return rows, sheet.resize((PIXEL * sheet.width, PIXEL * sheet.height), Image.Resampling.NEAREST)
 
 
-def distance(features: Autoencoder, real: Tensor, drawn: Tensor) -> float:
+def distance(features: Features, real: Tensor, drawn: Tensor) -> float:
     """Fréchet distance of the features of images (N, V, y, x) in [0, 1]."""
     metric = FrechetInceptionDistance(feature=features, normalize=True)
     metric.update(real, real=True)
@@ -189,13 +177,13 @@ def main() -> None:
         sys.exit(f"frechet: {error}")
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    facts = {name: getattr(arguments, name) for name in ("context", "images", "others", "temperature")}
+    facts = {name: getattr(arguments, name) for name in ("context", "images", "others", "split", "temperature")}
     output.write_text(json.dumps({**facts, "rows": rows}, indent=2) + "\n")
     picture.save(output.with_suffix(".png"), optimize=True)
     print("| way | distance to the same images | to others | CPU seconds an image |\n|---|---:|---:|---:|")
     for row in rows:
         seconds = f"{row['cpu_seconds_per_image']:.2f}" if "cpu_seconds_per_image" in row else "–"
-        print(f"| {row['way']} | {row['to_the_same']:.4f} | {row['to_others']:.4f} | {seconds} |")
+        print(f"| {row['way']} | {row['to_the_same']:.3f} | {row['to_others']:.3f} | {seconds} |")
 
 
 if __name__ == "__main__":

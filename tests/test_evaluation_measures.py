@@ -13,7 +13,7 @@ from evaluation.against_context import cluster_first, marginals_against_context
 from evaluation.calibration import CENTRAL, cdf, coverage, pit_bounds
 from evaluation.classifier import Classifier, accuracy, load, read_labels, save
 from evaluation.diversity import BETAS, SMALLEST, pairwise_distance, pairwise_similarity
-from evaluation.frechet import Autoencoder, distance
+from evaluation.frechet import NOISES, Features, altered, distance
 from evaluation.job import PUBLISHED
 from evaluation.samples import Drawn, diversity, measures, recognised
 from evaluation.tables import column, make_table, markdown, mean_interval
@@ -248,10 +248,20 @@ def test_published_sizes():
 
 def test_the_frechet_distance_is_0_to_itself_and_grows_with_what_is_added():
     torch.manual_seed(0)
-    features = Autoencoder(1, (8, 8), num_features=4).eval()
+    features = Features(Classifier(1, 3, width=4).eval()).requires_grad_(False)
     images = torch.rand(64, 1, 8, 8) * 0.5
     near, far = (distance(features, images, images + more) for more in (0.1, 0.4))
     nothing = abs(distance(features, images, images))
     assert 100 * nothing < near < far
     spread = 0.3 * torch.randn(64, 1, 1, 1)  # the same mean, another covariance
     assert distance(features, images, images + spread - spread.mean(0)) > 100 * nothing
+
+
+def test_images_are_altered_as_their_names_say():
+    images = torch.rand(64, 3, 8, 8) * 0.5 + 0.25
+    same, *noisy, averaged = altered(images, seed=0).values()
+    assert torch.equal(same, images)
+    for drawn, noise in zip(noisy, NOISES, strict=True):
+        assert (drawn - images).std().item() == pytest.approx(noise, rel=0.05)
+    cells = images.unflatten(3, (4, 2)).unflatten(2, (4, 2))
+    assert torch.allclose(averaged.unflatten(3, (4, 2)).unflatten(2, (4, 2)), cells.mean((3, 5), keepdim=True))

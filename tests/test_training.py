@@ -25,8 +25,9 @@ from training.batches import EpisodeBatches, EpisodeSampler, make_episode
 from training.calibration import fit_scales, split_components, without_buffer
 from training.compiling import compiled_layers
 from training.losses import weighted_loss
-from training.muon import BatchedMuon
+from training.muon import BatchedMuon, orthogonalize
 from training.optimizers import make_ema, make_optimizers, schedule
+from training.precision import choose_precision, multiplies_bf16
 from training.setup import kmeans_bins
 
 SIGNAL = Images(dataset_name="none")
@@ -323,7 +324,7 @@ def test_batched_muon_takes_the_steps_of_torch():
     random = torch.Generator().manual_seed(0)
     batched, single = ([torch.nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))
     unused = torch.nn.Parameter(torch.ones(8, 8))  # without a gradient it stays as it is
-    ours = BatchedMuon([*batched, unused], lr=0.1, weight_decay=0.01)
+    ours = BatchedMuon([*batched, unused], lr=0.1, weight_decay=0.01, dtype=torch.bfloat16)
     theirs = torch.optim.Muon(single, lr=0.1, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     for step in range(4):
         for one, other in zip(batched, single, strict=True):
@@ -334,3 +335,23 @@ def test_batched_muon_takes_the_steps_of_torch():
             ours.load_state_dict(ours.state_dict())
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(batched, single, strict=True))
     assert (unused == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "multiplied"),
+    [("avx2", False), ("avx512_f", False), ("avx512_bf16", True), ("amx_bf16", True), ("bf16", True)],
+)
+def test_bf16_is_chosen_only_where_the_hardware_multiplies_it(monkeypatch, name, multiplied):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "any", name: True, "other": False})
+    assert multiplies_bf16("cpu") is multiplied
+    assert choose_precision("auto", "cpu") == ("bf16" if multiplied else "no")
+    assert choose_precision("bf16", "cpu") == "bf16" and choose_precision("fp16", "cpu") == "fp16"
+
+
+def test_muon_in_float32_makes_singular_values_near_1():
+    matrices = torch.randn(3, 8, 24, generator=torch.Generator().manual_seed(0))
+    group = torch.optim.Muon([torch.nn.Parameter(torch.ones(2, 2))]).param_groups[0]
+    found = orthogonalize(matrices, group["ns_coefficients"], group["ns_steps"], group["eps"])
+    assert found.dtype == torch.float32
+    singular = torch.linalg.svdvals(found)
+    assert (singular > 0.5).all() and (singular < 1.5).all()

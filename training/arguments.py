@@ -68,7 +68,9 @@ class Arguments:
     gradient_accumulation_steps: int = flag("Batches per optimiser step.", 1)
     max_grad_norm: float = flag("Gradients are scaled down to this norm.", 1.0)
     ema_decay: float = flag("Decay of the running average of the weights, used for validation and export.", 0.999)
-    mixed_precision: Literal["no", "bf16", "fp16"] = flag("Dtype of matrix products in training.", "bf16")
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = flag(
+        "Dtype of matrix products in training; auto: bf16 where the hardware multiplies it, else no (float32).", "auto"
+    )
     compile: bool = flag(
         "Compile what lies between matrix products: a minute at the start, then up to a third less time a step, most "
         "for wide networks. Needs a C++ compiler on CPUs.",
@@ -154,7 +156,7 @@ class Arguments:
         expect(
             not (self.mixed_precision == "fp16" and self.optimizer == "muon"),
             "mixed_precision",
-            "bf16 or no with --optimizer muon (two optimisers cannot share a gradient scaler)",
+            "auto, bf16 or no with --optimizer muon (two optimisers cannot share a gradient scaler)",
         )
         trackers = [tracker.value for tracker in get_available_trackers()]
         expect(

@@ -5,6 +5,8 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
+from training.precision import multiplies_bf16
+
 
 class BatchedMuon(torch.optim.Muon):
     """`torch.optim.Muon`, whose numbers it gives, with fewer and larger products.
@@ -13,10 +15,15 @@ class BatchedMuon(torch.optim.Muon):
     one after another take twice the time of one batched product for each shape (`benchmarks.training`). Momentum is
     kept as there, so that states of one can be loaded by the other. Rates are matched to AdamW's
     (`adjust_lr_fn="match_rms_adamw"`, Liu et al. 2025, §2.2).
+
+    Args:
+        dtype (`torch.dtype` or `None`): Of the products; `None`: bfloat16, as there, or float32 where the hardware does
+            not multiply bfloat16.
     """
 
-    def __init__(self, params, **arguments):
+    def __init__(self, params, dtype: torch.dtype | None = None, **arguments):
         super().__init__(params, adjust_lr_fn="match_rms_adamw", **arguments)
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -46,20 +53,21 @@ class BatchedMuon(torch.optim.Muon):
         updates = torch._foreach_lerp(grads, momenta, group["momentum"]) if group["nesterov"] else momenta
         tall = [len(parameter) > parameter.shape[1] for parameter in parameters]
         wide = torch.stack([update.T if is_tall else update for update, is_tall in zip(updates, tall, strict=True)])
-        wide = orthogonalize(wide, group["ns_coefficients"], group["ns_steps"], group["eps"]).to(wide.dtype)
+        dtype = self.dtype or (torch.bfloat16 if multiplies_bf16(wide.device.type) else torch.float32)
+        iteration = group["ns_coefficients"], group["ns_steps"], group["eps"]
+        wide = orthogonalize(wide.to(dtype), *iteration).to(wide.dtype)
         updates = [update.T if is_tall else update for update, is_tall in zip(wide, tall, strict=True)]
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(parameters, updates, alpha=-rate)
 
 
 def orthogonalize(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
-    """Matrices (N, rows, columns >= rows), bfloat16, with singular values near 1, by a quintic Newton-Schulz iteration.
+    """Matrices (N, rows, columns >= rows) with singular values near 1, by a quintic Newton-Schulz iteration.
 
     See `torch.optim.Muon`: the singular values end between about 0.5 and 1.5.
     """
     a, b, c = coefficients
-    x = matrices.bfloat16()
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
+    x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
