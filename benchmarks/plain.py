@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from distribution_pixeltransformer import ValueDistribution
-from modeling_pixeltransformer import Block, PixelTransformerModel
+from layers_pixeltransformer import Block
+from modeling_pixeltransformer import PixelTransformerModel
 from signals.base import Rows
 from signals.places import random_cells
 from training.batches import EpisodeSizes, _mix

@@ -5,7 +5,8 @@ import torch
 
 from configuration_pixeltransformer import PixelTransformerConfig
 from conftest import make_context, make_model
-from modeling_pixeltransformer import PixelTransformerModel, Span, attend, project_tokens, uniform_bins
+from layers_pixeltransformer import Span, attend, project_tokens
+from modeling_pixeltransformer import PixelTransformerModel, uniform_bins
 
 
 def parameters_of(distribution):
