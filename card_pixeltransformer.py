@@ -6,9 +6,10 @@ TEMPLATE = """---
 
 # {title}
 
-A [PixelTransformer](https://shubhtuls.github.io/PixelTransformer/): given the values of a signal at a few arbitrary
-places it infers the distribution of its values everywhere else, and draws whole plausible signals from it.
-This checkpoint: {signal}, native grid {grid}, {channels} of a value, {parameters:,} parameters.
+A model of the kind of [PixelTransformer](https://shubhtuls.github.io/PixelTransformer/) (Tulsiani & Gupta, ICML 2021),
+in an implementation of its own: given the values of a signal at a few arbitrary places it infers the distribution of
+its values everywhere else, and draws whole plausible signals from it.
+This checkpoint: {signal}, native grid {grid}, {channels} of a value, {parameters:,} parameters.{scales}
 {pictures}
 ## How to use
 
@@ -23,8 +24,7 @@ known, queries = places[:, observed[:16]], places[:, observed[16:]]
 values = torch.rand(1, 16, {value_dim})  # (B, K, V), {range}: put your own here
 marginal = model.predict(known, values, queries)
 print(marginal.mean.shape, marginal.entropy().shape)  # {mean_shape}
-samples = model.sample(known, values, queries, num_samples=4)  # (4, 1, Q, V)
-nats = model.log_prob(known, values, queries, samples[0])  # joint, (1,)
+{sampling}
 ```
 
 ## Training data
@@ -44,7 +44,7 @@ nats = model.log_prob(known, values, queries, samples[0])  # joint, (1,)
 It knows signals like those it was trained on and nothing else: given others it stays confident. Places far finer than
 the native grid, clustered observations, or more of them than {max_context} at once, are outside
 what it has seen. Drawn signals are plausible, not true: do not take them for a measurement of what was hidden.
-Values drawn in one step (`num_steps`) do not know of each other; `log_prob(..., blocks=...)` tells what that costs.
+Values drawn in one step (`num_steps`) do not know of each other; `log_prob(..., num_steps=...)` tells what that costs.
 
 ## Citation
 
@@ -57,6 +57,18 @@ Values drawn in one step (`num_steps`) do not know of each other; `log_prob(...,
 }}
 ```
 """
+
+SCALES = """
+It knows averages over cells of up to {side} native cells a side: `context_scales` and `query_scales` from 0 to
+{largest}, `sample(order="coarse-to-fine")`."""
+
+SAMPLING = """samples = model.sample(known, values, queries, num_samples=4)  # (4, 1, Q, V)
+nats = model.log_prob(known, values, queries, samples[0])  # joint, (1,)"""
+
+# Of grids with more cells than `config.max_tokens`.
+SAMPLING_IN_PART = """# 512 values are drawn, the rest is their mean given these
+samples = model.sample(known, values, queries, num_samples=4, num_autoregressive=512, num_steps=64)  # (4, 1, Q, V)
+nats = model.log_prob(known, values, queries[:, :2000], samples[0][:, :2000])  # joint, of 2,000 values, (1,)"""
 
 UNKNOWN = "Not recorded."
 
@@ -91,6 +103,10 @@ def model_card(config, num_parameters: int, folder: str = "path/to/this/folder",
             grid="×".join(map(str, config.native_grid)),
             channels=f"{config.value_dim} channel" + ("s" if config.value_dim > 1 else ""),
             parameters=num_parameters,
+            scales=""
+            if config.num_scales == 1
+            else SCALES.format(side=2 ** (config.num_scales - 1), largest=config.num_scales - 1),
+            sampling=SAMPLING if cells <= config.max_tokens else SAMPLING_IN_PART,
             folder=folder,
             pictures="".join(f"\n{caption}:\n\n![{caption}]({name})\n" for caption, name in (pictures or {}).items()),
             position_dim=config.position_dim,

@@ -37,7 +37,9 @@ class Arguments:
     signal: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
     sections: list[str] = flags(f"What to measure, of {', '.join(NAMES)}; default: all (quality: with --quality).", [])
     split: str = flag("Split to evaluate on.", "test")
-    contexts: list[int] | None = flag("Numbers K of observed places; default: the kind's own, which samples keep to.")
+    contexts: list[int] | None = flag(
+        "Numbers K of observed places; default: the kind's own. Section samples always takes those."
+    )
     queries: int = flag("Unobserved places scored for each signal and K.", 128)
     quality: list[int] = flags("Numbers K for which whole signals are completed and judged (SSIM, PSNR, IoU).", [])
     quality_limit: int | None = flag("Signals completed for --quality; default: all that likelihoods are measured on.")

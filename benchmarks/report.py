@@ -21,8 +21,8 @@ TRIED = """## Tried and left out
   core). It stays.
 - **One cache of the context for all samples** would spare reading K of K + n keys. At K = 16 of a thousand that is
   nothing, and attention in two parts costs another pass over the scores; the context is *encoded* once for all samples.
-- **Nearest-context attention**: of the time of a large grid attention takes 8 % at K = 64, and 1,024 observed places
-  make a query two fifths dearer (last row of grids): the most that dropping far context could save.
+- **Nearest-context attention**: 1,024 observed places in place of 64 make a query of a large grid 2.2 times as dear
+  (last row of grids): half of its time is the most that dropping far context could save, at the price of exactness.
 - **`torch.compile` of the whole model** takes two minutes for each kind of training step; parts of a layer, compiled
   once for all layers and sizes, take one (docs/TRAINING.md), and are what `--compile` compiles.
 - **Compiled parts of layers in exact sampling**: 1.65 in place of 1.12 s for one sample of 1,024 values, 2.9 in place
@@ -35,17 +35,17 @@ TRIED = """## Tried and left out
   where it does not, so they are left to the caller's `torch.autocast("cpu", torch.bfloat16)`.
 
 What paid: **denormal numbers** were the largest cost of moments, tails of components far from the ends of the value
-range. They are cut where they are below rounding: mean and variance of 4,096 queries with 64 components take
-23 ms in place of 121 (one core). A step of **exact sampling** is some two hundred small operations, whose number takes
-the time: all that depends on places alone is computed before the loop, keys and values of all decoder layers are one
+range. They are cut where they are below rounding: mean and variance of 4,096 queries with 64 components take 23 ms in
+place of 121 (one core). A step of **exact sampling** is some two hundred small operations, whose number takes the
+time: all that depends on places alone is computed before the loop, keys and values of all decoder layers are one
 product, rotations take four operations in place of eight, bounds of components are computed once. 1.74 became 1.05 ms
 for one sample and 2.87 became 1.6 ms for four (384 values, one core). Then layers came to compute on bare weights,
-which are joined once for all steps, as calls of modules were a fifth of a step: 1,024 values take 0.96 s in place of
-1.23, and 2.1 in place of 2.4 for four samples (two cores). In **training**, the backward pass of PyTorch's fused
-attention on CPUs is slow: up to 800 keys attention is written out (7.7 against 19.3 ms forward and backward for 24 ×
-2 heads, 128 queries, 192 keys). Masks are added to scores, as filling took 31.8 in place of 16.4 ms (12 × 2 heads,
-300 × 450). A compiled kernel that returns a bool is not vectorised: the mass of a cell takes 5.3 ms with a sign in
-its place, 28.4 with it (3,072 values, 64 components, 3 channels).
+which are joined once for all steps, as calls of modules were a fifth of a step: 1,024 values take 0.87 s in place of
+1.12, and 1.75 in place of 2.17 for four samples (two cores, every value encoded once). In **training**, the backward
+pass of PyTorch's fused attention on CPUs is slow: up to 800 keys attention is written out (7.7 against 19.3 ms forward
+and backward for 24 × 2 heads, 128 queries, 192 keys). Masks are added to scores, as filling took 31.8 in place of 16.4
+ms (12 × 2 heads, 300 × 450). A compiled kernel that returns a bool is not vectorised: the mass of a cell takes 5.3 ms
+with a sign in its place, 28.4 with it (3,072 values, 64 components, 3 channels).
 
 What training spends on two cores: matrix products a third of the time, at half the rate that they reach alone (900
 GFLOP/s for 6,000 tokens of width 128); attention's products a sixth; all else is passes over memory, none above 4 %.
@@ -160,9 +160,11 @@ def steps(names: list[str]) -> str:
 `sample(num_steps=n)` draws blocks of values that lie far apart, in sizes that the checkpoint's measured losses
 (`config.step_losses`) choose. What that costs is known exactly: the joint likelihood of whole signals under the very
 blocks that are drawn.
-"Lost" is the mean of the paired differences to one value at a time in random order, with its 95 % interval;
-below 0, the blocks are more likely than it: orders that spread evenly suit the
-models better than random ones (last row but one)."""
+"Lost" is the mean of the paired differences to one value at a time in the same kind of order, with its 95 % interval.
+Below 0, the blocks are the more likely: they come in orders that spread evenly, which suit `cifar10` and `cat-faces`
+better than random ones ("spread order"). From coarse to fine, the chain tells the averages too: its bits compare with
+one another, not with those of the random order. Without measured losses (`chairs`, `polynomial`) a usual curve decides
+the sizes."""
     ]
     for name in names:
         found = read(name)

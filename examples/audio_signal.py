@@ -1,4 +1,5 @@
-"""A new kind of signal in one file, short sounds: `train_accelerate.py --signal examples/audio_signal.py` trains on it.
+"""A new kind of signal in one file, short sounds: `train_accelerate.py --signal examples/audio_signal.py` trains on it
+(with `--output_dir` and `--max_train_minutes`).
 
 Copied to `signals/audio.py` it is known as `--signal audio`. It reads a folder of WAV files or, without one, makes
 plucked strings: harmonics that fade.

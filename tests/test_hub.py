@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from conftest import ROOT, make_context
+from conftest import ROOT, make_context, make_model
 from hub_server import run_hub
 from modeling_pixeltransformer import PixelTransformerModel
 
@@ -99,6 +99,16 @@ def test_card_tells_what_a_stranger_needs(grey_model, tmp_path):
     for words in ("license: apache-2.0", "- some/discs", "Discs.", "| K | bits |", "6×6"):
         assert words in card
     example = re.search(r"```python\n(.*?)```", card, re.S).group(1)
+    (tmp_path / "elsewhere").mkdir()
+    run_outside(example, folder=tmp_path / "elsewhere")
+
+
+def test_card_of_a_large_grid_draws_a_part_of_it(tmp_path):
+    model = make_model(native_grid=[64, 64], max_tokens=2600, num_scales=2)
+    model.save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "up to 2 native cells a side" in card and "num_autoregressive=512" in card
+    example = re.search(r"```python\n(.*?)```", card, re.S).group(1).replace("512", "5").replace("2000", "20")
     (tmp_path / "elsewhere").mkdir()
     run_outside(example, folder=tmp_path / "elsewhere")
 

@@ -50,7 +50,9 @@ class Arguments:
     max_context: int = flag("Largest number of observed places K; K is log-uniform from 1, and sometimes 0.", 512)
     buffer_size: int = flag("Values after the context in causal order, each scored given all before it (M).", 64)
     max_queries: int = flag("Queries that see the context alone (Q).", 64)
-    zero_probability: float = flag("Share of steps with K = 0.", 0.05)
+    zero_probability: float = flag(
+        "Share of steps with K = 0; at least 0.3 of chains and of steps with longer buffers.", 0.05
+    )
     block_probability: float = flag("Share of steps whose buffer comes in blocks of more than one.", 0.25)
     long_buffer_probability: float = flag("Share of steps whose buffer is longer, up to --max_context.", 0.05)
     token_budget: int = flag("Most tokens and queries (K + 2 M + Q per signal) of a step on one device.", 4096)
@@ -81,7 +83,9 @@ class Arguments:
         "of uncertain values count for more.",
         0.0,
     )
-    calibration_steps: int = flag("Steps at the end that fit scales alone to the running average of the weights.", 0)
+    calibration_steps: int = flag(
+        "Steps at the end that fit the predicted deviations alone to the running average of the weights.", 0
+    )
     calibration_components: int = flag(
         "Components of one mean that each becomes before these steps: 2 where errors have heavier tails than a "
         "Gaussian.",
