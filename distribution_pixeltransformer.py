@@ -123,6 +123,7 @@ class ValueDistribution(Distribution):
         """Select along the batch dimensions, as a tensor of shape `batch_shape` would be indexed."""
         if isinstance(index, tuple) and Ellipsis in index:
             raise IndexError("ValueDistribution: an index without Ellipsis was expected")
+        index = (*(index if isinstance(index, tuple) else (index,)), slice(None))  # of the batch alone, never of bins
         return self._with(self.log_weights[index], self.means[index], self.log_scales[index])
 
     @classmethod

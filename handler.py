@@ -148,11 +148,16 @@ class EndpointHandler:
     def _check_work(self, read: list[tuple[Tensor, ...]], parameters: dict[str, Any]) -> None:
         """Refuse what would keep the endpoint from others, before any work is done."""
         sampling, samples, pairs = parameters["task"] == "sample", parameters["num_samples"], 0
+        grid, cells = self.model.config.native_grid, 0
+        if sampling and parameters["order"] == "coarse-to-fine":
+            scales = range(1, self.model.config.num_scales)
+            cells = sum(math.prod(side // 2**scale for side in grid) for scale in scales)
         for positions, _, queries, _ in read:
             if sampling and len(queries) > MAX_DRAWN:
                 raise ValueError(f"queries: expected at most {MAX_DRAWN:,} places of a sample, got {len(queries):,}")
-            seen = len(positions) + 1 + (len(queries) if sampling else 0)
-            pairs += len(queries) * seen * (samples if sampling else 1) + len(positions) ** 2
+            asked = len(queries) + cells
+            seen = len(positions) + 1 + (asked if sampling else 0)
+            pairs += asked * seen * (samples if sampling else 1) + len(positions) ** 2
         if pairs > MAX_PAIRS:
             raise ValueError(
                 f"inputs: expected at most {MAX_PAIRS:,} pairs of a query and what it looks at, got {pairs:,}; ask for "

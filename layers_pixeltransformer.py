@@ -5,7 +5,7 @@ In the comments B = batch, W = hidden size, H = heads, D = head dim, F = feed-fo
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -255,10 +255,11 @@ class Memory:
             decoder (layers, B, H, >= length, D).
         padding (`Tensor` (B, 1 + K) or `None`): False where a context token is padding.
         weights (`Layers`): With which they were encoded, and further tokens are.
+        bounds (`Bounds`): Of the components that queries to it get, see `modeling_pixeltransformer`.
     """
 
-    def __init__(self, weights: Layers, capacity: int | None = None):
-        self.weights = weights
+    def __init__(self, weights: Layers, bounds: Any, capacity: int | None = None):
+        self.weights, self.bounds = weights, bounds
         self.layers: list[tuple[Tensor, Tensor] | None] = [None] * (len(weights.encoder) + 1)
         self.capacity = capacity
         self.length = 0
@@ -287,7 +288,7 @@ class Memory:
 
     def repeat(self, times: int, capacity: int) -> "Memory":
         """Each item `times` times, `times` slowest, with room for `capacity` tokens."""
-        copy = Memory(self.weights, capacity)
+        copy = Memory(self.weights, self.bounds, capacity)
         copy.padding = None if self.padding is None else self.padding.repeat(times, 1)
         for index, pair in enumerate(self.layers):
             copy.extend(index, *(x.repeat(*[1] * (x.dim() - 4), times, 1, 1, 1) for x in pair))

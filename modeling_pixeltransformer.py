@@ -66,8 +66,8 @@ class PixelTransformerOutput(ModelOutput):
     """What `PixelTransformerModel.forward` returns.
 
     Args:
-        loss (`Tensor` of shape `()`): Mean negative log-likelihood in nats over all scored values (queries with
-            `query_values`, and the buffer).
+        loss (`Tensor` of shape `()`): With `query_values` only: mean negative log-likelihood in nats over queries and
+            buffer values together.
         distribution (`ValueDistribution`, batch shape `(B, Q)`): Of each query given the context alone.
         buffer_distribution (`ValueDistribution`, batch shape `(B, M)`): Of each buffer value given the context and the
             buffer's earlier blocks.
@@ -224,7 +224,6 @@ class PixelTransformerPreTrainedModel(PreTrainedModel):
     base_model_prefix = "pixeltransformer"
     main_input_name = "context_positions"
     _supports_sdpa = True
-    _no_split_modules = ["Block"]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -302,8 +301,6 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         self.decoder_norm = make_norm(config, width) if config.norm_position == "pre" else nn.Identity()
         self.head = nn.Linear(width, config.num_bins * (config.value_dim + 2))
         self.register_buffer("bin_centers", torch.empty(config.num_bins, config.value_dim))
-        self._known_layers: tuple = (None, None)
-        self._known_bounds: tuple = (None, None)
         self.post_init()
 
     # -------------------------------------------------------------------- hub
@@ -406,7 +403,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         """All that can be computed of places (B, L, P) and scales (B, L) before values are known."""
         features, rotation = self._features(positions), self.rotation(positions)
         queries = self._embed_query_places(features, scales)
-        projected = project_queries(queries, rotation, self._layers().decoder[0])
+        projected = project_queries(queries, rotation, self.decoder[0].layer(encodes=False))
         return Places(self._embed_token_places(features, scales), queries, rotation, projected)
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -416,23 +413,12 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
     # ------------------------------------------------------- encode and decode
 
     def _layers(self) -> Layers:
-        """The layers as they compute, without gradients those of the last time until one of their weights changes."""
-        if torch.is_grad_enabled():
-            return self._join()
-        weights = [*self.encoder.parameters(), *self.decoder.parameters()]
-        key = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights]
-        if self._known_layers[0] != key:
-            # The storages are held, as other weights could come to lie where they were.
-            self._known_layers = (key, [weight.untyped_storage() for weight in weights], self._join())
-        return self._known_layers[-1]
-
-    def _join(self) -> Layers:
-        normed = self.config.qk_norm
+        """The layers as they compute: joined anew each time, as weights may change in ways that leave no trace."""
         return Layers(
             tuple(block.layer(encodes=True) for block in self.encoder),
             tuple(block.layer(encodes=False) for block in self.decoder),
             torch.cat([part.weight for block in self.decoder for part in (block.key, block.value)]),
-            torch.stack([block.key_norm.weight for block in self.decoder]) if normed else None,
+            torch.stack([block.key_norm.weight for block in self.decoder]) if self.config.qk_norm else None,
         )
 
     def _run_encoder(
@@ -469,7 +455,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         return torch.cat((nothing, tokens), 1), F.pad(positions, (0, 0, 1, 0))
 
     def _new_memory(self, context_mask: Tensor | None, capacity: int | None = None) -> Memory:
-        memory = Memory(self._layers(), capacity)
+        memory = Memory(self._layers(), self._bounds(), capacity)
         if context_mask is not None:
             memory.padding = F.pad(context_mask.bool(), (1, 0), value=True)
         return memory
@@ -509,11 +495,14 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         """Distribution of the Q values at `places` given the memory, or its part that `causal` (Q, length) shows."""
         span = Span(0, places.queries.shape[1], memory.length, memory.mask(causal, memory.length))
         decoded = self._run_decoder(places.queries, places.rotation, memory, [span], places.projected)
-        return self.value_distribution(decoded)
+        return self.value_distribution(decoded, memory.bounds)
 
-    def value_distribution(self, x: Tensor) -> ValueDistribution:
-        """Read the mixture off decoded queries (B, Q, W): per bin a logit, a V-dim offset of the mean, a log-scale."""
-        components = self._bounds().components(self.head(x))
+    def value_distribution(self, x: Tensor, bounds: Bounds | None = None) -> ValueDistribution:
+        """Read the mixture off decoded queries (B, Q, W): per bin a logit, a V-dim offset of the mean, a log-scale.
+
+        `bounds` spares computing them again.
+        """
+        components = (bounds or self._bounds()).components(self.head(x))
         config = self.config
         return ValueDistribution.normalized(*components, config.value_range, config.quantization_step, self.bin_centers)
 
@@ -522,11 +511,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         return self._bounds().scale_offset
 
     def _bounds(self) -> Bounds:
-        """The bounds of this model's components, computed again when its bins change."""
-        key = (self.bin_centers.data_ptr(), self.bin_centers._version)
-        if self._known_bounds[0] != key:
-            self._known_bounds = (key, Bounds.of(self.config, self.bin_centers.float()))
-        return self._known_bounds[1]
+        return Bounds.of(self.config, self.bin_centers.float())
 
     # -------------------------------------------------------------- interface
 
@@ -599,7 +584,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
             queries = self.embed_queries(query_positions, query_scales)
         self._run_encoder(tokens, self.rotation(token_positions), memory, spans)
         decoded = self._run_decoder(queries, self.rotation(query_positions), memory, query_spans)
-        distribution = self.value_distribution(decoded)
+        distribution = self.value_distribution(decoded, memory.bounds)
         loss = None
         if query_values is not None:
             targets = query_values if not num_buffer else torch.cat((query_values, buffer_values), 1)
@@ -659,7 +644,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
             scales = None if query_scales is None else query_scales[:, start : start + size]
             span = Span(0, chunk.shape[1], memory.length, memory.mask(None, memory.length))
             decoded = self._run_decoder(self.embed_queries(chunk, scales), self.rotation(chunk), memory, [span])
-            distribution = self.value_distribution(decoded)
+            distribution = self.value_distribution(decoded, memory.bounds)
             if reduce is None:
                 parts.append(distribution)
                 continue

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 MORTON_BITS = 10  # per axis: 1,024 different coordinates order the queries along a curve
+SLOPE = (
+    1e-4  # nats by which a loss falls at least per unit of log(1 + known): what is equal is cut evenly, not at one end
+)
 FINE_ENDS = 1024  # block ends that the search considers beyond which not each number of values is one
 
 # How the loss of one value falls with the number of known ones where a checkpoint has not measured it.
@@ -42,15 +45,15 @@ def spread_orders(positions: Tensor, generator: torch.Generator | None = None) -
 
 def losses_at(curve: dict, known: int, count: int) -> Tensor:
     """Expected loss (count,) of the next value when `known`, `known` + 1, … are known: `curve` read off linearly in
-    log(1 + known), made to fall only."""
+    log(1 + known), made to fall only, and at its last slope beyond its end."""
     knots = torch.tensor(curve["known"], dtype=torch.float64).log1p()
     nats = torch.tensor(curve["nats"], dtype=torch.float64).cummin(0).values
-    at = torch.arange(known, known + count, dtype=torch.float64).log1p().clamp(knots[0], knots[-1])
+    at = torch.arange(known, known + count, dtype=torch.float64).log1p().clamp(min=knots[0])
     if len(knots) == 1:
-        return nats.expand(count)
+        return nats - SLOPE * at
     right = torch.searchsorted(knots, at).clamp(1, len(knots) - 1)
     share = (at - knots[right - 1]) / (knots[right] - knots[right - 1])
-    return nats[right - 1] + share * (nats[right] - nats[right - 1])
+    return nats[right - 1] + share * (nats[right] - nats[right - 1]) - SLOPE * at
 
 
 def block_sizes(num_queries: int, num_steps: int | None, curve: dict | None = None, known: int = 0) -> list[int]:
@@ -67,6 +70,9 @@ def block_sizes(num_queries: int, num_steps: int | None, curve: dict | None = No
     if num_steps is None or num_steps >= num_queries:
         return [1] * num_queries
     ends = _best_ends(num_queries, num_steps, _key(curve), known)[1][num_steps - 1]
+    if not ends:  # more steps than ends of blocks are considered: about the same number in each
+        size, larger = divmod(num_queries, num_steps)
+        return [size] * (num_steps - larger) + [size + 1] * larger
     return [stop - start for start, stop in zip((0, *ends), ends, strict=False)]
 
 
@@ -114,7 +120,10 @@ def split_steps(counts: list[int], num_steps: int, curves: list[dict | None]) ->
     for choice in reversed(choices):
         extra.insert(0, int(choice[left]))
         left -= extra[0]
-    return [1 + more for more in extra]
+    steps = [1 + more for more in extra]
+    for level, count in reversed(list(enumerate(counts))):  # what a level could not use, see `block_sizes`
+        steps[level] += max(min(num_steps - sum(steps), count - steps[level]), 0)
+    return steps
 
 
 def _key(curve: dict | None) -> tuple[tuple, tuple]:

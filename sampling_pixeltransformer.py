@@ -1,5 +1,6 @@
 """Joint samples and likelihoods: what a caller asks for, checked, and turned into chains."""
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ def _check_sampling(
     if known + num_drawn > model.config.max_tokens:
         raise ValueError(
             f"query_positions: expected context and drawn queries together at most {model.config.max_tokens} "
-            f"(config.max_tokens, a guard for memory), got {known} + {num_drawn}; num_autoregressive draws fewer"
+            f"(config.max_tokens, a guard for memory), got {known} + {num_drawn}"
+            + ("; num_autoregressive draws fewer" if num_drawn == query_positions.shape[1] else "")
         )
     query_scales = None if query_scales is None else query_scales.expand(batch, -1)
     return query_positions.expand(batch, -1, -1), query_scales
@@ -192,7 +194,10 @@ def sample_iter(
         raise ValueError(f'finish: expected "sample", or "mean" with order="coarse-to-fine", got {finish!r}')
     if levels:
         _check_coarse_to_fine(model.config, num_autoregressive=num_autoregressive, query_scales=query_scales)
-    num_drawn = 0 if finish == "mean" else num_autoregressive
+    num_drawn = num_autoregressive
+    if levels and isinstance(query_positions, Tensor):  # queries stand beside the cells of scale 1
+        asked = query_positions.shape[-2] if query_positions.dim() > 1 else 0
+        num_drawn = math.prod(grid_at(model.config, 1)) + (0 if finish == "mean" else asked)
     query_positions, query_scales = _check_sampling(model, evidence, query_positions, query_scales, num_drawn)
     batch, count = query_positions.shape[:2]
     _check_count("num_samples", num_samples, 1)
@@ -212,8 +217,8 @@ def sample_iter(
     else:
         order = spread_orders(query_positions.repeat(num_samples, 1, 1), generator)
     to_draw = count if num_autoregressive is None else num_autoregressive
-    known = context_positions.shape[1]
-    sizes = block_sizes(to_draw, num_steps, (model.config.step_losses or {}).get("random"), known) if to_draw else []
+    curve = (model.config.step_losses or {}).get("random")
+    sizes = block_sizes(to_draw, num_steps, curve, evidence.count()) if to_draw else []
     return _one_scale(
         model,
         evidence,
@@ -339,6 +344,7 @@ def joint_log_prob(
     check_given("query_values", query_values)
     check_places(model.config, "query", query_positions, query_values, batch=context_positions.shape[0])
     batch, count = query_positions.shape[:2]
+    _check_count("chunk_size", chunk_size, 1)
     if num_steps is not None:
         _check_count("num_steps", num_steps, 1)
         if blocks is not None:
@@ -359,7 +365,7 @@ def joint_log_prob(
         _check_blocks(blocks, count)
     else:
         curve = (model.config.step_losses or {}).get("random")
-        sizes = torch.tensor(block_sizes(count, num_steps, curve, context_positions.shape[1]))
+        sizes = torch.tensor(block_sizes(count, num_steps, curve, evidence.count()))
         blocks = torch.repeat_interleave(torch.arange(1, len(sizes) + 1), sizes).to(query_positions.device)
     positions, values = take(query_positions, order), take(query_values, order)
     return score_blocks(model, evidence, positions, values, take(query_scales, order), blocks, chunk_size).sum(1)

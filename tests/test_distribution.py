@@ -170,3 +170,14 @@ def test_indexing_expanding_and_concatenating_commute_with_log_prob():
     assert torch.allclose(d[:, 1:].log_prob(value[:, 1:]), whole[:, 1:])
     assert torch.allclose(ValueDistribution.cat([d[:, :1], d[:, 1:]], 1).log_prob(value), whole)
     assert torch.allclose(d.expand((4, 2, 3)).log_prob(value), whole.expand(4, 2, 3))
+
+
+def test_an_index_selects_along_the_batch_alone():
+    d = ValueDistribution(torch.zeros(2, 3, 4), torch.rand(2, 3, 4, 1), torch.zeros(2, 3, 4))
+    mask = torch.tensor([[True, False, True], [False, False, True]])
+    rows, columns = torch.tensor([0, 1]), torch.tensor([2, 0])
+    for index in (0, (1, 2), slice(1), (slice(None), 1), mask, (None, 1), (rows, columns)):
+        assert d[index].batch_shape == torch.zeros(2, 3)[index].shape
+        assert torch.equal(d[index].mean, d.mean[index])
+    with pytest.raises(IndexError):
+        d[0, 0, 0]

@@ -137,3 +137,14 @@ def test_a_folder_without_safetensors_is_refused(tmp_path):
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
     with pytest.raises(ValueError, match="path: expected a checkpoint with model.safetensors"):
         EndpointHandler(str(tmp_path))
+
+
+def test_the_cells_of_coarser_scales_count_as_work(tmp_path, monkeypatch):
+    make_model(native_grid=[8, 8], num_scales=3).save_pretrained(tmp_path)
+    handler = EndpointHandler(str(tmp_path))
+    ask = {"inputs": observed(4, queries=[[0.0, 0.0]]), "parameters": {"task": "sample", "num_steps": 3}}
+    monkeypatch.setattr("handler.MAX_PAIRS", 100)  # 4² + 1 × 6 in the random order, 4² + 21 × 26 with 4 + 16 cells more
+    assert "samples" in handler(ask)
+    ask["parameters"]["order"] = "coarse-to-fine"
+    with pytest.raises(ValueError, match="at most 100 pairs"):
+        handler(ask)

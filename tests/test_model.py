@@ -1,5 +1,7 @@
 """Truths about the network: what it depends on, and what it does not."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -219,3 +221,24 @@ def test_paper_configuration_is_the_published_one():
 def test_bad_configuration_names_the_field(field, value):
     with pytest.raises(ValueError, match=f"PixelTransformerConfig.{field}: expected .*, got"):
         PixelTransformerConfig(**{field: value, **({"num_attention_heads": 4} if field == "hidden_size" else {})})
+
+
+def test_a_prediction_sees_weights_written_through_data():
+    first, second = make_model(seed=0).eval(), make_model(seed=1).eval()
+    context, queries = make_context(first), first.native_positions()
+    first.predict(*context, queries)
+    for mine, other in zip(first.parameters(), second.parameters(), strict=True):
+        mine.data.copy_(other.data)
+    assert torch.equal(first.predict(*context, queries).mean, second.predict(*context, queries).mean)
+
+
+def test_inference_mode_leaves_a_model_that_can_be_trained_and_saved_whole(grey_model, tmp_path):
+    context, queries = make_context(grey_model), grey_model.native_positions()
+    size = len(pickle.dumps(grey_model))
+    with torch.inference_mode():
+        grey_model.predict(*context, queries)
+        make_model().predict(*context, queries)
+    assert len(pickle.dumps(grey_model)) == size
+    torch.save(grey_model, tmp_path / "model.pt")
+    values = torch.rand(2, queries.shape[1], 1)
+    grey_model.train()(*context, queries.expand(2, -1, -1), query_values=values).loss.backward()

@@ -67,6 +67,20 @@ def test_blocks_of_any_number_of_values_sum_to_it(count):
     assert sum(sizes) == count and min(sizes) >= 1 and len(sizes) == min(count, 40)
 
 
+@pytest.mark.parametrize("steps", [1023, 1024, 1500, 2000, 2500])
+def test_more_steps_than_ends_of_blocks_are_considered(steps):
+    sizes = block_sizes(2000, steps)
+    assert sum(sizes) == 2000 and len(sizes) == min(steps, 2000) and min(sizes) >= 1
+    assert sum(split_steps([64, 2000], steps, [None, None])) == min(steps, 2064)
+
+
+@pytest.mark.parametrize(
+    ("curve", "known"), [(CURVE, 0), (CURVE, 500), (None, 5000), ({"known": [0], "nats": [1.0]}, 0)]
+)
+def test_what_lies_beyond_a_curve_is_not_one_block(curve, known):
+    assert max(block_sizes(4000, 64, curve, known)) < 800
+
+
 def test_steps_are_split_over_levels_at_the_least_expected_loss():
     curves = [CURVE, {"known": [0, 3], "nats": [0.5, 0.4]}, None]
     counts, total = [4, 6, 5], 8

@@ -4,10 +4,11 @@ import itertools
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import make_context
+from conftest import make_context, make_model
 from orders_pixeltransformer import block_sizes, random_orders, values_in_context
 
 
@@ -200,3 +201,31 @@ def test_samples_follow_the_joint_distribution():
         outcome = torch.tensor([[[code % 2], [code // 2]]], dtype=torch.float32)
         expected = model.log_prob(positions, values, queries, outcome, order=order).exp().item()
         assert abs((codes == code).float().mean().item() - expected) < 0.03
+
+
+def test_padding_does_not_change_the_blocks(grey_model):
+    positions, values = make_context(grey_model, context=2)
+    queries, mask = grey_model.native_positions(), torch.arange(20).expand(2, -1) < 2
+    padded = F.pad(positions, (0, 0, 0, 18)), F.pad(values, (0, 0, 0, 18), value=0.5)
+
+    def counts(*context, **options):
+        states = grey_model.sample_iter(*context, queries, num_steps=4, **options)
+        return [int(state.drawn[0, 0].sum()) for state in states]
+
+    assert counts(positions, values) == counts(*padded, context_mask=mask)
+
+
+def test_coarse_cells_count_as_tokens():
+    model = make_model(native_grid=[8, 8], num_scales=3, max_tokens=17)
+    context = make_context(model, context=1)
+    query = model.native_positions()[:, :1]
+    model.sample(*context, query, num_steps=2)
+    for finish in ("sample", "mean"):
+        with pytest.raises(ValueError, match="at most 17"):
+            model.sample(*make_context(model, context=2), query, order="coarse-to-fine", num_steps=3, finish=finish)
+
+
+def test_chunks_of_no_value_are_refused(grey_model):
+    queries = grey_model.native_positions()
+    with pytest.raises(ValueError, match="chunk_size"):
+        grey_model.log_prob(*make_context(grey_model), queries, torch.rand(2, queries.shape[1], 1), chunk_size=0)

@@ -20,6 +20,7 @@ from modeling_pixeltransformer import PixelTransformerModel, PixelTransformerOut
 from signals import find, kinds
 from signals.image import Images
 from train_accelerate import train
+from training import setup
 from training.arguments import Arguments, parse_arguments
 from training.batches import EpisodeBatches, EpisodeSampler, make_episode
 from training.calibration import fit_scales, split_components, without_buffer
@@ -355,3 +356,12 @@ def test_muon_in_float32_makes_singular_values_near_1():
     assert found.dtype == torch.float32
     singular = torch.linalg.svdvals(found)
     assert (singular > 0.5).all() and (singular < 1.5).all()
+
+
+def test_a_start_with_other_scales_is_refused(image_folder, tmp_path):
+    make_model(num_scales=2, quantization_step=1 / 255, value_range=[0.0, 1.0]).save_pretrained(tmp_path / "start")
+    flags, signal = arguments(image_folder, tmp_path / "run", init_from=str(tmp_path / "start"), num_scales=3)
+    with pytest.raises(ValueError, match="--num_scales: expected 2, as --init_from .* has, or none beside it, got 3"):
+        setup.make_model(flags, signal, signal.load(0)[0])
+    flags.num_scales = None
+    assert setup.make_model(flags, signal, signal.load(0)[0]).config.num_scales == 2

@@ -29,12 +29,19 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
             model = PixelTransformerModel.from_pretrained(arguments.init_from, dtype=torch.float32, **scales)
         except OSError as error:
             raise ValueError(f"--init_from: cannot load {arguments.init_from!r}: {error}") from error
+        except RuntimeError as error:  # shapes that do not fit
+            known = PixelTransformerConfig.from_pretrained(arguments.init_from).num_scales
+            raise ValueError(
+                f"--num_scales: expected {known}, as --init_from {arguments.init_from!r} has, or none beside it, "
+                f"got {arguments.num_scales}"
+            ) from error
         expected = PixelTransformerConfig(signal=signal.kind, **fields)
         for name in ("signal", "position_dim", "value_dim", "value_range", "quantization_step"):
             wanted, got = getattr(expected, name), getattr(model.config, name)
             if wanted != got:
                 raise ValueError(f"--init_from: expected a checkpoint with {name} {wanted}, got {got}")
         model.config.native_grid = fields["native_grid"]
+        model.config.step_losses = None  # measured of other weights
         return model
     sizes = ("hidden_size", "num_encoder_layers", "num_decoder_layers", "num_attention_heads", "intermediate_size")
     sizes += ("num_bins", "num_scales")
