@@ -25,6 +25,8 @@ class PixelTransformerConfig(PreTrainedConfig):
             quantisation step (0.001 of the range without one), and half of the range.
         offset_radius (`float` or `None`): Farthest that a component's mean moves from the centre of its bin, as a
             share of the value range, which it never leaves (without a range, in units of values). `None`: unbounded.
+        correlated_channels (`bool`): Channels of a component depend on each other, see `ValueDistribution`: each has a
+            deviation of its own and a mean that moves with the channels before it. `False`: one deviation for all.
         hidden_size (`int`): Width of the Transformer.
         num_encoder_layers, num_decoder_layers (`int`): Depth.
         num_attention_heads (`int`): Heads, few and wide: softmax, not matrix products, takes the time. `hidden_size`
@@ -73,6 +75,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         min_scale: float | None = None,
         max_scale: float | None = None,
         offset_radius: float | None = 0.25,
+        correlated_channels: bool = False,
         hidden_size: int = 128,
         num_encoder_layers: int = 4,
         num_decoder_layers: int = 4,
@@ -104,6 +107,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         self.min_scale = min_scale
         self.max_scale = max_scale
         self.offset_radius = offset_radius
+        self.correlated_channels = correlated_channels
         self.hidden_size = hidden_size
         self.num_encoder_layers = num_encoder_layers
         self.num_decoder_layers = num_decoder_layers
@@ -231,6 +235,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         expect(self.activation in ("swiglu", "relu"), "activation", '"swiglu" or "relu"')
         expect(self.norm in ("rms", "layer"), "norm", '"rms" or "layer"')
         expect(self.norm_position in ("pre", "post"), "norm_position", '"pre" or "post"')
+        expect(self.value_dim > 1 or not self.correlated_channels, "correlated_channels", "False where value_dim is 1")
         expect(self.rotary or not self.rotary_values, "rotary_values", "False where rotary is False")
 
 

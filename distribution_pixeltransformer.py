@@ -18,19 +18,27 @@ class ValueDistribution(Distribution):
 
     $$p(v) = \sum_b q_b \, \mathcal N(v;\, m_b, \sigma_b^2 I)$$
 
+    or, with `coefficients` $a$, with channels that depend on each other: each has a mean that moves with those before
+    it (Salimans et al., PixelCNN++, ICLR 2017, Eq. 3) and a deviation of its own,
+    $v_c \sim \mathcal N(m_{bc} + \sum_{j<c} a_{bcj} (v_j - m_{bj}),\, \sigma_{bc}^2)$.
+
     With a `quantization_step` the value is what is left of a draw from p after clamping it to `value_range` and
-    rounding it to the nearest level: `log_prob` is the mixture's mass in the value's cell (the outermost cells take the
-    tails), in nats, and divided by V log 2 it is in bits per dimension. Without one `log_prob` is the density.
+    rounding it to the nearest level, channel by channel: `log_prob` is the mixture's mass in the value's cell (the
+    outermost cells take the tails), in nats, and divided by V log 2 it is in bits per dimension. Without one `log_prob`
+    is the density.
 
     All numbers are computed in float32, whatever the dtype of the arguments.
 
     Args:
         logits (`Tensor` of shape `(*batch, B)`): Unnormalised log-probabilities of the bins.
         means (`Tensor` of shape `(*batch, B, V)`): Component means.
-        log_scales (`Tensor` of shape `(*batch, B)`): Log of the components' standard deviation, one for all channels.
+        log_scales (`Tensor` of shape `(*batch, B)` or `(*batch, B, V)`): Log of the components' standard deviation, one
+            for all channels or one for each, given the channels before it.
         value_range (`tuple[float, float]` or `None`): Smallest and largest value.
         quantization_step (`float` or `None`): Distance of two levels; needs a `value_range`.
         bin_centers (`Tensor` of shape `(B, V)` or `None`): What the bins stand for, for drawing a histogram.
+        coefficients (`Tensor` of shape `(*batch, B, V (V - 1) / 2)` or `None`): Of the second channel by the first, of
+            the third by the first and the second, …; `None`: channels are independent in a component.
 
     Example:
 
@@ -57,19 +65,23 @@ class ValueDistribution(Distribution):
         value_range: tuple[float, float] | None = None,
         quantization_step: float | None = None,
         bin_centers: Tensor | None = None,
+        coefficients: Tensor | None = None,
     ):
         if quantization_step is not None and value_range is None:
             raise ValueError("value_range: expected the smallest and largest value with a quantization_step, got None")
         # Beyond these bounds a scale is a point or a plain for any data, and float32 arithmetic breaks down.
         log_scales = log_scales.float().clamp(*LOG_SCALES)
-        self._set(
-            logits.float().log_softmax(-1), means.float(), log_scales, value_range, quantization_step, bin_centers
-        )
+        coefficients = None if coefficients is None else coefficients.float()
+        shared = (value_range, quantization_step, bin_centers)
+        self._set(logits.float().log_softmax(-1), means.float(), log_scales, *shared, coefficients)
 
-    def _set(self, log_weights, means, log_scales, value_range, quantization_step, bin_centers) -> None:
+    def _set(
+        self, log_weights, means, log_scales, value_range, quantization_step, bin_centers, coefficients=None
+    ) -> None:
         self.log_weights = log_weights  # (*batch, B)
         self.means = means  # (*batch, B, V)
-        self.log_scales = log_scales  # (*batch, B)
+        self.log_scales = log_scales  # (*batch, B) or (*batch, B, V)
+        self.coefficients = coefficients  # (*batch, B, V (V - 1) / 2)
         self.value_range = tuple(value_range) if value_range is not None else None
         self.quantization_step = quantization_step
         self.bin_centers = bin_centers
@@ -98,25 +110,31 @@ class ValueDistribution(Distribution):
         value_range: tuple[float, float] | None = None,
         quantization_step: float | None = None,
         bin_centers: Tensor | None = None,
+        coefficients: Tensor | None = None,
     ) -> "ValueDistribution":
         """The distribution of these float32 components, whose log-weights are normalised and log-scales bounded."""
         self = cls.__new__(cls)
-        self._set(log_weights, means, log_scales, value_range, quantization_step, bin_centers)
+        self._set(log_weights, means, log_scales, value_range, quantization_step, bin_centers, coefficients)
         return self
 
-    def _with(self, log_weights: Tensor, means: Tensor, log_scales: Tensor) -> "ValueDistribution":
-        """These components of the same values."""
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        """The tensors of the components by name, each with the batch's shape first."""
+        parts = {"log_weights": self.log_weights, "means": self.means, "log_scales": self.log_scales}
+        return parts if self.coefficients is None else parts | {"coefficients": self.coefficients}
+
+    def with_parts(self, **parts: Tensor) -> "ValueDistribution":
+        """Of the same values, with some of `parts` replaced."""
         shared = (self.value_range, self.quantization_step, self.bin_centers)
-        return ValueDistribution.normalized(log_weights, means, log_scales, *shared)
+        parts = self.parts | parts
+        components = (parts["log_weights"], parts["means"], parts["log_scales"])
+        return ValueDistribution.normalized(*components, *shared, parts.get("coefficients"))
 
     def expand(self, batch_shape: torch.Size, _instance=None) -> "ValueDistribution":
         """The same distribution with a larger batch shape."""
-        batch_shape = torch.Size(batch_shape)
-        bins, channels = self.means.shape[-2:]
-        return self._with(
-            self.log_weights.expand(*batch_shape, bins),
-            self.means.expand(*batch_shape, bins, channels),
-            self.log_scales.expand(*batch_shape, bins),
+        kept = len(self.batch_shape)
+        return self.with_parts(
+            **{name: part.expand(*batch_shape, *part.shape[kept:]) for name, part in self.parts.items()}
         )
 
     def __getitem__(self, index) -> "ValueDistribution":
@@ -124,16 +142,31 @@ class ValueDistribution(Distribution):
         if isinstance(index, tuple) and Ellipsis in index:
             raise IndexError("ValueDistribution: an index without Ellipsis was expected")
         index = (*(index if isinstance(index, tuple) else (index,)), slice(None))  # of the batch alone, never of bins
-        return self._with(self.log_weights[index], self.means[index], self.log_scales[index])
+        return self.with_parts(**{name: part[index] for name, part in self.parts.items()})
 
     @classmethod
     def cat(cls, parts: list["ValueDistribution"], dim: int) -> "ValueDistribution":
         """Concatenate distributions along a batch dimension (`dim` counted from the front)."""
-        return parts[0]._with(
-            torch.cat([part.log_weights for part in parts], dim),
-            torch.cat([part.means for part in parts], dim),
-            torch.cat([part.log_scales for part in parts], dim),
+        return parts[0].with_parts(
+            **{name: torch.cat([part.parts[name] for part in parts], dim) for name in parts[0].parts}
         )
+
+    @property
+    def _channel_log_scales(self) -> Tensor:
+        """Log-scales (*batch, B, 1 or V)."""
+        return self.log_scales if self.log_scales.dim() == self.means.dim() else self.log_scales.unsqueeze(-1)
+
+    def _means_given(self, value: Tensor) -> Tensor:
+        """Mean of each channel of the components given the earlier channels of `value` (..., 1 or B, V)."""
+        if self.coefficients is None:
+            return self.means
+        away, weights = (value - self.means).unbind(-1), iter(self.coefficients.unbind(-1))
+        means = []
+        for channel, mean in enumerate(self.means.unbind(-1)):
+            for distance in away[:channel]:
+                mean = torch.addcmul(mean, next(weights), distance)
+            means.append(mean.expand_as(away[0]))
+        return torch.stack(means, -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-likelihood in nats, `(*sample, *batch)`, of values `(*sample, *batch, V)`.
@@ -142,10 +175,11 @@ class ValueDistribution(Distribution):
         """
         value = value.float().unsqueeze(-2)  # (..., 1, V)
         if self.quantization_step is None:
-            scale = self.log_scales.exp().unsqueeze(-1)  # (*batch, B, 1)
-            standard = (value - self.means) / scale
+            log_scales = self._channel_log_scales  # (*batch, B, 1 or V)
+            standard = (value - self._means_given(value)) / log_scales.exp()
             channels = self.means.shape[-1]
-            component = -0.5 * standard.square().sum(-1) - channels * (self.log_scales + 0.5 * math.log(2 * math.pi))
+            spread = log_scales.expand_as(self.means).sum(-1) + 0.5 * channels * math.log(2 * math.pi)
+            component = -0.5 * standard.square().sum(-1) - spread
         else:
             component = self._log_cell_mass(value).sum(-1)
         return (self.log_weights + component).logsumexp(-1)
@@ -162,22 +196,43 @@ class ValueDistribution(Distribution):
         shape = torch.broadcast_shapes(value.shape, self.means.shape)
         rows, (bins, channels), own = shape[:-2], shape[-2:], value.shape[-2]
         lower, upper = (edge.expand(*rows, own, channels).reshape(-1, own, channels) for edge in (lower, upper))
-        means = self.means.expand(shape).reshape(-1, bins, channels)
-        log_scales = self.log_scales.expand(*rows, bins).reshape(-1, bins)
+        means = self._means_given(center).expand(shape).reshape(-1, bins, channels)
+        log_scales = self._channel_log_scales
+        log_scales = log_scales.expand(*rows, bins, log_scales.shape[-1]).reshape(-1, bins, log_scales.shape[-1])
         return LogGaussianMass.apply(means, log_scales, lower, upper).view(shape)
 
     @property
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each channel, both `(*batch, V)`, for less than the two one by one."""
+        """Mean and variance of each channel, both `(*batch, V)`, for less than the two one by one.
+
+        Where channels depend on each other, as if a component were clamped after all of them were drawn.
+        """
         mean, variance = self._component_moments
         weights = self.probs.unsqueeze(-1)
         overall = (weights * mean).sum(-2, keepdim=True)
         return overall.squeeze(-2), (weights * (variance + (mean - overall).square())).sum(-2)
 
     @property
+    def marginal_scales(self) -> Tensor:
+        """Standard deviation of each channel of the components, (*batch, B, 1 or V), whatever the others are."""
+        scales = self._channel_log_scales.exp()
+        if self.coefficients is None:
+            return scales
+        scales = scales.expand_as(self.means)
+        # Row c tells how far channel c moves with the noise of each: the inverse of 1 - coefficients.
+        rows: list[Tensor] = []
+        weights = iter(self.coefficients.split(1, -1))
+        for own in torch.eye(self.means.shape[-1], device=scales.device):
+            row = own.expand_as(scales)
+            for earlier in rows.copy():
+                row = torch.addcmul(row, next(weights), earlier)
+            rows.append(row)
+        return torch.stack([(row * scales).square().sum(-1) for row in rows], -1).sqrt()
+
+    @property
     def _component_moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance of each component (*batch, B, V), clamped to the range where values are quantised."""
-        scale = self.log_scales.exp().unsqueeze(-1)
+        scale = self.marginal_scales
         if self.quantization_step is None:
             return self.means, (scale * scale).expand_as(self.means)
         # A Gaussian whose tails beyond both ends become point masses there. A tail that begins t deviations σ from the
@@ -250,11 +305,28 @@ class ValueDistribution(Distribution):
             gumbel = uniform.clamp_(1e-20, 1 - 6e-8).log_().neg_().log_()  # and the sign below
             scores = torch.sub(self.log_weights, gumbel, alpha=temperature)
             chosen = scores.argmax(-1, keepdim=True)  # (*shape, *batch, 1)
-            means = self.means.expand(shape + self.means.shape)
-            index = chosen.unsqueeze(-1).expand(*chosen.shape, means.shape[-1])
-            mean = means.gather(-2, index).squeeze(-2)
-            scale = self.log_scales.expand(shape + self.log_scales.shape).gather(-1, chosen).exp()
-            return self._quantize(torch.addcmul(mean, scale, noise, value=math.sqrt(temperature)))
+
+            def of_chosen(part: Tensor) -> Tensor:  # (*batch, B, C) -> (*shape, *batch, C)
+                index = chosen.unsqueeze(-1).expand(*chosen.shape, part.shape[-1])
+                return part.expand(shape + part.shape).gather(-2, index).squeeze(-2)
+
+            mean, scale = of_chosen(self.means), of_chosen(self._channel_log_scales).exp()
+            moved = torch.addcmul(mean, scale, noise, value=math.sqrt(temperature))
+            if self.coefficients is None:
+                return self._quantize(moved)
+            return self._in_turn(mean, moved, of_chosen(self.coefficients))
+
+    def _in_turn(self, means: Tensor, moved: Tensor, coefficients: Tensor) -> Tensor:
+        """Draws (..., V) from draws `moved` of independent channels: each moves with the earlier ones as drawn."""
+        drawn: list[Tensor] = []
+        away: list[Tensor] = []
+        weights = iter(coefficients.unbind(-1))
+        for mean, value in zip(means.unbind(-1), moved.unbind(-1), strict=True):
+            for distance in away:
+                value = torch.addcmul(value, next(weights), distance)
+            drawn.append(self._quantize(value))
+            away.append(drawn[-1] - mean)
+        return torch.stack(drawn, -1)
 
     def entropy(self, num_samples: int = 256) -> Tensor:
         """Entropy in nats, `(*batch,)`.
@@ -281,10 +353,17 @@ class ValueDistribution(Distribution):
         modes = self._quantize(self.means)
         if self.quantization_step is None:
             return modes
-        low, high = (torch.full_like(modes, end) for end in self.value_range)
-        candidates = torch.stack((modes, low, high))
-        masses = torch.stack([self._log_cell_mass(candidate) for candidate in candidates])
-        return candidates.gather(0, masses.argmax(0, keepdim=True))[0]
+        # Channel by channel, as each has its mean from the earlier ones.
+        for channel in range(1 if self.coefficients is None else self.means.shape[-1]):
+            part = slice(None) if self.coefficients is None else slice(channel, channel + 1)
+            candidates = []
+            for candidate in (self._quantize(self._means_given(modes)), *self.value_range):
+                candidates.append(modes.clone())
+                candidates[-1][..., part] = candidate if isinstance(candidate, float | int) else candidate[..., part]
+            candidates = torch.stack(candidates)
+            masses = torch.stack([self._log_cell_mass(candidate)[..., part] for candidate in candidates])
+            modes[..., part] = candidates[..., part].gather(0, masses.argmax(0, keepdim=True))[0]
+        return modes
 
     def _quantize(self, value: Tensor) -> Tensor:
         """Clamp to the range and round to a level, where values are quantised."""
@@ -302,7 +381,7 @@ class LogGaussianMass(torch.autograd.Function):
     cancel, however far in a tail the cell lies; autograd through `torch.special.log_ndtr` takes twice as long.
 
     Args:
-        means (`Tensor` (N, B, V)), log_scales (`Tensor` (N, B)): The Gaussians.
+        means (`Tensor` (N, B, V)), log_scales (`Tensor` (N, B, 1 or V)): The Gaussians.
         lower, upper (`Tensor` (N, 1 or B, V)): The edges, lower < upper; infinite ones are tails.
     """
 
@@ -320,7 +399,7 @@ class LogGaussianMass(torch.autograd.Function):
 
 def log_gaussian_mass(means: Tensor, log_scales: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, ...]:
     """The mass of `LogGaussianMass`, and what its gradients need."""
-    inverse = torch.exp(-log_scales).unsqueeze(-1)
+    inverse = torch.exp(-log_scales)
     # Beyond the bounds a density is 0 for certain, and its square still a number.
     lower = ((lower - means) * inverse).clamp(-1e12, 1e12)
     upper = ((upper - means) * inverse).clamp(-1e12, 1e12)
@@ -346,7 +425,10 @@ def log_gaussian_mass_gradients(
     """Gradients by means and log-scales, given that by the mass."""
     density = gradient * torch.exp(-scaled - 0.5 * math.log(2 * math.pi))  # φ(near) / mass
     beyond = density * torch.exp(falls)  # φ(away) / mass
-    return side * (density - beyond) * inverse, -(density * near + beyond * away).sum(-1)
+    of_scales = -(density * near + beyond * away)
+    if inverse.shape[-1] == 1:
+        of_scales = of_scales.sum(-1, keepdim=True)
+    return side * (density - beyond) * inverse, of_scales
 
 
 def _log_erfcx(x: Tensor) -> Tensor:

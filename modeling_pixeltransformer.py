@@ -59,6 +59,7 @@ except ImportError:  # as a top-level module beside the scripts
 
 CHUNK_SIZES = {"cpu": 2048}  # queries answered at a time: what is computed of them should stay in a core's cache
 CHUNK_SIZE = 65536  # on other devices
+CHANNEL_COEFFICIENT = 0.6  # of each channel by the one before it, at first: in natural images they err together
 
 
 @dataclass
@@ -141,8 +142,9 @@ class Bounds:
         middle, half = (left + right) / 2, ((right - left) / 2).clamp(min=1e-6)
         return cls(*scales, middle, half, torch.atanh(((centers - middle) / half).clamp(-0.95, 0.95)))
 
-    def components(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-weights (B, Q, bins), means (B, Q, bins, V) and log-scales (B, Q, bins) from what the head gives."""
+    def components(self, x: Tensor, of_channels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Log-weights (B, Q, bins), means (B, Q, bins, V), log-scales (B, Q, bins) and no coefficients from what the
+        head gives; log-scales (B, Q, bins, V) and coefficients, if there is, too, what `channel_head` gives."""
         bins, channels = self.centers.shape
         logits, offsets, log_scales = x.float().split((bins, bins * channels, bins), -1)
         offsets = offsets.unflatten(-1, (bins, channels))
@@ -150,8 +152,13 @@ class Bounds:
             means = self.centers + offsets
         else:  # near the bin's centre at 0, never out of reach or range
             means = torch.addcmul(self.centers, self.half, torch.tanh(offsets + self.start))
+        coefficients = None
+        if of_channels is not None:
+            of_channels = of_channels.float().unflatten(-1, (bins, -1))
+            log_scales = log_scales.unsqueeze(-1) + of_channels[..., :channels]
+            coefficients = of_channels[..., channels:]
         log_scales = self.log_scale_low + self.log_scale_extent * torch.sigmoid(log_scales + self.scale_offset)
-        return logits.log_softmax(-1), means, log_scales
+        return logits.log_softmax(-1), means, log_scales, coefficients
 
 
 def full_precision(device_type: str) -> AbstractContextManager:
@@ -217,6 +224,20 @@ class RotaryEmbedding(nn.Module):
         return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)  # each (B, H, L, D)
 
 
+class ChannelHead(nn.Linear):
+    """For each bin a log-scale of each channel, beside the common one, and the coefficients of `ValueDistribution`."""
+
+    def __init__(self, width: int, num_bins: int, value_dim: int):
+        self.num_bins, self.value_dim = num_bins, value_dim
+        super().__init__(width, num_bins * (value_dim + value_dim * (value_dim - 1) // 2))
+
+    def first_bias(self) -> Tensor:
+        """Channels alike, each moving with the one before it."""
+        parts = [torch.zeros(self.value_dim)]
+        parts += [CHANNEL_COEFFICIENT * torch.eye(count)[-1] for count in range(1, self.value_dim)]
+        return torch.cat(parts).repeat(self.num_bins)
+
+
 class PixelTransformerPreTrainedModel(PreTrainedModel):
     """Loading, saving and initialisation."""
 
@@ -228,7 +249,10 @@ class PixelTransformerPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         deviation = self.config.initializer_range
-        if isinstance(module, nn.Linear):
+        if isinstance(module, ChannelHead):
+            nn.init.zeros_(module.weight)
+            module.bias.copy_(module.first_bias())
+        elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=deviation)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -300,6 +324,9 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         self.decoder = nn.ModuleList(Block(config) for _ in range(config.num_decoder_layers))
         self.decoder_norm = make_norm(config, width) if config.norm_position == "pre" else nn.Identity()
         self.head = nn.Linear(width, config.num_bins * (config.value_dim + 2))
+        self.channel_head = None
+        if config.correlated_channels:
+            self.channel_head = ChannelHead(width, config.num_bins, config.value_dim)
         self.register_buffer("bin_centers", torch.empty(config.num_bins, config.value_dim))
         self.post_init()
 
@@ -498,13 +525,16 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         return self.value_distribution(decoded, memory.bounds)
 
     def value_distribution(self, x: Tensor, bounds: Bounds | None = None) -> ValueDistribution:
-        """Read the mixture off decoded queries (B, Q, W): per bin a logit, a V-dim offset of the mean, a log-scale.
+        """Read the mixture off decoded queries (B, Q, W): per bin a logit, a V-dim offset of the mean, a log-scale
+        and, with correlated channels, a log-scale of each channel beside it and coefficients.
 
         `bounds` spares computing them again.
         """
-        components = (bounds or self._bounds()).components(self.head(x))
+        of_channels = None if self.channel_head is None else self.channel_head(x)
+        *components, coefficients = (bounds or self._bounds()).components(self.head(x), of_channels)
         config = self.config
-        return ValueDistribution.normalized(*components, config.value_range, config.quantization_step, self.bin_centers)
+        shared = (config.value_range, config.quantization_step, self.bin_centers)
+        return ValueDistribution.normalized(*components, *shared, coefficients)
 
     def scale_offset(self) -> float:
         """What the head's log-scales start from, before they are bounded: near the distance between two bins."""

@@ -83,12 +83,21 @@ def log_prob(distribution: ValueDistribution, values: Tensor) -> Tensor:
     """Log-mass (B, Q) of the cells of quantised values (B, Q, V)."""
     low, high = distribution.value_range
     step = distribution.quantization_step
-    scale = distribution.log_scales.exp().unsqueeze(-1)
+    scale = distribution.log_scales.exp()
+    scale = scale if scale.dim() == distribution.means.dim() else scale.unsqueeze(-1)
     level = ((values.unsqueeze(-2) - low) / step).round()
     center = low + step * level
+    means = distribution.means.clone()
+    if distribution.coefficients is not None:
+        number = 0
+        for channel in range(1, means.shape[-1]):
+            for earlier in range(channel):
+                away = center[..., earlier] - distribution.means[..., earlier]
+                means[..., channel] = means[..., channel] + distribution.coefficients[..., number] * away
+                number += 1
     far = 2 * (high - low) + 100 * scale
-    lower = (torch.where(level > 0, center - step / 2, low - far) - distribution.means) / scale
-    upper = (torch.where(center < high - step / 2, center + step / 2, high + far) - distribution.means) / scale
+    lower = (torch.where(level > 0, center - step / 2, low - far) - means) / scale
+    upper = (torch.where(center < high - step / 2, center + step / 2, high + far) - means) / scale
     flip = lower + upper > 0  # to the left of the mean, where log_ndtr keeps its precision
     near, away = torch.where(flip, -lower, upper), torch.where(flip, -upper, lower)
     near, away = torch.special.log_ndtr(near), torch.special.log_ndtr(away)

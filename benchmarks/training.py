@@ -56,7 +56,10 @@ def flops(config, sizes: EpisodeSizes) -> float:
     encoder = total * (4 * width**2 + feed) + 2 * width * (known**2 + sizes.buffer * total)
     decoder = total * 2 * width**2 + asked * (2 * width**2 + feed)
     decoder += 2 * width * (sizes.queries * known + sizes.buffer * total)
-    head = asked * width * config.num_bins * (config.value_dim + 2)
+    channels, outputs = config.value_dim, config.value_dim + 2
+    if config.correlated_channels:
+        outputs += channels + channels * (channels - 1) // 2
+    head = asked * width * config.num_bins * outputs
     products = config.num_encoder_layers * encoder + config.num_decoder_layers * decoder + head
     return 3 * 2 * products * sizes.signals
 

@@ -134,12 +134,6 @@ def on_cpu(distribution: ValueDistribution) -> ValueDistribution:
     """The distribution with all tensors on the CPU."""
     if distribution.means.device.type == "cpu":
         return distribution
-    centers = distribution.bin_centers
-    return ValueDistribution(
-        distribution.log_weights.cpu(),
-        distribution.means.cpu(),
-        distribution.log_scales.cpu(),
-        distribution.value_range,
-        distribution.quantization_step,
-        None if centers is None else centers.cpu(),
-    )
+    moved = distribution.with_parts(**{name: part.cpu() for name, part in distribution.parts.items()})
+    moved.bin_centers = None if distribution.bin_centers is None else distribution.bin_centers.cpu()
+    return moved

@@ -21,7 +21,7 @@ def cdf(distribution, values: Tensor) -> Tensor:
         distribution (`ValueDistribution`): Batch shape `(*batch)`, event shape `(V,)`.
         values (`Tensor` (*batch, V)): Where F is asked for.
     """
-    scales = distribution.log_scales.double().exp().unsqueeze(-1)  # (*batch, B, 1)
+    scales = distribution.marginal_scales.double()  # (*batch, B, 1 or V)
     standard = (values.double().unsqueeze(-2) - distribution.means.double()) / scales  # (*batch, B, V)
     return (distribution.log_weights.double().exp().unsqueeze(-1) * torch.special.ndtr(standard)).sum(-2)
 

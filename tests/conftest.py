@@ -38,7 +38,7 @@ def make_context(model, batch: int = 2, context: int = 7, seed: int = 1):
     return positions, values
 
 
-@pytest.fixture(params=["default", "paper", "colour", "continuous", "curve"])
+@pytest.fixture(params=["default", "paper", "colour", "correlated", "continuous", "curve"])
 def model(request) -> PixelTransformerModel:
     """Every kind of configuration in small."""
     if request.param == "paper":
@@ -49,6 +49,7 @@ def model(request) -> PixelTransformerModel:
     variants = {
         "default": {},
         "colour": dict(value_dim=3),
+        "correlated": dict(value_dim=3, correlated_channels=True),
         "continuous": dict(
             signal="shape",
             native_grid=[4, 4, 4],

@@ -21,6 +21,24 @@ def mixture(channels: int = 1, quantized: bool = True, seed: int = 0, batch=(3,)
     )
 
 
+def correlated(step: float | None = STEP, scale: float = -2.5, spread: float = 1.0, bins: int = 4) -> ValueDistribution:
+    """Three mixtures of colours whose channels depend on each other."""
+    generator = torch.Generator().manual_seed(0)
+    return ValueDistribution(
+        torch.randn(3, bins, generator=generator),
+        0.5 + spread * (torch.rand(3, bins, 3, generator=generator) - 0.5),
+        scale + 0.3 * torch.randn(3, bins, 3, generator=generator),
+        (0.0, 1.0) if step else None,
+        step,
+        coefficients=torch.randn(3, bins, 3, generator=generator),
+    )
+
+
+def all_colours(levels: int) -> torch.Tensor:
+    axis = torch.arange(levels) / (levels - 1)
+    return torch.cartesian_prod(axis, axis, axis)
+
+
 def all_log_masses(d: ValueDistribution) -> torch.Tensor:
     return torch.stack([d.log_prob(level.expand(*d.batch_shape, 1)) for level in d.levels], -1)
 
@@ -33,10 +51,47 @@ def test_cell_masses_sum_to_one_in_colour():
     step = 1 / 7  # 8³ colours
     d = mixture(channels=3)
     d = ValueDistribution(d.log_weights, d.means, d.log_scales, (0.0, 1.0), step)
-    axis = torch.arange(8) * step
-    colours = torch.cartesian_prod(axis, axis, axis)
-    masses = d.log_prob(colours[:, None, :].expand(-1, 3, -1)).exp()
-    assert torch.allclose(masses.sum(0), torch.ones(3), atol=1e-5)
+    for distribution in (d, correlated(step, scale=-1.5)):
+        masses = distribution.log_prob(all_colours(8)[:, None, :].expand(-1, 3, -1)).exp()
+        assert torch.allclose(masses.sum(0), torch.ones(3), atol=1e-5)
+
+
+def test_samples_follow_the_cell_masses_of_channels_that_depend_on_each_other():
+    d = correlated(1 / 7, scale=-1.5)
+    samples = (d.sample((100_000,), generator=torch.Generator().manual_seed(0)) * 7).round().long()
+    masses = d.log_prob(all_colours(8)[:, None, :].expand(-1, 3, -1)).exp()  # (512, 3)
+    for mixture_number in range(3):
+        code = samples[:, mixture_number] @ torch.tensor([64, 8, 1])
+        counts = torch.bincount(code, minlength=512) / len(samples)
+        assert (counts - masses[:, mixture_number]).abs().max() < 0.003
+
+
+def test_channels_that_depend_on_each_other_are_a_mixture_of_multivariate_gaussians():
+    """Coefficients and scales are a factorisation of a covariance: (1 - A)⁻¹ D is its Cholesky factor."""
+    d = correlated(step=None)
+    weights = torch.zeros(3, 4, 3, 3)
+    for number, (row, column) in enumerate([(1, 0), (2, 0), (2, 1)]):
+        weights[..., row, column] = d.coefficients[..., number]
+    factor = torch.linalg.inv(torch.eye(3) - weights) @ torch.diag_embed(d.log_scales.exp())
+    gaussians = torch.distributions.MultivariateNormal(d.means, scale_tril=factor.tril())
+    same = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=d.log_weights), gaussians)
+    values = torch.randn(5, 3, 3, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(d.log_prob(values), same.log_prob(values), rtol=1e-4, atol=1e-3)
+    assert torch.allclose(d.mean, same.mean, atol=1e-5) and torch.allclose(d.variance, same.variance, rtol=1e-4)
+
+
+def test_no_coefficients_are_coefficients_of_zero():
+    d = mixture(channels=3)
+    scales = d.log_scales[..., None].expand(3, 4, 3)
+    same = ValueDistribution(
+        d.log_weights, d.means, scales, d.value_range, d.quantization_step, coefficients=torch.zeros(3, 4, 3)
+    )
+    value = torch.rand(7, 3, 3)
+    assert torch.allclose(d.log_prob(value), same.log_prob(value), atol=1e-5)
+    for name in ("mean", "variance", "mode"):
+        assert torch.allclose(getattr(d, name), getattr(same, name), atol=1e-6), name
+    one, other = (x.sample((9,), generator=torch.Generator().manual_seed(0)) for x in (d, same))
+    assert torch.equal(one, other)
 
 
 def test_density_integrates_to_one():
@@ -49,7 +104,16 @@ def test_density_integrates_to_one():
 @pytest.mark.parametrize("quantized", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_moments_are_those_of_samples(channels, quantized):
-    d = mixture(channels, quantized)
+    check_moments(mixture(channels, quantized), channels)
+
+
+@pytest.mark.parametrize("step", [STEP, None])
+def test_moments_of_channels_that_depend_on_each_other_are_those_of_samples(step):
+    """Exact without clamping, which these narrow components hardly meet."""
+    check_moments(correlated(step, scale=-4.0, spread=0.3), 3)
+
+
+def check_moments(d: ValueDistribution, channels: int) -> None:
     samples = d.sample((200_000,), generator=torch.Generator().manual_seed(0))
     assert samples.shape == (200_000, 3, channels)
     assert torch.allclose(samples.mean(0), d.mean, atol=0.01)
@@ -86,9 +150,9 @@ def test_mode_is_the_most_probable_level(mean):
 
 
 def test_mode_of_a_colour_is_at_least_as_probable_as_any_of_many_draws():
-    d = mixture(channels=3)
-    draws = d.sample((500,), generator=torch.Generator().manual_seed(0))
-    assert (d.log_prob(d.mode) >= d.log_prob(draws).amax(0) - 1.0).all()
+    for d in (mixture(channels=3), correlated()):
+        draws = d.sample((500,), generator=torch.Generator().manual_seed(0))
+        assert (d.log_prob(d.mode) >= d.log_prob(draws).amax(0) - 1.0).all()
     corner = ValueDistribution(
         torch.zeros(1, 1), torch.tensor([[[0.05, 0.5, 0.95]]]), torch.full((1, 1), -2.3), (0, 1), STEP
     )
@@ -141,11 +205,12 @@ def test_far_tail_is_exact():
     assert torch.allclose(d.log_prob(torch.tensor([[200 * STEP]])).double(), exact, rtol=1e-4)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("log_scale", [-9.0, -6.0, -4.0, -2.0, 0.0])
-def test_mass_and_gradients_are_those_of_autograd_in_float64(log_scale):
+def test_mass_and_gradients_are_those_of_autograd_in_float64(log_scale, channels):
     generator = torch.Generator().manual_seed(0)
     means = torch.rand(200, 4, 3, generator=generator).requires_grad_()
-    log_scales = (log_scale + torch.rand(200, 4, generator=generator)).requires_grad_()
+    log_scales = (log_scale + torch.rand(200, 4, channels, generator=generator)).requires_grad_()
     levels = torch.randint(0, 256, (200, 1, 3), generator=generator)
     lower = torch.where(levels > 0, (levels - 0.5) * STEP, -math.inf)
     upper = torch.where(levels < 255, (levels + 0.5) * STEP, math.inf)
@@ -153,7 +218,7 @@ def test_mass_and_gradients_are_those_of_autograd_in_float64(log_scale):
     gradients = torch.autograd.grad(mass.sum(), (means, log_scales))
 
     exact = (means.detach().double().requires_grad_(), log_scales.detach().double().requires_grad_())
-    a, b = ((edge.double().clamp(-99, 99) - exact[0]) / exact[1].exp().unsqueeze(-1) for edge in (lower, upper))
+    a, b = ((edge.double().clamp(-99, 99) - exact[0]) / exact[1].exp() for edge in (lower, upper))
     near, away = torch.where(a + b > 0, -a, b), torch.where(a + b > 0, -b, a)
     near, away = torch.special.log_ndtr(near), torch.special.log_ndtr(away)
     expected = near + torch.log(-torch.expm1(away - near))
@@ -164,8 +229,13 @@ def test_mass_and_gradients_are_those_of_autograd_in_float64(log_scale):
 
 
 def test_indexing_expanding_and_concatenating_commute_with_log_prob():
-    d = mixture(batch=(2, 3))
-    value = torch.rand(2, 3, 1)
+    check_commuting(mixture(batch=(2, 3)), torch.rand(2, 3, 1))
+    flat = correlated()
+    parts = {name: torch.stack((part, part.flip(0))) for name, part in flat.parts.items()}
+    check_commuting(flat.with_parts(**parts), torch.rand(2, 3, 3))
+
+
+def check_commuting(d: ValueDistribution, value: torch.Tensor) -> None:
     whole = d.log_prob(value)
     assert torch.allclose(d[:, 1:].log_prob(value[:, 1:]), whole[:, 1:])
     assert torch.allclose(ValueDistribution.cat([d[:, :1], d[:, 1:]], 1).log_prob(value), whole)

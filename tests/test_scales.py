@@ -192,23 +192,29 @@ def test_averages_between_positions_and_scales_are_linear():
 def test_a_chain_step_gives_all_coarser_cells_and_asks_for_those_of_its_scale(level):
     signal = Videos(dataset_name="none", frames=4, frame_size=8, digit_size=4)
     batch = torch.randint(0, 256, (2, 4, 8, 8, 1), generator=generator(), dtype=torch.uint8)
-    sizes = EpisodeSizes(3, 2, 2, 1, 2, kind="chain", level=level, num_scales=3, quantization_step=1 / 255)
+    siblings = 3 if level == 1 else 0
+    sizes = EpisodeSizes(3, 2, 2, 1, 2, kind="chain", level=level, siblings=siblings, num_scales=3)
+    sizes.quantization_step = 1 / 255
     episode = make_episode(signal, batch, sizes, 0, 0)
     pyramid = signal.pyramid(batch, 3, 1 / 255)
     places = [signal.positions(signal.grid_of(part[0])) for part in pyramid]
     coarser = len(places[level + 1]) if level < 2 else 0
-    assert episode["context_positions"].shape[1] == coarser + 3
+    assert episode["context_positions"].shape[1] == coarser + 3 + siblings
     if coarser:
         assert torch.equal(episode["context_positions"][0, :coarser], places[level + 1])
         assert torch.equal(episode["context_values"][:, :coarser], pyramid[level + 1].flatten(1, -2))
         assert (episode["context_scales"][:, :coarser] == level + 1).all()
-    assert (episode["context_scales"][:, coarser:] == 0).all()
-    for name in ("buffer", "query"):
-        assert (episode[f"{name}_scales"] == level).all()
-        distance = torch.cdist(episode[f"{name}_positions"], places[level])
-        assert distance.min(-1).values.max() < 1e-5
-        expected = pyramid[level].flatten(1, -2).gather(1, distance.argmin(-1)[..., None])
-        assert torch.allclose(episode[f"{name}_values"], expected)
+    assert (episode["context_scales"][:, coarser : coarser + 3] == 0).all()
+    own = {"context": slice(coarser + 3, None), "buffer": slice(None), "query": slice(None)}
+    seen = []
+    for name, part in own.items():
+        assert (episode[f"{name}_scales"][:, part] == level).all()
+        distance = torch.cdist(episode[f"{name}_positions"][:, part], places[level])
+        assert (distance < 1e-5).any(-1).all()
+        seen.append(distance.argmin(-1))
+        expected = pyramid[level].flatten(1, -2).gather(1, seen[-1][..., None])
+        assert torch.allclose(episode[f"{name}_values"][:, part], expected)
+    assert all(len(row.unique()) == len(row) for row in torch.cat(seen, 1))  # no cell is there twice
 
 
 def test_dabs_are_averages_at_their_place_and_others_are_pixels():
@@ -233,8 +239,13 @@ def test_steps_mix_pixels_dabs_and_chains_within_the_budget():
     assert {size.level for size in steps if size.kind == "chain"} == {0, 1, 2}
     for size in steps:
         coarser = 0 if size.kind != "chain" or size.level == 2 else 4 ** (3 - size.level)
-        assert size.signals * (coarser + size.context + 2 * size.buffer + size.queries) <= 512 or size.signals == 1
+        tokens = coarser + size.siblings + size.context + 2 * size.buffer + size.queries
+        assert size.signals * tokens <= 512 or size.signals == 1
         assert size.buffer >= 1 and size.queries >= 1
+        if size.level:
+            assert size.siblings + size.buffer + size.queries <= sampler.cells_of(size.level)
+    siblings = [size.siblings for size in steps if size.level]
+    assert 0 in siblings and max(siblings) > 16 and all(size.siblings == 0 for size in steps if not size.level)
 
 
 def test_sides_that_cannot_be_halved_are_named():

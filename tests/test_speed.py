@@ -97,9 +97,10 @@ def test_curves_are_written_into_a_config_that_stays_as_it_is(grey_model, tmp_pa
         write_losses(str(tmp_path / "nowhere"), curves)
 
 
-@pytest.mark.parametrize("context", [0, 5])
-def test_plain_training_step_has_the_same_data_loss_and_gradients(context):
-    model, signal = make_model(native_grid=[8, 8], value_dim=3), Images(dataset_name="none")
+@pytest.mark.parametrize(("context", "correlated"), [(0, False), (5, False), (5, True)])
+def test_plain_training_step_has_the_same_data_loss_and_gradients(context, correlated):
+    model = make_model(native_grid=[8, 8], value_dim=3, correlated_channels=correlated)
+    signal = Images(dataset_name="none")
     images = torch.randint(256, (4, 8, 8, 3), dtype=torch.uint8)
     rows, sizes = Rows(images, lambda row: row), EpisodeSizes(context, 6, 4, 2, 3)
     episode = make_episode(signal, images[[2, 0, 1]], sizes, seed=0, step=5)

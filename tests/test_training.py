@@ -7,6 +7,7 @@ import sys
 from contextlib import nullcontext
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import modeling_pixeltransformer
-from conftest import ROOT, make_model
+from conftest import ROOT, make_context, make_model
 from distribution_pixeltransformer import ValueDistribution
 from modeling_pixeltransformer import PixelTransformerModel, PixelTransformerOutput
 from signals import find, kinds
@@ -347,6 +348,52 @@ def test_bf16_is_chosen_only_where_the_hardware_multiplies_it(monkeypatch, name,
     assert multiplies_bf16("cpu") is multiplied
     assert choose_precision("auto", "cpu") == ("bf16" if multiplied else "no")
     assert choose_precision("bf16", "cpu") == "bf16" and choose_precision("fp16", "cpu") == "fp16"
+
+
+def test_split_components_keep_a_mixture_whose_channels_depend_on_each_other():
+    model = make_model(value_dim=3, correlated_channels=True)
+    torch.nn.init.normal_(model.channel_head.weight, std=0.1)
+    positions, values = make_context(model)
+    before = model.predict(positions, values, model.native_positions())
+    split_components(model, 2)
+    after = model.predict(positions, values, model.native_positions())
+    assert after.coefficients.shape == (*before.coefficients.shape[:2], 2 * model.config.num_bins // 2, 3)
+    for name in ("means", "coefficients"):
+        assert torch.allclose(getattr(after, name)[..., ::2, :], getattr(before, name), atol=1e-5), name
+    assert torch.allclose(after.mean, before.mean, atol=0.05)
+
+
+def test_colours_get_channels_that_depend_on_each_other_and_keep_them(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(20):
+        Image.fromarray(np.random.default_rng(index).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(
+            folder / f"{index}.png"
+        )
+    flags, signal = arguments(folder, tmp_path / "run")
+    rows = signal.load(0)[0]
+    assert setup.make_model(flags, signal, rows).config.correlated_channels
+    flags.architecture = "paper"
+    assert not setup.make_model(flags, signal, rows).config.correlated_channels
+    flags.architecture, flags.correlated_channels = "default", False
+    plain = setup.make_model(flags, signal, rows)
+    plain.save_pretrained(tmp_path / "plain")
+
+    sizes = ("hidden_size", "num_encoder_layers", "num_decoder_layers", "intermediate_size", "num_bins")
+    start = dict(init_from=str(tmp_path / "plain")) | dict.fromkeys(sizes)
+    flags, signal = arguments(folder, tmp_path / "run", **start, correlated_channels=True)
+    model = setup.make_model(flags, signal, rows)
+    assert model.config.correlated_channels and torch.equal(model.head.weight, plain.head.weight)
+    assert not model.channel_head.weight.any()
+    assert torch.equal(model.channel_head.bias, model.channel_head.first_bias())
+    torch.nn.init.normal_(model.channel_head.weight)
+    model.save_pretrained(tmp_path / "correlated")
+
+    flags.init_from, flags.correlated_channels = str(tmp_path / "correlated"), None
+    assert torch.equal(setup.make_model(flags, signal, rows).channel_head.weight, model.channel_head.weight)
+    flags.correlated_channels = False
+    with pytest.raises(ValueError, match="--correlated_channels: expected true or none beside it, as --init_from"):
+        setup.make_model(flags, signal, rows)
 
 
 def test_muon_in_float32_makes_singular_values_near_1():

@@ -34,6 +34,9 @@ class Arguments:
     intermediate_size: int | None = flag("Width of the feed-forward layers; default: the architecture's.")
     num_bins: int | None = flag("Components of the value distribution; default: the architecture's.")
     bins: Literal["kmeans", "uniform"] = flag("Bin centres: k-means of training values, or spread evenly.", "kmeans")
+    correlated_channels: bool | None = flag(
+        "Components whose channels depend on each other; default: for values of several channels, or as in --init_from."
+    )
     init_from: str | None = flag("Checkpoint folder or Hub name whose weights training starts from.")
 
     num_scales: int | None = flag(

@@ -29,6 +29,7 @@ class EpisodeSizes:
         kind (`str`): "pixels"; "dabs": some of context and queries are averages over areas of any size; "chain": all
             cells of scale `level + 1` are context too, and buffer and queries are cells of scale `level`.
         level (`int`): Scale of buffer and queries.
+        siblings (`int`): Cells of scale `level`, above 0, that are context beside the K places and all coarser ones.
         num_scales, quantization_step: What the model's config says of scales and values.
     """
 
@@ -40,6 +41,7 @@ class EpisodeSizes:
     continuous: bool = False
     kind: Literal["pixels", "dabs", "chain"] = "pixels"
     level: int = 0
+    siblings: int = 0
     num_scales: int = 1
     quantization_step: float | None = None
 
@@ -60,7 +62,7 @@ class EpisodeSampler:
         grid (`tuple[int, ...]`): The model's native grid.
         num_scales, quantization_step: As in the model's config. With one scale there are no chains and no dabs.
         chain_probability, dab_probability (`float`): Shares of steps of these kinds. A chain's
-            level is uniform.
+            level is the likelier the finer it is.
     """
 
     seed: int
@@ -83,31 +85,34 @@ class EpisodeSampler:
     def sizes(self, step: int) -> EpisodeSizes:
         """The sizes of step `step`, the same on every process."""
         generator = torch.Generator().manual_seed(_mix(self.seed, 1, step))
-        numbers = torch.rand(9, generator=generator).tolist()
-        zero, share, blocked, power, long, length, between, chosen, depth = numbers
+        numbers = torch.rand(10, generator=generator).tolist()
+        zero, share, blocked, power, long, length, between, chosen, depth, part = numbers
         kind, level = self._kind(chosen), 0
         largest = min(self.max_context, self.num_cells - 2) if self.num_cells else self.max_context
         zero_probability, lengthened = self.zero_probability, self.buffer and long < self.long_buffer_probability
         if kind == "chain":
-            level = int(depth * self.num_scales)
+            level = int(self.num_scales * (1 - math.sqrt(1 - depth)))  # of four, 0.44, 0.31, 0.19, 0.06
         if kind == "chain" or lengthened:  # whole signals are drawn from little or nothing, and fill the buffer
             zero_probability = max(zero_probability, UNCONDITIONAL)
         context = 0 if zero < zero_probability else round(largest**share)
-        buffer, queries = self.buffer, self.queries
+        buffer, queries, siblings = self.buffer, self.queries, 0
+        if level:  # while a level is drawn, its first cells become context
+            drawn = (part - UNCONDITIONAL) / (1 - UNCONDITIONAL)
+            siblings = round((self.cells_of(level) - 2) ** drawn) if drawn > 0 else 0
         coarser = self.cells_of(level + 1) if kind == "chain" and level + 1 < self.num_scales else 0
         if lengthened:
-            longest = min(largest, (self.token_budget - coarser - context - queries) // 2)
+            longest = min(largest, (self.token_budget - coarser - siblings - context - queries) // 2)
             buffer = round(buffer * max(longest / buffer, 1) ** length)
         cells = self.num_cells if level == 0 else self.cells_of(level)
         if cells:  # the context gives way last; of a level with few cells the buffer takes most
-            left = cells - (context if level == 0 else 0)
+            left = cells - (context if level == 0 else siblings)
             queries = min(queries, max(1, left // (4 if kind == "chain" else 2)))
             buffer = min(buffer, left - queries)
         block = 2 ** (1 + int(power * 5)) if blocked < self.block_probability else 1
-        signals = self.token_budget // (coarser + context + 2 * buffer + queries)
+        signals = self.token_budget // (coarser + siblings + context + 2 * buffer + queries)
         signals = max(1, min(signals, self.max_signals))
         continuous = between < self.continuous_probability and kind != "chain"
-        scales = (kind, level, self.num_scales, self.quantization_step)
+        scales = (kind, level, siblings, self.num_scales, self.quantization_step)
         return EpisodeSizes(context, buffer, queries, block, signals, continuous, *scales)
 
     def cells_of(self, level: int) -> int:
@@ -186,11 +191,12 @@ def make_episode(
         for part in (slice(0, sizes.context), slice(sizes.context + sizes.buffer, None)):
             positions[:, part], scales[:, part] = random_dabs(positions[:, part], pyramid, generator)
             values[:, part] = signal.values_at_scales(pyramid, positions[:, part], scales[:, part])
-    if sizes.kind == "chain" and level:  # buffer and queries are cells of that scale
-        more = signal.random_places(pyramid[level], sizes.buffer + sizes.queries, generator)
+    if sizes.kind == "chain" and level:  # siblings, buffer and queries are cells of that scale
+        more = signal.random_places(pyramid[level], sizes.siblings + sizes.buffer + sizes.queries, generator)
         positions, values = torch.cat((positions, more[0]), 1), torch.cat((values, more[1]), 1)
         scales = torch.cat((scales, torch.full(more[0].shape[:2], float(level), device=device)), 1)
-    first, second = sizes.context, sizes.context + sizes.buffer
+    first = sizes.context + sizes.siblings
+    second = first + sizes.buffer
     parts = {"context": slice(0, first), "query": slice(second, None)}
     if sizes.buffer:
         parts["buffer"] = slice(first, second)

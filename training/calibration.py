@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from modeling_pixeltransformer import PixelTransformerModel
+from modeling_pixeltransformer import ChannelHead, PixelTransformerModel
 
 SPLIT = 0.25  # how far apart the scales of a component's parts start, in units of the head's output
 
@@ -31,12 +31,15 @@ def fit_scales(
     """
     bins, channels = model.config.num_bins, model.config.value_dim
     of_means = slice(bins, bins + bins * channels)  # rows of the head, see `value_distribution`
+    heads = [head for head in (model.head, model.channel_head) if head is not None]
     head = list(model.head.parameters())
     wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    optimizer = torch.optim.AdamW(head, learning_rate, betas=(0.9, 0.98), weight_decay=0)
+    optimizer = torch.optim.AdamW(
+        [*nn.ModuleList(heads).parameters()], learning_rate, betas=(0.9, 0.98), weight_decay=0
+    )
     was_training = model.training
     model.train().requires_grad_(False)
-    model.head.requires_grad_(True)
+    nn.ModuleList(heads).requires_grad_(True)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
         with precision():
@@ -77,6 +80,12 @@ def split_components(model: PixelTransformerModel, count: int) -> None:
     for old, new in ((head.weight, model.head.weight), (head.bias, model.head.bias)):
         parts = [part.unflatten(0, (bins, -1)) for part in old.split((bins, bins * channels, bins))]
         new.copy_(torch.cat([part.repeat_interleave(count, 0).flatten(0, 1) for part in parts]))
+    if model.channel_head is not None:
+        old, rows = model.channel_head, model.channel_head.out_features // bins
+        model.channel_head = ChannelHead(old.in_features, config.num_bins, channels).to(old.weight.device)
+        for before_split, after in ((old.weight, model.channel_head.weight), (old.bias, model.channel_head.bias)):
+            parts = before_split.unflatten(0, (bins, rows))
+            after.copy_(parts.repeat_interleave(count, 0).flatten(0, 1))
     model.bin_centers = model.bin_centers.repeat_interleave(count, 0)
     apart = torch.linspace(-SPLIT, SPLIT, count, device=head.weight.device).repeat(bins)
     model.head.bias[-config.num_bins :] += apart + before - model.scale_offset()

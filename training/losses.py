@@ -2,7 +2,6 @@
 
 from torch import Tensor
 
-from distribution_pixeltransformer import ValueDistribution
 from modeling_pixeltransformer import PixelTransformerOutput
 
 
@@ -28,14 +27,9 @@ def weighted_loss(output: PixelTransformerOutput, episode: dict[str, Tensor], be
     total = sum(weight.sum() for weight in weights)
     loss = 0.0
     for (distribution, values), weight in zip(pairs, weights, strict=True):
-        of_means = _with(
-            distribution, distribution.means, distribution.log_weights.detach(), distribution.log_scales.detach()
-        )
-        of_rest = _with(distribution, distribution.means.detach(), distribution.log_weights, distribution.log_scales)
+        # Where channels depend on each other, coefficients and later channels' means learn from the same residuals.
+        fixed = {name: part.detach() for name, part in distribution.parts.items() if name != "means"}
+        of_means = distribution.with_parts(**fixed)
+        of_rest = distribution.with_parts(means=distribution.means.detach())
         loss = loss - (weight * of_means.log_prob(values)).sum() / total - of_rest.log_prob(values).sum() / count
     return loss
-
-
-def _with(distribution: ValueDistribution, means: Tensor, log_weights: Tensor, log_scales: Tensor) -> ValueDistribution:
-    shared = (distribution.value_range, distribution.quantization_step)
-    return ValueDistribution.normalized(log_weights, means, log_scales, *shared)

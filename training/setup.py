@@ -24,9 +24,10 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
     fields = signal.config_fields(rows)
     if arguments.init_from is not None:
         try:
-            # A checkpoint without scales gets the embeddings for them anew.
-            scales = {} if arguments.num_scales is None else {"num_scales": arguments.num_scales}
-            model = PixelTransformerModel.from_pretrained(arguments.init_from, dtype=torch.float32, **scales)
+            # A checkpoint without scales or correlated channels gets the weights for them anew.
+            wanted = {name: getattr(arguments, name) for name in ("num_scales", "correlated_channels")}
+            wanted = {name: value for name, value in wanted.items() if value is not None}
+            model = PixelTransformerModel.from_pretrained(arguments.init_from, dtype=torch.float32, **wanted)
         except OSError as error:
             raise ValueError(f"--init_from: cannot load {arguments.init_from!r}: {error}") from error
         except RuntimeError as error:  # shapes that do not fit
@@ -35,6 +36,12 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
                 f"--num_scales: expected {known}, as --init_from {arguments.init_from!r} has, or none beside it, "
                 f"got {arguments.num_scales}"
             ) from error
+        known = PixelTransformerConfig.from_pretrained(arguments.init_from)
+        if known.correlated_channels and not model.config.correlated_channels:
+            raise ValueError(
+                f"--correlated_channels: expected true or none beside it, as --init_from {arguments.init_from!r} has "
+                "coefficients of channels, got false"
+            )
         expected = PixelTransformerConfig(signal=signal.kind, **fields)
         for name in ("signal", "position_dim", "value_dim", "value_range", "quantization_step"):
             wanted, got = getattr(expected, name), getattr(model.config, name)
@@ -44,8 +51,10 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
         model.config.step_losses = None  # measured of other weights
         return model
     sizes = ("hidden_size", "num_encoder_layers", "num_decoder_layers", "num_attention_heads", "intermediate_size")
-    sizes += ("num_bins", "num_scales")
+    sizes += ("num_bins", "num_scales", "correlated_channels")
     chosen = {name: getattr(arguments, name) for name in sizes if getattr(arguments, name) is not None}
+    if arguments.architecture == "default":
+        chosen = {"correlated_channels": fields.get("value_dim", 1) > 1} | chosen
     make = PixelTransformerConfig
     if arguments.architecture == "paper":
         make = PixelTransformerConfig.paper
