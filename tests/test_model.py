@@ -12,7 +12,7 @@ from modeling_pixeltransformer import PixelTransformerModel, uniform_bins
 
 
 def parameters_of(distribution):
-    return torch.cat((distribution.log_weights, distribution.means.flatten(-2), distribution.log_scales), -1)
+    return torch.cat([part.reshape(*distribution.batch_shape, -1) for part in distribution.parts.values()], -1)
 
 
 def same(first, second, tolerance: float = 1e-4) -> bool:
