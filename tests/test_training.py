@@ -357,7 +357,7 @@ def test_split_components_keep_a_mixture_whose_channels_depend_on_each_other():
     before = model.predict(positions, values, model.native_positions())
     split_components(model, 2)
     after = model.predict(positions, values, model.native_positions())
-    assert after.coefficients.shape == (*before.coefficients.shape[:2], 2 * model.config.num_bins // 2, 3)
+    assert after.coefficients.shape == (*before.coefficients.shape[:2], model.config.num_bins, 3)
     for name in ("means", "coefficients"):
         assert torch.allclose(getattr(after, name)[..., ::2, :], getattr(before, name), atol=1e-5), name
     assert torch.allclose(after.mean, before.mean, atol=0.05)
