@@ -1,7 +1,7 @@
 """From coarse to fine: averages over large cells first, then over ever smaller ones, then the values themselves.
 
-Each level is drawn, in blocks, given the context and all cells of the next coarser level (what is coarser still is
-contained in them). Given these, the values of one level hardly depend on one another, so that few blocks do.
+Each level is drawn, in blocks, given the context and all cells of the level before (what is coarser still is contained
+in them). Given these, the values of one level hardly depend on one another, so that few blocks do.
 """
 
 from collections.abc import Iterator
@@ -23,6 +23,11 @@ def grid_at(config, scale: int) -> list[int]:
     return [side // 2**scale for side in config.native_grid]
 
 
+def chain_scales(config) -> list[int]:
+    """The scales that are drawn one after another, from the coarsest to 0, the queries."""
+    return config.chain_scales or list(range(config.num_scales - 1, -1, -1))
+
+
 def cell_numbers(config, positions: Tensor, grid: list[int]) -> Tensor:
     """Numbers (…) of the cells of `grid` in which positions (…, P) lie, in the order of `native_positions`."""
     number = torch.zeros(positions.shape[:-1], dtype=torch.long, device=positions.device)
@@ -32,7 +37,9 @@ def cell_numbers(config, positions: Tensor, grid: list[int]) -> Tensor:
     return number
 
 
-def keep_averages(config, values: Tensor, parents: Tensor, averages: Tensor, observed: tuple[Tensor, Tensor]) -> Tensor:
+def keep_averages(
+    config, values: Tensor, parents: Tensor, averages: Tensor, observed: tuple[Tensor, Tensor], children: int
+) -> Tensor:
     """Values (N, L, V), moved so that the values of each larger cell have its average, within half a level.
 
     All values drawn in a cell move by the same amount: of all corrections it is the smallest (in squares), and what the
@@ -43,8 +50,9 @@ def keep_averages(config, values: Tensor, parents: Tensor, averages: Tensor, obs
         parents (`Tensor` (N, L)): Which larger cell each value lies in.
         averages (`Tensor` (N, C, V)): Of the larger cells.
         observed (`tuple[Tensor, Tensor]`): Sum (N, C, V) and number (N, C) of the values known in each larger cell.
+        children (`int`): Values that a larger cell has.
     """
-    (low, high), children = config.value_range, 2**config.position_dim
+    low, high = config.value_range
     into = parents[..., None].expand_as(values)
     complete = (
         observed[1] + torch.zeros_like(observed[1]).scatter_add_(1, parents, torch.ones_like(parents))
@@ -57,6 +65,8 @@ def keep_averages(config, values: Tensor, parents: Tensor, averages: Tensor, obs
         moved = values + shift.gather(1, into) * movable
         movable = movable * ((moved > low) & (moved < high))
         values = moved.clamp(low, high)
+        if torch.equal(values, moved):
+            break
     step = config.quantization_step
     return values if step is None else (low + ((values - low) / step).round() * step).clamp(low, high)
 
@@ -116,14 +126,15 @@ class Level:
 
     scale: int
     positions: Tensor  # (N, L, P)
-    parents: Tensor | None  # (N, L), numbers of the cells of the next coarser scale; None at the coarsest
+    coarser: int | None  # the scale before; None at the coarsest
+    parents: Tensor | None  # (N, L), numbers of its cells
     parent_positions: Tensor | None  # (N, C, P)
     order: Tensor  # (N, L), random; siblings stand far apart
     sizes: list[int]
 
     def evidence(self, context: Evidence, coarser: Tensor | None) -> Evidence:
-        """What the level is given: the context and the values (N, C, V) of the next coarser scale."""
-        return context if coarser is None else known_at(context, self.parent_positions, coarser, self.scale + 1)
+        """What the level is given: the context and the values (N, C, V) of the scale before."""
+        return context if coarser is None else known_at(context, self.parent_positions, coarser, self.coarser)
 
 
 def plan_levels(
@@ -133,23 +144,24 @@ def plan_levels(
     generator: torch.Generator | None = None,
     with_queries: bool = True,
 ) -> list[Level]:
-    """The scales from the coarsest to the finest cells and, `with_queries`, the queries (N, Q, P).
+    """The scales of `chain_scales` from the coarsest cells on and, `with_queries`, the queries (N, Q, P).
 
     Steps are split among them by the measured losses (`config.step_losses`).
     """
     config, rows = model.config, query_positions.shape[0]
-    grids = [grid_at(config, scale) for scale in range(config.num_scales)]
-    places = [model.native_positions(grid).expand(rows, -1, -1) for grid in grids]
-    scales = list(range(config.num_scales - 1, -1 if with_queries else 0, -1))
+    scales = chain_scales(config)[: None if with_queries else -1]
+    places = {0: query_positions}
+    for scale in scales[: -1 if with_queries else None]:
+        places[scale] = model.native_positions(grid_at(config, scale)).expand(rows, -1, -1)
     levels: list[Level] = []
-    for scale in scales:
-        where = places[scale] if scale else query_positions
-        if not levels:
-            levels.append(Level(scale, where, None, None, spread_orders(where, generator), []))
+    for coarser, scale in zip((None, *scales), scales, strict=False):
+        where = places[scale]
+        if coarser is None:
+            levels.append(Level(scale, where, None, None, None, spread_orders(where, generator), []))
             continue
-        parents = cell_numbers(config, where, grids[scale + 1])
-        order = sibling_orders(parents, places[scale + 1], generator)
-        levels.append(Level(scale, where, parents, places[scale + 1], order, []))
+        parents = cell_numbers(config, where, grid_at(config, coarser))
+        order = sibling_orders(parents, places[coarser], generator)
+        levels.append(Level(scale, where, coarser, parents, places[coarser], order, []))
     counts = [level.positions.shape[1] for level in levels]
     curves = [(config.step_losses or {}).get(f"scale-{scale}") for scale in scales]
     steps = counts if num_steps is None else split_steps(counts, num_steps, curves)
@@ -206,8 +218,8 @@ def draw_levels(
             yield step, total, level.scale, values, drawn
         coarser = values
     if by_mean:
-        cells = model.native_positions(grid_at(config, 1)).expand(len(queries), -1, -1)
-        memory = known_at(evidence, cells, coarser, 1).encode(model)
+        last = levels[-1]
+        memory = known_at(evidence, last.positions, coarser, last.scale).encode(model)
         scales = torch.zeros_like(queries[..., 0])
         mean = model.predict_from(memory, queries, query_scales=scales, reduce=lambda d: d.mean)
         yield total, total, 0, mean, torch.ones_like(mean[..., 0], dtype=torch.bool)
@@ -223,8 +235,9 @@ def _settle(config, level: Level, values: Tensor, evidence: Evidence, coarser: T
     if level.scale:
         known = torch.zeros_like(coarser), torch.zeros(coarser.shape[:2], dtype=torch.long, device=coarser.device)
     else:
-        known = observed_sums(config, evidence, 1)
-    return keep_averages(config, values, level.parents, coarser, known)
+        known = observed_sums(config, evidence, level.coarser)
+    children = 2 ** ((level.coarser - level.scale) * config.position_dim)
+    return keep_averages(config, values, level.parents, coarser, known, children)
 
 
 @torch.no_grad()

@@ -48,6 +48,8 @@ class PixelTransformerConfig(PreTrainedConfig):
         num_scales (`int`): Levels of the pyramid of cell averages that a value may come from, the finest included:
             scales run from 0 (a cell of the native grid) to `num_scales - 1`, each twice as wide as the one before.
             1: values have no size.
+        chain_scales (`list[int]` or `None`): The scales that sampling from coarse to fine draws one after another, from
+            a coarse one to 0. `None`: all.
         step_losses (`dict` or `None`): The measured loss of the next value against the number of known ones, from which
             steps of sampling are split: under "random", "scale-0", "scale-1", … a dictionary of lists "known" and
             "nats". `None`: a usual curve is taken. See `python -m benchmarks.steps`.
@@ -91,6 +93,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         fourier_scale: float = 2.0,
         value_fourier_scale: float | None = 0.5,
         num_scales: int = 1,
+        chain_scales: list[int] | None = None,
         step_losses: dict[str, Any] | None = None,
         max_buffer_share: float = 0.25,
         max_tokens: int = 16384,
@@ -123,6 +126,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         self.fourier_scale = fourier_scale
         self.value_fourier_scale = value_fourier_scale
         self.num_scales = num_scales
+        self.chain_scales = None if chain_scales is None else list(chain_scales)
         self.step_losses = step_losses
         self.max_buffer_share = max_buffer_share
         self.max_tokens = max_tokens
@@ -206,6 +210,16 @@ class PixelTransformerConfig(PreTrainedConfig):
         for field in f"{counts} intermediate_size num_scales max_tokens".split():
             value = getattr(self, field)
             expect(isinstance(value, int) and value >= 1, field, "an integer of at least 1")
+        if self.chain_scales is not None:
+            largest, whole = self.num_scales - 1, all(isinstance(scale, int) for scale in self.chain_scales)
+            expect(
+                whole
+                and len(self.chain_scales) > 1
+                and self.chain_scales == sorted({*self.chain_scales, 0}, reverse=True)
+                and 0 < self.chain_scales[0] <= largest,
+                "chain_scales",
+                f"None or falling scales from at most {largest} (num_scales - 1) to 0",
+            )
         expect(0 <= self.max_buffer_share <= 1, "max_buffer_share", "a number from 0 to 1")
         expect(self.fourier_scale > 0, "fourier_scale", "a number above 0")
         expect(

@@ -255,7 +255,7 @@ class Memory:
             decoder (layers, B, H, >= length, D).
         padding (`Tensor` (B, 1 + K) or `None`): False where a context token is padding.
         weights (`Layers`): With which they were encoded, and further tokens are.
-        bounds (`Bounds`): Of the components that queries to it get, see `modeling_pixeltransformer`.
+        bounds (`Bounds`): Of the components that queries to it get, see `head_pixeltransformer`.
     """
 
     def __init__(self, weights: Layers, bounds: Any, capacity: int | None = None):

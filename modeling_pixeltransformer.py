@@ -1,16 +1,15 @@
 """PixelTransformer: a signal's value anywhere, as a distribution, given its values at a few places.
 
-The file reads in the order of the paper (Tulsiani & Gupta, ICML 2021): embed, encode, decode, distribution. Layers
-stand in `layers_pixeltransformer.py`, sampling and joint likelihood in `sampling_pixeltransformer.py`. In the comments
-B = batch, K = context, M = buffer, Q = queries, P and V = dimensions of positions and values, W = hidden size,
-H = heads, D = head dim, L = tokens.
+The file reads in the order of the paper (Tulsiani & Gupta, ICML 2021): embed, encode, decode, distribution. Their parts
+stand in `embeddings_pixeltransformer.py`, `layers_pixeltransformer.py` and `head_pixeltransformer.py`, sampling and
+joint likelihood in `sampling_pixeltransformer.py`. In the comments B = batch, K = context, M = buffer, Q = queries, P
+and V = dimensions of positions and values, W = hidden size, H = heads, D = head dim, L = tokens.
 """
 
 import math
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +21,9 @@ from transformers.utils import ModelOutput
 try:  # as a file of a checkpoint folder (trust_remote_code), or of an installed package
     from .card_pixeltransformer import model_card
     from .configuration_pixeltransformer import PixelTransformerConfig
-    from .distribution_pixeltransformer import LOG_SCALES, ValueDistribution
+    from .distribution_pixeltransformer import ValueDistribution
+    from .embeddings_pixeltransformer import FourierFeatures, RotaryEmbedding, ScaleEmbedding
+    from .head_pixeltransformer import Bounds, ChannelHead, uniform_bins
     from .layers_pixeltransformer import (
         Block,
         Layers,
@@ -40,7 +41,9 @@ try:  # as a file of a checkpoint folder (trust_remote_code), or of an installed
 except ImportError:  # as a top-level module beside the scripts
     from card_pixeltransformer import model_card
     from configuration_pixeltransformer import PixelTransformerConfig
-    from distribution_pixeltransformer import LOG_SCALES, ValueDistribution
+    from distribution_pixeltransformer import ValueDistribution
+    from embeddings_pixeltransformer import FourierFeatures, RotaryEmbedding, ScaleEmbedding
+    from head_pixeltransformer import Bounds, ChannelHead, uniform_bins
     from layers_pixeltransformer import (
         Block,
         Layers,
@@ -59,7 +62,6 @@ except ImportError:  # as a top-level module beside the scripts
 
 CHUNK_SIZES = {"cpu": 2048}  # queries answered at a time: what is computed of them should stay in a core's cache
 CHUNK_SIZE = 65536  # on other devices
-CHANNEL_COEFFICIENT = 0.6  # of each channel by the one before it, at first: in natural images they err together
 
 
 @dataclass
@@ -103,139 +105,6 @@ class Places:
             rotation = cos[:, :, start:stop], sin[:, :, start:stop]
         tokens, queries = self.tokens[:, start:stop], self.queries[:, start:stop]
         return Places(tokens, queries, rotation, self.projected[:, :, start:stop])
-
-
-@dataclass
-class Bounds:
-    """Within what the head's numbers are held: log-scales by a sigmoid, means (where they are bounded) by tanh.
-
-    Attributes:
-        log_scale_low, log_scale_extent (`float`): Lowest log-scale, and how far above it the highest lies.
-        scale_offset (`float`): What is added to the head's log-scales, which start near 0.
-        centers (`Tensor` (bins, V)): Of the bins.
-        half, start (`Tensor` (bins, V) or `None`): Half the width of the interval of each component's mean, whose
-            middle `centers` then is, and where tanh is at the bin's centre. It saturates at the ends of the interval,
-            so that no mean is ever stuck behind a clamp without gradient.
-    """
-
-    log_scale_low: float
-    log_scale_extent: float
-    scale_offset: float
-    centers: Tensor
-    half: Tensor | None = None
-    start: Tensor | None = None
-
-    @classmethod
-    def of(cls, config: PixelTransformerConfig, centers: Tensor) -> "Bounds":
-        """The bounds that a config sets to components whose bins lie at `centers` (bins, V)."""
-        lowest, highest = (min(max(math.log(bound), LOG_SCALES[0]), LOG_SCALES[1]) for bound in config.scale_bounds)
-        extent = config.value_range[1] - config.value_range[0] if config.value_range else 1.0
-        start = math.log(extent / len(centers)) - 0.5
-        start = min(max((start - lowest) / (highest - lowest), 0.05), 0.95)
-        scales = (lowest, highest - lowest, math.log(start / (1 - start)))
-        if config.offset_radius is None and config.value_range is None:
-            return cls(*scales, centers)
-        low, high = config.value_range or (-math.inf, math.inf)
-        radius = math.inf if config.offset_radius is None else config.offset_radius
-        radius = radius * (high - low) if config.value_range else radius
-        left, right = (centers - radius).clamp(min=low), (centers + radius).clamp(max=high)
-        middle, half = (left + right) / 2, ((right - left) / 2).clamp(min=1e-6)
-        return cls(*scales, middle, half, torch.atanh(((centers - middle) / half).clamp(-0.95, 0.95)))
-
-    def components(self, x: Tensor, of_channels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Log-weights (B, Q, bins), means (B, Q, bins, V), log-scales (B, Q, bins) and no coefficients from what the
-        head gives; log-scales (B, Q, bins, V) and coefficients, if there is, too, what `channel_head` gives."""
-        bins, channels = self.centers.shape
-        logits, offsets, log_scales = x.float().split((bins, bins * channels, bins), -1)
-        offsets = offsets.unflatten(-1, (bins, channels))
-        if self.half is None:
-            means = self.centers + offsets
-        else:  # near the bin's centre at 0, never out of reach or range
-            means = torch.addcmul(self.centers, self.half, torch.tanh(offsets + self.start))
-        coefficients = None
-        if of_channels is not None:
-            of_channels = of_channels.float().unflatten(-1, (bins, -1))
-            log_scales = log_scales.unsqueeze(-1) + of_channels[..., :channels]
-            coefficients = of_channels[..., channels:]
-        log_scales = self.log_scale_low + self.log_scale_extent * torch.sigmoid(log_scales + self.scale_offset)
-        return logits.log_softmax(-1), means, log_scales, coefficients
-
-
-def full_precision(device_type: str) -> AbstractContextManager:
-    """Without autocast, for angles: bfloat16 has too few digits for them."""
-    if torch.is_autocast_enabled(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return nullcontext()  # entering autocast takes as long as several small products
-
-
-class FourierFeatures(nn.Module):
-    """Random Fourier features (Tancik et al. 2020), with trained frequencies as in the paper."""
-
-    def __init__(self, input_dim: int, num_features: int, scale: float, include_input: bool = False):
-        super().__init__()
-        self.scale, self.include_input = scale, include_input
-        self.frequencies = nn.Parameter(torch.empty(num_features // 2, input_dim))  # cycles per unit
-        self.size = num_features // 2 * 2 + input_dim * include_input
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, L, input_dim)
-        with full_precision(x.device.type):
-            x = x.float()
-            angles = 2 * math.pi * F.linear(x, self.frequencies.float())
-        return torch.cat((angles.sin(), angles.cos(), *[x] * self.include_input), -1)  # (B, L, size)
-
-
-class ScaleEmbedding(nn.Module):
-    """A learned vector for each scale, linear between two of them; the finest scale adds nothing."""
-
-    def __init__(self, num_scales: int, width: int):
-        super().__init__()
-        self.coarser = nn.Parameter(torch.empty(num_scales - 1, width))
-
-    def forward(self, scales: Tensor) -> Tensor:  # (B, L) -> (B, L, W)
-        knots = torch.arange(1, len(self.coarser) + 1, device=scales.device)
-        weights = (1 - (scales[..., None].float() - knots).abs()).clamp(min=0)  # a hat around each whole scale
-        return weights.to(self.coarser.dtype) @ self.coarser
-
-
-class RotaryEmbedding(nn.Module):
-    """Angles by which heads are rotated at a continuous position; each head has trained frequency vectors in P axes.
-
-    Rotating queries by their angle and keys by theirs makes a score depend on the difference of positions
-    (Su et al. 2021; frequencies along mixed axes: Heo et al., ECCV 2024).
-    """
-
-    def __init__(self, position_dim: int, num_heads: int, head_dim: int, max_frequency: float):
-        super().__init__()
-        self.max_frequency = max_frequency
-        self.frequencies = nn.Parameter(torch.empty(num_heads, head_dim // 2, position_dim))  # radians per unit
-
-    def reset_parameters(self) -> None:
-        """Magnitudes log-spaced from 1 to `max_frequency` in each head, directions uniform on the sphere."""
-        heads, count, axes = self.frequencies.shape
-        magnitude = torch.logspace(0, math.log10(self.max_frequency), count)
-        direction = F.normalize(torch.randn(heads, count, axes), dim=-1)
-        with torch.no_grad():
-            self.frequencies.copy_(magnitude[:, None] * direction)
-
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:  # (B, L, P)
-        with full_precision(positions.device.type):
-            angles = torch.einsum("blp,hdp->bhld", positions.float(), self.frequencies.float())
-        cos, sin = angles.cos(), angles.sin()
-        return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)  # each (B, H, L, D)
-
-
-class ChannelHead(nn.Linear):
-    """For each bin a log-scale of each channel, beside the common one, and the coefficients of `ValueDistribution`."""
-
-    def __init__(self, width: int, num_bins: int, value_dim: int):
-        self.num_bins, self.value_dim = num_bins, value_dim
-        super().__init__(width, num_bins * (value_dim + value_dim * (value_dim - 1) // 2))
-
-    def first_bias(self) -> Tensor:
-        """Channels alike, each moving with the one before it."""
-        parts = [torch.zeros(self.value_dim)]
-        parts += [CHANNEL_COEFFICIENT * torch.eye(count)[-1] for count in range(1, self.value_dim)]
-        return torch.cat(parts).repeat(self.num_bins)
 
 
 class PixelTransformerPreTrainedModel(PreTrainedModel):
@@ -693,18 +562,6 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
     sample = sample
     sample_iter = sample_iter
     log_prob = joint_log_prob
-
-
-def uniform_bins(config: PixelTransformerConfig) -> Tensor:
-    """Bin centres (num_bins, V) spread evenly over the value range, or [-1, 1] without one; a lattice where V > 1."""
-    low, high = config.value_range or (-1.0, 1.0)
-    bins, channels = config.num_bins, config.value_dim
-    side = 1
-    while side**channels < bins:
-        side += 1
-    axis = torch.linspace(low, high, side) if side > 1 else torch.tensor([(low + high) / 2])
-    lattice = torch.cartesian_prod(*[axis] * channels).view(-1, channels)
-    return lattice[torch.linspace(0, len(lattice) - 1, bins).round().long()]
 
 
 PixelTransformerModel.register_for_auto_class("AutoModel")

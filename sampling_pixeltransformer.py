@@ -11,13 +11,13 @@ from torch import Tensor
 
 try:
     from .chain_pixeltransformer import Evidence, draw_blocks, score_blocks, take
-    from .coarse_to_fine_pixeltransformer import draw_levels, grid_at, score_levels
+    from .coarse_to_fine_pixeltransformer import chain_scales, draw_levels, grid_at, score_levels
     from .distribution_pixeltransformer import check_temperature
     from .orders_pixeltransformer import block_sizes, random_orders, spread_orders
     from .validation_pixeltransformer import check_given, check_places
 except ImportError:
     from chain_pixeltransformer import Evidence, draw_blocks, score_blocks, take
-    from coarse_to_fine_pixeltransformer import draw_levels, grid_at, score_levels
+    from coarse_to_fine_pixeltransformer import chain_scales, draw_levels, grid_at, score_levels
     from distribution_pixeltransformer import check_temperature
     from orders_pixeltransformer import block_sizes, random_orders, spread_orders
     from validation_pixeltransformer import check_given, check_places
@@ -169,14 +169,14 @@ def sample_iter(
         num_autoregressive (`int` or `None`): Draw this many values and fill the rest with their conditional mean in
             one further step (the paper's hybrid). `None`: draw all.
         order (`str`, `Tensor` (Q,) or (S, B, Q), or `None`): "random" or `None`: a fresh random order for each sample.
-            "coarse-to-fine", with a model that has scales: averages over all cells of the coarsest scale first, then
-            of each finer one, then the queries; what is drawn inside a cell agrees with its average. A tensor: that
-            order.
+            "coarse-to-fine", with a model that has scales: averages over all cells of the first of
+            `config.chain_scales`, then of each further one, then the queries; what is drawn inside a cell agrees with
+            its average. A tensor: that order.
         use_cache (`bool`): False re-encodes everything at each step under the same masks: the paper's cost, the
             same numbers.
         context_scales (`Tensor` (B, K)), query_scales (`Tensor` (B, Q)): See `PixelTransformerModel.forward`.
         finish (`str`): From coarse to fine, "sample" draws the queries and "mean" takes their mean, given the cells of
-            scale 1.
+            the scale before.
 
     Yields:
         `SampleState`, whose tensors are overwritten by the next step.
@@ -195,9 +195,10 @@ def sample_iter(
     if levels:
         _check_coarse_to_fine(model.config, num_autoregressive=num_autoregressive, query_scales=query_scales)
     num_drawn = num_autoregressive
-    if levels and isinstance(query_positions, Tensor):  # queries stand beside the cells of scale 1
+    if levels and isinstance(query_positions, Tensor):  # queries stand beside the cells of the scale before
         asked = query_positions.shape[-2] if query_positions.dim() > 1 else 0
-        num_drawn = math.prod(grid_at(model.config, 1)) + (0 if finish == "mean" else asked)
+        before = math.prod(grid_at(model.config, chain_scales(model.config)[-2]))
+        num_drawn = before + (0 if finish == "mean" else asked)
     query_positions, query_scales = _check_sampling(model, evidence, query_positions, query_scales, num_drawn)
     batch, count = query_positions.shape[:2]
     _check_count("num_samples", num_samples, 1)

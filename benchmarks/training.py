@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmarks import plain
 from benchmarks.timing import write
+from head_pixeltransformer import channel_outputs
 from modeling_pixeltransformer import PixelTransformerModel
 from training.arguments import parse_arguments
 from training.batches import EpisodeBatches, EpisodeSizes, make_episode
@@ -56,9 +57,7 @@ def flops(config, sizes: EpisodeSizes) -> float:
     encoder = total * (4 * width**2 + feed) + 2 * width * (known**2 + sizes.buffer * total)
     decoder = total * 2 * width**2 + asked * (2 * width**2 + feed)
     decoder += 2 * width * (sizes.queries * known + sizes.buffer * total)
-    channels, outputs = config.value_dim, config.value_dim + 2
-    if config.correlated_channels:
-        outputs += channels + channels * (channels - 1) // 2
+    outputs = config.value_dim + 2 + (channel_outputs(config.value_dim) if config.correlated_channels else 0)
     head = asked * width * config.num_bins * outputs
     products = config.num_encoder_layers * encoder + config.num_decoder_layers * decoder + head
     return 3 * 2 * products * sizes.signals

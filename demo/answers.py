@@ -79,7 +79,7 @@ def joint(
     above 0, and at the end.
 
     At most `most` values, fewer where the request would be too large, are drawn one after another, and the rest takes
-    its mean given them (from coarse to fine: all do, given the cells of scale 1).
+    its mean given them (from coarse to fine: all do, given the cells of the last coarse scale).
 
     Raises:
         ValueError: from coarse to fine with a checkpoint that knows no scales.

@@ -7,8 +7,9 @@ import torch
 
 from configuration_pixeltransformer import PixelTransformerConfig
 from conftest import make_context, make_model
+from head_pixeltransformer import uniform_bins
 from layers_pixeltransformer import Span, attend, project_tokens
-from modeling_pixeltransformer import PixelTransformerModel, uniform_bins
+from modeling_pixeltransformer import PixelTransformerModel
 
 
 def parameters_of(distribution):

@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from chain_pixeltransformer import Evidence
-from coarse_to_fine_pixeltransformer import _halve, cell_numbers, draw_levels, grid_at, plan_levels, score_levels
+from coarse_to_fine_pixeltransformer import (
+    _halve,
+    cell_numbers,
+    chain_scales,
+    draw_levels,
+    grid_at,
+    plan_levels,
+    score_levels,
+)
+from configuration_pixeltransformer import PixelTransformerConfig
 from conftest import make_context, make_model
 from signals.image import Images
 from signals.places import average_cells, values_at_scales
@@ -16,11 +25,12 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture(params=["grey", "colour", "video", "shape"])
+@pytest.fixture(params=["grey", "skipping", "colour", "video", "shape"])
 def scaled(request):
     """Small models of every kind that has scales."""
     variants = {
         "grey": dict(native_grid=[8, 8], num_scales=3),
+        "skipping": dict(native_grid=[8, 8], num_scales=4, chain_scales=[3, 1, 0]),
         "colour": dict(native_grid=[8, 4], num_scales=2, value_dim=3),
         "video": dict(signal="video", native_grid=[4, 8, 4], num_scales=3),
         "shape": dict(
@@ -110,16 +120,23 @@ def test_what_is_drawn_in_a_cell_has_its_average(scaled, num_steps):
             numbers = cell_numbers(config, places, config.native_grid).expand(2, -1)[..., None]
             sums.scatter_(1, numbers.expand(-1, -1, config.value_dim), part.expand(2, -1, -1))
         levels[0] = sums
-        for scale in range(1, config.num_scales):
-            array = levels[scale - 1].unflatten(
-                1, [grid_at(config, scale - 1)[axis] for axis in config.axes_slowest_first]
-            )
-            average = average_cells(array).flatten(1, -2)
+        assert list(levels) == [*chain_scales(config)[:-1], 0]
+        for scale, finer in zip(chain_scales(config), chain_scales(config)[1:], strict=False):
+            average = levels[finer].unflatten(1, [grid_at(config, finer)[axis] for axis in config.axes_slowest_first])
+            for _ in range(scale - finer):
+                average = average_cells(average)
+            average = average.flatten(1, -2)
             free = torch.ones(average.shape[1], dtype=torch.bool)
-            if scale == 1 and count:  # observed values may contradict what is drawn around them
-                free[cell_numbers(config, known, grid_at(config, 1))[0]] = False
+            if finer == 0 and count:  # observed values may contradict what is drawn around them
+                free[cell_numbers(config, known, grid_at(config, scale))[0]] = False
             tolerance = 0.6 * (config.quantization_step or 3 / 255)
             assert (average - levels[scale])[:, free].abs().max() <= tolerance
+
+
+@pytest.mark.parametrize("scales", [[], [0], [2, 1], [0, 1], [3, 0], [2, 2, 0], [1.5, 0]])
+def test_chains_that_do_not_end_at_the_queries_are_refused(scales):
+    with pytest.raises(ValueError, match=r"chain_scales: expected None or falling scales from at most 2 .*, got \["):
+        PixelTransformerConfig(num_scales=3, chain_scales=scales)
 
 
 def test_steps_are_as_many_as_asked_for(scaled):
@@ -188,22 +205,22 @@ def test_averages_between_positions_and_scales_are_linear():
     assert torch.allclose(halfway, (ends[0] + ends[1]) / 2)
 
 
-@pytest.mark.parametrize("level", [0, 1, 2])
-def test_a_chain_step_gives_all_coarser_cells_and_asks_for_those_of_its_scale(level):
+@pytest.mark.parametrize(("level", "given"), [(0, 1), (0, 2), (1, 2), (1, None), (2, None)])
+def test_a_chain_step_gives_all_coarser_cells_and_asks_for_those_of_its_scale(level, given):
     signal = Videos(dataset_name="none", frames=4, frame_size=8, digit_size=4)
     batch = torch.randint(0, 256, (2, 4, 8, 8, 1), generator=generator(), dtype=torch.uint8)
     siblings = 3 if level == 1 else 0
-    sizes = EpisodeSizes(3, 2, 2, 1, 2, kind="chain", level=level, siblings=siblings, num_scales=3)
+    sizes = EpisodeSizes(3, 2, 2, 1, 2, kind="chain", level=level, coarser=given, siblings=siblings, num_scales=3)
     sizes.quantization_step = 1 / 255
     episode = make_episode(signal, batch, sizes, 0, 0)
     pyramid = signal.pyramid(batch, 3, 1 / 255)
     places = [signal.positions(signal.grid_of(part[0])) for part in pyramid]
-    coarser = len(places[level + 1]) if level < 2 else 0
+    coarser = 0 if given is None else len(places[given])
     assert episode["context_positions"].shape[1] == coarser + 3 + siblings
     if coarser:
-        assert torch.equal(episode["context_positions"][0, :coarser], places[level + 1])
-        assert torch.equal(episode["context_values"][:, :coarser], pyramid[level + 1].flatten(1, -2))
-        assert (episode["context_scales"][:, :coarser] == level + 1).all()
+        assert torch.equal(episode["context_positions"][0, :coarser], places[given])
+        assert torch.equal(episode["context_values"][:, :coarser], pyramid[given].flatten(1, -2))
+        assert (episode["context_scales"][:, :coarser] == given).all()
     assert (episode["context_scales"][:, coarser : coarser + 3] == 0).all()
     own = {"context": slice(coarser + 3, None), "buffer": slice(None), "query": slice(None)}
     seen = []
@@ -236,9 +253,10 @@ def test_steps_mix_pixels_dabs_and_chains_within_the_budget():
     )
     steps = [sampler.sizes(step) for step in range(300)]
     assert {size.kind for size in steps} == {"pixels", "dabs", "chain"}
-    assert {size.level for size in steps if size.kind == "chain"} == {0, 1, 2}
+    chains = {(size.level, size.coarser) for size in steps if size.kind == "chain"}
+    assert chains == {(0, 1), (0, 2), (1, 2), (1, None), (2, None)}
     for size in steps:
-        coarser = 0 if size.kind != "chain" or size.level == 2 else 4 ** (3 - size.level)
+        coarser = 0 if size.coarser is None else 4 ** (4 - size.coarser)
         tokens = coarser + size.siblings + size.context + 2 * size.buffer + size.queries
         assert size.signals * tokens <= 512 or size.signals == 1
         assert size.buffer >= 1 and size.queries >= 1

@@ -43,7 +43,7 @@ class Arguments:
         "Levels of the pyramid of averages that values may come from, the finest included; default: 1, or those of "
         "--init_from."
     )
-    chain_probability: float = flag("Share of steps that learn one level given all of the next coarser one.", 0.35)
+    chain_probability: float = flag("Share of steps that learn one level given all of a coarser one, or none.", 0.35)
     dab_probability: float = flag("Share of steps with averages over areas of any size as context and queries.", 0.15)
     continuous_probability: float = flag(
         "Share of steps at continuous positions, looked up linearly between cells (the paper's way); the others see "

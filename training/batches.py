@@ -26,9 +26,10 @@ class EpisodeSizes:
         block (`int`): Size of the buffer's blocks.
         signals (`int`): Batch size that fills the token budget.
         continuous (`bool`): Whether places lie anywhere, not at cell centres.
-        kind (`str`): "pixels"; "dabs": some of context and queries are averages over areas of any size; "chain": all
-            cells of scale `level + 1` are context too, and buffer and queries are cells of scale `level`.
+        kind (`str`): "pixels"; "dabs": some of context and queries are averages over areas of any size; "chain": buffer
+            and queries are cells of scale `level`, given all cells of scale `coarser` beside the context.
         level (`int`): Scale of buffer and queries.
+        coarser (`int` or `None`): See `kind`; `None`: nothing but the context is given.
         siblings (`int`): Cells of scale `level`, above 0, that are context beside the K places and all coarser ones.
         num_scales, quantization_step: What the model's config says of scales and values.
     """
@@ -41,6 +42,7 @@ class EpisodeSizes:
     continuous: bool = False
     kind: Literal["pixels", "dabs", "chain"] = "pixels"
     level: int = 0
+    coarser: int | None = None
     siblings: int = 0
     num_scales: int = 1
     quantization_step: float | None = None
@@ -62,7 +64,7 @@ class EpisodeSampler:
         grid (`tuple[int, ...]`): The model's native grid.
         num_scales, quantization_step: As in the model's config. With one scale there are no chains and no dabs.
         chain_probability, dab_probability (`float`): Shares of steps of these kinds. A chain's
-            level is the likelier the finer it is.
+            level is the likelier the finer it is, and is given any of the coarser ones.
     """
 
     seed: int
@@ -85,13 +87,13 @@ class EpisodeSampler:
     def sizes(self, step: int) -> EpisodeSizes:
         """The sizes of step `step`, the same on every process."""
         generator = torch.Generator().manual_seed(_mix(self.seed, 1, step))
-        numbers = torch.rand(10, generator=generator).tolist()
-        zero, share, blocked, power, long, length, between, chosen, depth, part = numbers
-        kind, level = self._kind(chosen), 0
+        numbers = torch.rand(11, generator=generator).tolist()
+        zero, share, blocked, power, long, length, between, chosen, depth, part, skipped = numbers
+        kind, level, given = self._kind(chosen), 0, None
         largest = min(self.max_context, self.num_cells - 2) if self.num_cells else self.max_context
         zero_probability, lengthened = self.zero_probability, self.buffer and long < self.long_buffer_probability
         if kind == "chain":
-            level = int(self.num_scales * (1 - math.sqrt(1 - depth)))  # of four, 0.44, 0.31, 0.19, 0.06
+            level, given = self._levels(depth, skipped)
         if kind == "chain" or lengthened:  # whole signals are drawn from little or nothing, and fill the buffer
             zero_probability = max(zero_probability, UNCONDITIONAL)
         context = 0 if zero < zero_probability else round(largest**share)
@@ -99,7 +101,7 @@ class EpisodeSampler:
         if level:  # while a level is drawn, its first cells become context
             drawn = (part - UNCONDITIONAL) / (1 - UNCONDITIONAL)
             siblings = round((self.cells_of(level) - 2) ** drawn) if drawn > 0 else 0
-        coarser = self.cells_of(level + 1) if kind == "chain" and level + 1 < self.num_scales else 0
+        coarser = 0 if given is None else self.cells_of(given)
         if lengthened:
             longest = min(largest, (self.token_budget - coarser - siblings - context - queries) // 2)
             buffer = round(buffer * max(longest / buffer, 1) ** length)
@@ -112,12 +114,28 @@ class EpisodeSampler:
         signals = self.token_budget // (coarser + siblings + context + 2 * buffer + queries)
         signals = max(1, min(signals, self.max_signals))
         continuous = between < self.continuous_probability and kind != "chain"
-        scales = (kind, level, siblings, self.num_scales, self.quantization_step)
+        scales = (kind, level, given, siblings, self.num_scales, self.quantization_step)
         return EpisodeSizes(context, buffer, queries, block, signals, continuous, *scales)
 
     def cells_of(self, level: int) -> int:
         """Cells of the grid of a scale."""
         return math.prod(side // 2**level for side in self.grid)
+
+    def _levels(self, depth: float, skipped: float) -> tuple[int, int | None]:
+        """A chain's level and the coarser one that it is given, if any, from uniform numbers in [0, 1).
+
+        Levels 0 and 1 are as likely, as other steps are about level 0 too, and each further one half as likely as that
+        before. Coarser ones are equally likely, and none at all is so too, but that level 0 is given level 1 in half
+        of its steps and never none.
+        """
+        weights = [2.0 ** -max(level - 1, 0) for level in range(self.num_scales)]
+        shares = itertools.accumulate(weight / sum(weights) for weight in weights)
+        level = next((level for level, share in enumerate(shares) if depth < share), self.num_scales - 1)
+        coarser: list[int | None] = list(range(level + 1, self.num_scales))
+        if level == 0 and (skipped < 0.5 or len(coarser) == 1):
+            return 0, coarser[0]
+        others = coarser[1:] if level == 0 else [*coarser, None]
+        return level, others[int((2 * skipped - 1 if level == 0 else skipped) * len(others))]
 
     def _kind(self, chosen: float) -> str:
         if self.num_scales == 1 or chosen >= self.chain_probability + self.dab_probability:
@@ -207,8 +225,8 @@ def make_episode(
             episode[f"{name}_scales"] = scales[:, part]
     if sizes.buffer:
         episode["buffer_blocks"] = torch.arange(sizes.buffer, device=device) // sizes.block + 1
-    if sizes.kind == "chain" and level + 1 < sizes.num_scales:  # all that is coarser is known
-        _prepend_level(episode, signal, pyramid[level + 1], level + 1)
+    if sizes.coarser is not None:
+        _prepend_level(episode, signal, pyramid[sizes.coarser], sizes.coarser)
     return episode
 
 

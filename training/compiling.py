@@ -8,7 +8,7 @@ import torch
 
 import distribution_pixeltransformer
 import modeling_pixeltransformer
-from modeling_pixeltransformer import Bounds
+from head_pixeltransformer import Bounds
 
 # Norms, rotations, gates and residual sums, and the components of a distribution. Attention is left out, as its sizes
 # change with every step and compiled softmax is no faster; so is the whole model, which takes minutes for each kind of

@@ -10,7 +10,8 @@ import torch
 from sklearn.cluster import KMeans
 
 from configuration_pixeltransformer import PixelTransformerConfig
-from modeling_pixeltransformer import PixelTransformerModel, uniform_bins
+from head_pixeltransformer import uniform_bins
+from modeling_pixeltransformer import PixelTransformerModel
 from signals.base import Rows, Signal
 from training.arguments import Arguments
 from training.batches import EpisodeSampler

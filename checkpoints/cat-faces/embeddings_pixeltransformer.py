@@ -1,0 +1,1 @@
+../../embeddings_pixeltransformer.py
