@@ -24,6 +24,7 @@ from transformers import HfArgumentParser
 
 from evaluation.classifier import Classifier, load
 from modeling_pixeltransformer import PixelTransformerModel
+from orders_pixeltransformer import random_orders
 from signals.base import flag
 from signals.image import Images, checkered, to_image
 from signals.places import random_cells
@@ -91,7 +92,13 @@ def ways(arguments: Arguments, model) -> dict[str, dict]:
             "num_steps": 64,
             "finish": "mean",
         },
+        "coarse to fine, scale 1 and the pixels alone, 64 steps": {
+            "order": "coarse-to-fine",
+            "num_steps": 64,
+            "chain_scales": [1, 0],
+        },
         "random order, 64 steps": {"num_steps": 64},
+        "random order, not spread, 64 steps": {"num_steps": 64, "order": "uniform"},
     }
     if arguments.exact:
         compared[f"random order, {pixels - arguments.context:,} steps (exact)"] = {}
@@ -131,18 +138,24 @@ def compare(arguments: Arguments) -> tuple[list[dict], Image.Image]:
     seen = checkered(grid).flatten(0, 1).expand(SHOWN, -1, -1).clone()
     seen.scatter_(1, known[:SHOWN, :, None].expand(-1, -1, 3), _at(values[:SHOWN], known[:SHOWN]).expand(-1, -1, 3))
     pictures.insert(0, to_image(torch.cat(list(seen.unflatten(1, grid[::-1])), 1)))
+    own_scales = model.config.chain_scales
     for name, how in ways(arguments, model).items():
         drawn, started = [], time.process_time()
+        model.config.chain_scales = how.pop("chain_scales", own_scales)
         for start in tqdm(range(0, len(values), arguments.batch_size), desc=name):
             part = slice(start, start + arguments.batch_size)
             places = positions.expand(len(known[part]), -1, -1)
+            chosen = dict(how)
+            if how.get("order") == "uniform":  # as a tensor: what stands in a block is left to chance
+                shape = (1, len(places))
+                chosen["order"] = random_orders(shape, asked.shape[1], asked.device, generator)
             sample = model.sample(
                 _at(places, known[part]),
                 _at(values[part], known[part]),
                 _at(places, asked[part]),
                 temperature=arguments.temperature,
                 generator=generator,
-                **how,
+                **chosen,
             )[0]
             drawn.append(values[part].scatter(1, asked[part, :, None].expand_as(sample), sample))
         images = torch.cat(drawn).movedim(-1, 1).unflatten(2, grid[::-1])
