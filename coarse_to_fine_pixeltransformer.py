@@ -23,11 +23,6 @@ def grid_at(config, scale: int) -> list[int]:
     return [side // 2**scale for side in config.native_grid]
 
 
-def chain_scales(config) -> list[int]:
-    """The scales that are drawn one after another, from the coarsest to 0, the queries."""
-    return config.chain_scales or list(range(config.num_scales - 1, -1, -1))
-
-
 def cell_numbers(config, positions: Tensor, grid: list[int]) -> Tensor:
     """Numbers (…) of the cells of `grid` in which positions (…, P) lie, in the order of `native_positions`."""
     number = torch.zeros(positions.shape[:-1], dtype=torch.long, device=positions.device)
@@ -126,7 +121,7 @@ class Level:
 
     scale: int
     positions: Tensor  # (N, L, P)
-    coarser: int | None  # the scale before; None at the coarsest
+    parent_scale: int | None  # the scale before; None at the coarsest
     parents: Tensor | None  # (N, L), numbers of its cells
     parent_positions: Tensor | None  # (N, C, P)
     order: Tensor  # (N, L), random; siblings stand far apart
@@ -134,7 +129,7 @@ class Level:
 
     def evidence(self, context: Evidence, coarser: Tensor | None) -> Evidence:
         """What the level is given: the context and the values (N, C, V) of the scale before."""
-        return context if coarser is None else known_at(context, self.parent_positions, coarser, self.coarser)
+        return context if coarser is None else known_at(context, self.parent_positions, coarser, self.parent_scale)
 
 
 def plan_levels(
@@ -144,24 +139,24 @@ def plan_levels(
     generator: torch.Generator | None = None,
     with_queries: bool = True,
 ) -> list[Level]:
-    """The scales of `chain_scales` from the coarsest cells on and, `with_queries`, the queries (N, Q, P).
+    """The scales of `config.chain` from the coarsest cells on and, `with_queries`, the queries (N, Q, P).
 
     Steps are split among them by the measured losses (`config.step_losses`).
     """
     config, rows = model.config, query_positions.shape[0]
-    scales = chain_scales(config)[: None if with_queries else -1]
+    scales = config.chain[: None if with_queries else -1]
     places = {0: query_positions}
     for scale in scales[: -1 if with_queries else None]:
         places[scale] = model.native_positions(grid_at(config, scale)).expand(rows, -1, -1)
     levels: list[Level] = []
-    for coarser, scale in zip((None, *scales), scales, strict=False):
+    for parent, scale in zip((None, *scales), scales, strict=False):
         where = places[scale]
-        if coarser is None:
+        if parent is None:
             levels.append(Level(scale, where, None, None, None, spread_orders(where, generator), []))
             continue
-        parents = cell_numbers(config, where, grid_at(config, coarser))
-        order = sibling_orders(parents, places[coarser], generator)
-        levels.append(Level(scale, where, coarser, parents, places[coarser], order, []))
+        parents = cell_numbers(config, where, grid_at(config, parent))
+        order = sibling_orders(parents, places[parent], generator)
+        levels.append(Level(scale, where, parent, parents, places[parent], order, []))
     counts = [level.positions.shape[1] for level in levels]
     curves = [(config.step_losses or {}).get(f"scale-{scale}") for scale in scales]
     steps = counts if num_steps is None else split_steps(counts, num_steps, curves)
@@ -235,8 +230,8 @@ def _settle(config, level: Level, values: Tensor, evidence: Evidence, coarser: T
     if level.scale:
         known = torch.zeros_like(coarser), torch.zeros(coarser.shape[:2], dtype=torch.long, device=coarser.device)
     else:
-        known = observed_sums(config, evidence, level.coarser)
-    children = 2 ** ((level.coarser - level.scale) * config.position_dim)
+        known = observed_sums(config, evidence, level.parent_scale)
+    children = 2 ** ((level.parent_scale - level.scale) * config.position_dim)
     return keep_averages(config, values, level.parents, coarser, known, children)
 
 

@@ -164,6 +164,11 @@ class PixelTransformerConfig(PreTrainedConfig):
         return cls(**{**published, **kwargs})
 
     @property
+    def chain(self) -> list[int]:
+        """The scales that sampling from coarse to fine draws one after another, the last of them 0."""
+        return self.chain_scales or list(range(self.num_scales - 1, -1, -1))
+
+    @property
     def position_dim(self) -> int:
         """P, number of coordinates of a position."""
         return len(self.native_grid)
@@ -211,14 +216,11 @@ class PixelTransformerConfig(PreTrainedConfig):
             value = getattr(self, field)
             expect(isinstance(value, int) and value >= 1, field, "an integer of at least 1")
         if self.chain_scales is not None:
-            largest, whole = self.num_scales - 1, all(isinstance(scale, int) for scale in self.chain_scales)
+            known, chain = range(self.num_scales), self.chain_scales
             expect(
-                whole
-                and len(self.chain_scales) > 1
-                and self.chain_scales == sorted({*self.chain_scales, 0}, reverse=True)
-                and 0 < self.chain_scales[0] <= largest,
+                len(chain) > 1 and chain == [scale for scale in reversed(known) if scale in chain] and chain[-1] == 0,
                 "chain_scales",
-                f"None or falling scales from at most {largest} (num_scales - 1) to 0",
+                f"None or falling scales from at most {known[-1]} (num_scales - 1) to 0",
             )
         expect(0 <= self.max_buffer_share <= 1, "max_buffer_share", "a number from 0 to 1")
         expect(self.fourier_scale > 0, "fourier_scale", "a number above 0")

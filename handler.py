@@ -150,7 +150,7 @@ class EndpointHandler:
         sampling, samples, pairs = parameters["task"] == "sample", parameters["num_samples"], 0
         grid, cells = self.model.config.native_grid, 0
         if sampling and parameters["order"] == "coarse-to-fine":
-            scales = range(1, self.model.config.num_scales)
+            scales = self.model.config.chain[:-1]
             cells = sum(math.prod(side // 2**scale for side in grid) for scale in scales)
         for positions, _, queries, _ in read:
             if sampling and len(queries) > MAX_DRAWN:

@@ -11,13 +11,13 @@ from torch import Tensor
 
 try:
     from .chain_pixeltransformer import Evidence, draw_blocks, score_blocks, take
-    from .coarse_to_fine_pixeltransformer import chain_scales, draw_levels, grid_at, score_levels
+    from .coarse_to_fine_pixeltransformer import draw_levels, grid_at, score_levels
     from .distribution_pixeltransformer import check_temperature
     from .orders_pixeltransformer import block_sizes, random_orders, spread_orders
     from .validation_pixeltransformer import check_given, check_places
 except ImportError:
     from chain_pixeltransformer import Evidence, draw_blocks, score_blocks, take
-    from coarse_to_fine_pixeltransformer import chain_scales, draw_levels, grid_at, score_levels
+    from coarse_to_fine_pixeltransformer import draw_levels, grid_at, score_levels
     from distribution_pixeltransformer import check_temperature
     from orders_pixeltransformer import block_sizes, random_orders, spread_orders
     from validation_pixeltransformer import check_given, check_places
@@ -197,7 +197,7 @@ def sample_iter(
     num_drawn = num_autoregressive
     if levels and isinstance(query_positions, Tensor):  # queries stand beside the cells of the scale before
         asked = query_positions.shape[-2] if query_positions.dim() > 1 else 0
-        before = math.prod(grid_at(model.config, chain_scales(model.config)[-2]))
+        before = math.prod(grid_at(model.config, model.config.chain[-2]))
         num_drawn = before + (0 if finish == "mean" else asked)
     query_positions, query_scales = _check_sampling(model, evidence, query_positions, query_scales, num_drawn)
     batch, count = query_positions.shape[:2]

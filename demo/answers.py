@@ -1,5 +1,6 @@
 """What the app asks of a model, for any kind of signal: marginals, samples as they are drawn, the best next place."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coarse_to_fine_pixeltransformer import grid_at
 from demo.limits import MAX_DRAWN, MAX_SAMPLES, MAX_SEED, MAX_STEPS, MAX_TEMPERATURE, drawn_at_most, real, whole
 from demo.models import load
 from demo.observed import Observed
@@ -87,7 +89,7 @@ def joint(
     model = load(checkpoint)
     device = model.device
     levels = sampling.order == "coarse-to-fine" and model.config.num_scales > 1  # otherwise the model tells
-    larger = torch.Size(model.config.native_grid).numel() // 2**model.config.position_dim if levels else 0
+    larger = math.prod(grid_at(model.config, model.config.chain[-2])) if levels else 0
     count = min(most, drawn_at_most(int(sampling.samples), len(queries), len(observed) + larger))
     rest: dict[str, Any] = {}
     if count < len(queries):

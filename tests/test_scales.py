@@ -7,7 +7,6 @@ from chain_pixeltransformer import Evidence
 from coarse_to_fine_pixeltransformer import (
     _halve,
     cell_numbers,
-    chain_scales,
     draw_levels,
     grid_at,
     plan_levels,
@@ -121,7 +120,7 @@ def test_what_is_drawn_in_a_cell_has_its_average(scaled, num_steps):
             sums.scatter_(1, numbers.expand(-1, -1, config.value_dim), part.expand(2, -1, -1))
         levels[0] = sums
         assert list(levels) == (config.chain_scales or list(range(config.num_scales))[::-1])
-        for scale, finer in zip(chain_scales(config), chain_scales(config)[1:], strict=False):
+        for scale, finer in zip(config.chain, config.chain[1:], strict=False):
             average = levels[finer].unflatten(1, [grid_at(config, finer)[axis] for axis in config.axes_slowest_first])
             for _ in range(scale - finer):
                 average = average_cells(average)

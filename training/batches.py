@@ -89,11 +89,11 @@ class EpisodeSampler:
         generator = torch.Generator().manual_seed(_mix(self.seed, 1, step))
         numbers = torch.rand(11, generator=generator).tolist()
         zero, share, blocked, power, long, length, between, chosen, depth, part, skipped = numbers
-        kind, level, given = self._kind(chosen), 0, None
+        kind, level, coarser = self._kind(chosen), 0, None
         largest = min(self.max_context, self.num_cells - 2) if self.num_cells else self.max_context
         zero_probability, lengthened = self.zero_probability, self.buffer and long < self.long_buffer_probability
         if kind == "chain":
-            level, given = self._levels(depth, skipped)
+            level, coarser = self._levels(depth, skipped)
         if kind == "chain" or lengthened:  # whole signals are drawn from little or nothing, and fill the buffer
             zero_probability = max(zero_probability, UNCONDITIONAL)
         context = 0 if zero < zero_probability else round(largest**share)
@@ -101,9 +101,9 @@ class EpisodeSampler:
         if level:  # while a level is drawn, its first cells become context
             drawn = (part - UNCONDITIONAL) / (1 - UNCONDITIONAL)
             siblings = round((self.cells_of(level) - 2) ** drawn) if drawn > 0 else 0
-        coarser = 0 if given is None else self.cells_of(given)
+        told = siblings + (0 if coarser is None else self.cells_of(coarser))
         if lengthened:
-            longest = min(largest, (self.token_budget - coarser - siblings - context - queries) // 2)
+            longest = min(largest, (self.token_budget - told - context - queries) // 2)
             buffer = round(buffer * max(longest / buffer, 1) ** length)
         cells = self.num_cells if level == 0 else self.cells_of(level)
         if cells:  # the context gives way last; of a level with few cells the buffer takes most
@@ -111,10 +111,10 @@ class EpisodeSampler:
             queries = min(queries, max(1, left // (4 if kind == "chain" else 2)))
             buffer = min(buffer, left - queries)
         block = 2 ** (1 + int(power * 5)) if blocked < self.block_probability else 1
-        signals = self.token_budget // (coarser + siblings + context + 2 * buffer + queries)
+        signals = self.token_budget // (told + context + 2 * buffer + queries)
         signals = max(1, min(signals, self.max_signals))
         continuous = between < self.continuous_probability and kind != "chain"
-        scales = (kind, level, given, siblings, self.num_scales, self.quantization_step)
+        scales = (kind, level, coarser, siblings, self.num_scales, self.quantization_step)
         return EpisodeSizes(context, buffer, queries, block, signals, continuous, *scales)
 
     def cells_of(self, level: int) -> int:
@@ -131,11 +131,9 @@ class EpisodeSampler:
         weights = [2.0 ** -max(level - 1, 0) for level in range(self.num_scales)]
         shares = itertools.accumulate(weight / sum(weights) for weight in weights)
         level = next((level for level, share in enumerate(shares) if depth < share), self.num_scales - 1)
-        coarser: list[int | None] = list(range(level + 1, self.num_scales))
-        if level == 0 and (skipped < 0.5 or len(coarser) == 1):
-            return 0, coarser[0]
-        others = coarser[1:] if level == 0 else [*coarser, None]
-        return level, others[int((2 * skipped - 1 if level == 0 else skipped) * len(others))]
+        further = range(2, self.num_scales)
+        given = [*[1] * max(len(further), 1), *further] if level == 0 else [*range(level + 1, self.num_scales), None]
+        return level, given[int(skipped * len(given))]
 
     def _kind(self, chosen: float) -> str:
         if self.num_scales == 1 or chosen >= self.chain_probability + self.dab_probability:
