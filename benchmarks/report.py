@@ -107,11 +107,9 @@ def sampling(found: dict, picture: str = "sampling") -> str:
     if share < 1:
         title = "the same, buffers becoming context"
         encoded = (
-            f"A buffer of more than {share:.0%} of what is known becomes context, for both: what that gains in\n"
-            "likelihood stands in docs/TRAINING.md."
+            f"As the checkpoint has it, a buffer of more than {share:.0%} of what is known becomes context, for both:\n"
+            "what that gains in likelihood stands in docs/TRAINING.md."
         )
-    if "note" in found:  # of a checkpoint that has changed since
-        encoded += "\n" + found["note"]
     steps = next((row["re_encoding"] for row in found["rows"] if row["re_encoding"] != "whole"), None)
     note = f"\\* {steps}. " if steps else ""
     return f"""## Exact sampling: {title}
