@@ -300,21 +300,49 @@ class ValueDistribution(Distribution):
             noise = torch.randn(
                 shape + self.batch_shape + self.event_shape, generator=generator, device=self.means.device
             )
-            # Gumbel's trick: argmax(log q / T + g) is a draw from softmax(log q / T), also at T = 0. Much is done in
-            # place, as in a step of the sampler the number of operations takes the time.
+            # Gumbel's trick: argmax(log q / T + g) is a draw from softmax(log q / T), also at T = 0.
             gumbel = uniform.clamp_(1e-20, 1 - 6e-8).log_().neg_().log_()  # and the sign below
             scores = torch.sub(self.log_weights, gumbel, alpha=temperature)
-            chosen = scores.argmax(-1, keepdim=True)  # (*shape, *batch, 1)
+            return self._drawn(scores.argmax(-1, keepdim=True), noise.mul_(math.sqrt(temperature)))
 
-            def of_chosen(part: Tensor) -> Tensor:  # (*batch, B, C) -> (*shape, *batch, C)
-                index = chosen.unsqueeze(-1).expand(*chosen.shape, part.shape[-1])
-                return part.expand(shape + part.shape).gather(-2, index).squeeze(-2)
+    def tempered(self, temperature: float) -> "ValueDistribution":
+        """The distribution that `sample(temperature=…)` draws from: weights to the power of 1 / temperature, variances
+        times the temperature; at 0, nearly all mass at the mean of the most probable bin."""
+        check_temperature(temperature)
+        if temperature == 1:
+            return self
+        if temperature == 0:
+            best = torch.zeros_like(self.log_weights).scatter_(-1, self.log_weights.argmax(-1, keepdim=True), 1.0)
+            return self.with_parts(log_weights=best.log(), log_scales=torch.full_like(self.log_scales, LOG_SCALES[0]))
+        weights = (self.log_weights / temperature).log_softmax(-1)
+        log_scales = (self.log_scales + 0.5 * math.log(temperature)).clamp(*LOG_SCALES)
+        return self.with_parts(log_weights=weights, log_scales=log_scales)
 
-            mean, scale = of_chosen(self.means), of_chosen(self._channel_log_scales).exp()
-            moved = torch.addcmul(mean, scale, noise, value=math.sqrt(temperature))
-            if self.coefficients is None:
-                return self._quantize(moved)
-            return self._in_turn(mean, moved, of_chosen(self.coefficients))
+    def draw(self, choice: Tensor, noise: Tensor) -> Tensor:
+        """The value `(*sample, *batch, V)` that given random numbers make: the same numbers give the same value, and
+        nearly the same distributions nearly the same values.
+
+        Args:
+            choice (`Tensor` of shape `(*sample, *batch)`): Uniform in (0, 1); chooses the bin.
+            noise (`Tensor` of shape `(*sample, *batch, V)`): Standard normal.
+        """
+        cumulative = self.probs.cumsum(-1)
+        # The sum may miss 1 by rounding, and a float32 in (0, 1) may round to 1: neither may point beyond the last bin.
+        aim = choice.unsqueeze(-1).clamp(max=1 - 6e-8) * cumulative[..., -1:]
+        return self._drawn((cumulative <= aim).sum(-1, keepdim=True), noise)
+
+    def _drawn(self, chosen: Tensor, noise: Tensor) -> Tensor:
+        """Values (..., V) of the chosen bins (..., 1) with standard normal noise (..., V)."""
+
+        def of_chosen(part: Tensor) -> Tensor:  # (*batch, B, C) -> (..., C)
+            index = chosen.unsqueeze(-1).expand(*chosen.shape, part.shape[-1])
+            return part.expand(*chosen.shape[:-1], *part.shape[-2:]).gather(-2, index).squeeze(-2)
+
+        mean, scale = of_chosen(self.means), of_chosen(self._channel_log_scales).exp()
+        moved = torch.addcmul(mean, scale, noise)
+        if self.coefficients is None:
+            return self._quantize(moved)
+        return self._in_turn(mean, moved, of_chosen(self.coefficients))
 
     def _in_turn(self, means: Tensor, moved: Tensor, coefficients: Tensor) -> Tensor:
         """Draws (..., V) from draws `moved` of independent channels: each moves with the earlier ones as drawn."""

@@ -295,6 +295,14 @@ class Memory:
         copy.length = self.length
         return copy
 
+    def mask_of_new(self, blocks: Tensor | None, count: int) -> Tensor | None:
+        """What `count` tokens see that are about to be appended, of all tokens then held: those before, and among
+        themselves those of their own or an earlier one of `blocks` (count,); `None`: all of each other."""
+        causal = None
+        if blocks is not None:
+            causal = F.pad(blocks[None, :] <= blocks[:, None], (self.length, 0), value=True)
+        return self.mask(causal, self.length + count)
+
     def mask(self, causal: Tensor | None, num_keys: int) -> Tensor | None:
         """Visibility (B or 1, 1, L, num_keys) from the padding and `causal` (L, num_keys); `None` if all is visible."""
         if self.padding is None:

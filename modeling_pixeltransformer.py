@@ -106,6 +106,16 @@ class Places:
         tokens, queries = self.tokens[:, start:stop], self.queries[:, start:stop]
         return Places(tokens, queries, rotation, self.projected[:, :, start:stop])
 
+    def at(self, index: Tensor) -> "Places":
+        """Those of each row that `index` (B, L) names."""
+        rows = torch.arange(len(index), device=index.device)[:, None]
+
+        def of_heads(x: Tensor) -> Tensor:
+            return x.transpose(1, 2)[rows, index].transpose(1, 2)
+
+        rotation = None if self.rotation is None else tuple(of_heads(x) for x in self.rotation)
+        return Places(self.tokens[rows, index], self.queries[rows, index], rotation, of_heads(self.projected))
+
 
 class PixelTransformerPreTrainedModel(PreTrainedModel):
     """Loading, saving and initialisation."""
@@ -382,9 +392,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         `None` makes all M one block.
         """
         count = values.shape[1]
-        total = memory.length + count
-        causal = None if blocks is None else F.pad(blocks[None, :] <= blocks[:, None], (memory.length, 0), value=True)
-        span = Span(0, count, total, memory.mask(causal, total))
+        span = Span(0, count, memory.length + count, memory.mask_of_new(blocks, count))
         self._run_encoder(self._add_values(places.tokens, values), places.rotation, memory, [span])
 
     def decode(self, memory: Memory, places: Places, causal: Tensor | None = None) -> ValueDistribution:

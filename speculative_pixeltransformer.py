@@ -1,0 +1,159 @@
+"""Speculative sampling: exact samples of a chain, many values a pass.
+
+Leviathan, Kalman & Matias (ICML 2023) and Chen et al. (2023) for two models; here one model drafts for itself, as it
+answers any number of queries at once, given any subset of the values (Guo & Ermon, 2025).
+
+A round appends a block of drafts to the memory and asks, in one pass, for the distribution p_i of each draft given those
+before it. Draft x_i, drawn from q_i, is accepted with probability min(1, p_i(x_i) / q_i(x_i)); the first one that is
+not is drawn again from the residual, in proportion to max(0, p_i - q_i), and the drafts behind it are dropped. What is
+kept has exactly the distribution of the chain that draws one value at a time, whatever q_i is, as long as draft i is
+drawn from it and neither depends on the random numbers of draft i. So a round's drafts can come from the pass of the
+round before: at values behind a rejection, from what they were judged by then; further on, from queries that saw that
+whole block.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+try:
+    from .chain_pixeltransformer import Chain, Noise, windows
+    from .distribution_pixeltransformer import ValueDistribution
+    from .orders_pixeltransformer import renewals
+    from .streams_pixeltransformer import Streams
+except ImportError:
+    from chain_pixeltransformer import Chain, Noise, windows
+    from distribution_pixeltransformer import ValueDistribution
+    from orders_pixeltransformer import renewals
+    from streams_pixeltransformer import Streams
+
+FIRST, SHORTEST, LONGEST = 4, 3, 64  # drafts of a round: the first one's, the fewest, the most
+GROWTH = 1.5  # drafts for each value that was accepted lately
+FRESH = False
+ATTEMPTS = 2**16  # draws from the target for a residual, about; see `draw_residual`
+
+
+@torch.no_grad()
+def draw_speculatively(
+    chain: Chain, noise: Noise, streams: Streams, temperature: float, use_cache: bool = True
+) -> Iterator[None]:
+    """Draw the values of a chain exactly as one at a time, in rounds; yields after each. Rows advance independently.
+
+    Args:
+        streams (`Streams`): Of the rows, for draws from residuals.
+        use_cache (`bool`): False encodes everything anew in each round, under the masks that the cache implies.
+    """
+    pace = [Pace() for _ in chain.known]
+    share, total, device = chain.model.config.max_buffer_share, chain.total, chain.values.device
+    stops = [renewals(known, total, share) + [total] for known in chain.known]  # no block of drafts crosses one
+    proposals = chain.decode(chain.drawn, FIRST).tempered(temperature)
+    available = [FIRST] * len(pace)  # proposals of each row
+    while min(chain.drawn) < total:
+        due = [row for row, drawn in enumerate(chain.drawn) if drawn == stops[row][0] < total]
+        for row in due:
+            stops[row].pop(0)
+        if not use_cache:
+            chain.encode_anew(torch.arange(1, total + 1, device=device).expand(len(pace), -1))
+        chain.renew(due)
+        starts = chain.drawn
+        lengths = [
+            min(own.length, found, row[0] - start)
+            for own, found, row, start in zip(pace, available, stops, starts, strict=True)
+        ]
+        ahead = [own.length for own in pace]
+        if FRESH:
+            mine = torch.tensor(chain.encoded)[:, None].expand(-1, max(lengths))
+            proposals = chain.decode(starts, max(lengths), mine).tempered(temperature)
+        drafts, log_q = _draft(proposals[:, : max(lengths)], noise.at(starts, max(lengths)))
+        chain.write(starts, drafts)
+        judged = _judge(chain, starts, lengths, ahead).tempered(temperature)
+        limits = torch.tensor(lengths, device=device)
+        accepted = _accepted(judged[:, : max(lengths)].log_prob(drafts) - log_q, noise.at(starts, max(lengths)), limits)
+        rejected = accepted < limits
+        if rejected.any():
+            rows = rejected.nonzero()[:, 0]
+            at = rows, accepted[rows]
+            number = torch.tensor(starts, device=device)[rows] + accepted[rows]
+            values = draw_residual(judged[at], proposals[at], streams.rows(rows.cpu()), number.cpu())
+            chain.values[rows, chain.first[rows, 0] + number] = values.to(chain.values.dtype)
+        kept, moved = accepted.tolist(), (accepted + rejected).tolist()
+        chain.drawn = [start + by for start, by in zip(starts, moved, strict=True)]
+        chain.encoded = [start + by for start, by in zip(starts, kept, strict=True)]
+        for own, count, length in zip(pace, kept, lengths, strict=True):
+            own.update(count, length)
+        available = [length + more - by for length, more, by in zip(lengths, ahead, moved, strict=True)]
+        rows, index = windows(moved, max(available), device)
+        proposals = judged[rows, index.clamp(max=judged.batch_shape[1] - 1)]
+        yield
+
+
+class Pace:
+    """How many values a row drafts: a little more than were accepted lately."""
+
+    def __init__(self):
+        self.recent, self.length = 0.0, FIRST
+
+    def update(self, accepted: int, length: int) -> None:
+        """Learn that `accepted` of `length` drafts were."""
+        self.recent = 0.5 * self.recent + 0.5 * accepted if length else self.recent
+        self.length = min(max(round(SHORTEST + GROWTH * self.recent), SHORTEST), LONGEST)
+
+
+def _draft(proposals: ValueDistribution, noise: Noise) -> tuple[Tensor, Tensor]:
+    """Drafts (N, L, V) drawn from the proposals, and the log-probabilities (N, L) that these had."""
+    drafts = proposals.draw(noise.choice, noise.normal)
+    return drafts, proposals.log_prob(drafts)
+
+
+def _judge(chain: Chain, starts: list[int], lengths: list[int], ahead: list[int]) -> ValueDistribution:
+    """Distributions (N, L) of each row's drafts, each given those before it, and of values further `ahead`, given all."""
+    count = max(length + done - encoded for length, done, encoded in zip(lengths, starts, chain.encoded, strict=True))
+    tokens = windows(chain.encoded, count, chain.values.device)[1]
+    if count:
+        chain.append(chain.encoded, chain.values_at(chain.encoded, count), 1 + tokens)
+    count = max(length + more for length, more in zip(lengths, ahead, strict=True))
+    queries = windows(starts, count, chain.values.device)[1]
+    drafted = torch.tensor([start + length for start, length in zip(starts, lengths, strict=True)])
+    return chain.decode(starts, count, torch.minimum(queries, drafted.to(queries.device)[:, None]))
+
+
+def _accepted(log_ratio: Tensor, noise: Noise, limits: Tensor) -> Tensor:
+    """Lengths (N,) of the longest accepted prefix, from log p - log q of the drafts (N, L), the first `limits` (N,)
+    of which count."""
+    accept = noise.accept.log() < log_ratio
+    accept &= torch.arange(accept.shape[1], device=accept.device) < limits[:, None]
+    return accept.long().cumprod(1).sum(1)
+
+
+def draw_residual(
+    target: ValueDistribution, proposal: ValueDistribution, streams: Streams, numbers: Tensor
+) -> Tensor:
+    """Values (R, V) drawn in proportion to max(0, p - q), p the target's and q the proposal's mass or density.
+
+    Draws from the target are accepted with probability max(0, 1 - q / p). As a residual is needed as often as the two
+    distributions differ, and then takes as many draws as they differ rarely, a value takes less than one on average.
+    A row that found none in about `ATTEMPTS` draws keeps its last one: the two then agree to about 1e-5, and what is
+    left between them is rounding.
+
+    Args:
+        streams (`Streams`): Of the R rows.
+        numbers (`Tensor` (R,), on the CPU): Which value of its chain each is.
+    """
+    channels, device = target.event_shape[0], target.means.device
+    values = torch.empty(*target.batch_shape, channels, device=device)
+    rows, tried, tries = torch.arange(len(values)), 0, 8
+    while len(rows) and tried < ATTEMPTS:
+        size = channels + 2  # numbers for each draw; the first ones are those of `Noise`
+        uniform = streams.rows(rows).uniform(numbers[rows, None], size * (1 + tried), size * tries)
+        uniform = uniform.view(len(rows), tries, size).transpose(0, 1)  # (tries, rows, numbers)
+        normal = torch.special.ndtri(uniform[..., 2:]).float().to(device)
+        choice, accept = uniform[..., :2].float().to(device).unbind(-1)
+        p, q = target[rows.to(device)], proposal[rows.to(device)]
+        drawn = p.draw(choice, normal)
+        accepted = accept < -torch.expm1(q.log_prob(drawn) - p.log_prob(drawn))
+        first = accepted.byte().argmax(0)  # the first accepted one, 0 where there is none
+        found = accepted.any(0)
+        values[rows.to(device)] = drawn[torch.where(found, first, -1), torch.arange(len(rows), device=device)]
+        rows, tried, tries = rows[~found.cpu()], tried + tries, min(2 * tries, 4096)
+    return values
