@@ -1,4 +1,4 @@
-"""The chain rule: rows of values drawn one after another, or given ones scored, each given the evidence and those before.
+"""The chain rule: rows of values, drawn or scored one after another, each given the evidence and those before.
 
 A row is one sample of one item. Its tokens stand in slots: the "nothing observed" token in slot 0, its known values in
 slots 1 … known, and behind them the values of the chain in their order. What a token or a query sees is always a number
@@ -95,8 +95,8 @@ def _part(x: Tensor | None, start: int, stop: int) -> Tensor | None:
 class RowMemory(Memory):
     """A memory whose rows hold different numbers of tokens, each from slot 0 on.
 
-    Tokens are appended to row r from slot `starts[r]` on and replace what stood there. Masks are numbers (N, L) of first
-    slots that tokens or queries see; `None`: the first `starts[r]` slots of each row.
+    Tokens are appended to row r from slot `starts[r]` on and replace what stood there. Masks are numbers (N, L) of
+    first slots that tokens or queries see; `None`: the first `starts[r]` slots of each row.
     """
 
     def __init__(self, memory: Memory, times: int, capacity: int):
@@ -160,23 +160,32 @@ class Chain:
         drawn (`list[int]`): Values drawn of each row.
         held (`list[int]`): Those of them that are context, not buffer.
         encoded (`list[int]`): Those of them that the memory holds.
-        total (`int`): Values to draw of each row.
+        totals (`list[int]`): Values to draw of each row.
     """
 
-    def __init__(self, model, evidence: Evidence, positions: Tensor, scales: Tensor | None, spare: int = 0):
-        """Positions (N, total, P) and scales (N, total) in the order of drawing. The B items of the evidence are shared
-        by N / B rows each, samples slowest. The memory has room for `spare` tokens behind the last one."""
+    def __init__(
+        self,
+        model,
+        evidence: Evidence,
+        positions: Tensor,
+        scales: Tensor | None,
+        totals: list[int],
+        spare: int,
+    ):
+        """Positions (N, >= most of `totals`, P) and scales in the order of drawing. The B items of the evidence are
+        shared by N / B rows each, samples slowest. There is room for `spare` tokens behind the last value."""
         times = len(positions) // len(evidence.positions)
+        positions, scales = positions[:, : max(totals)], _part(scales, 0, max(totals))
         evidence = evidence.packed()
-        self.model, self.total = model, positions.shape[1]
+        self.model, self.totals = model, totals
         self.known = evidence.counts() * times
         self.drawn, self.held, self.encoded = ([0] * len(positions) for _ in range(3))
         memory = evidence.encode(model)
-        most = max(self.known) + self.total + spare
+        most = max(self.known) + max(totals) + spare
         self.memory = RowMemory(memory, times, 1 + most)
         self.first = torch.tensor(self.known, device=positions.device)[:, None]  # where the drawn values begin
         evidence = evidence.repeat(times)
-        behind = self.first + torch.arange(self.total, device=positions.device)
+        behind = self.first + torch.arange(max(totals), device=positions.device)
 
         def in_slots(known: Tensor, further: Tensor | None) -> Tensor:  # of known values, then those of the chain
             slots = F.pad(known, (*[0] * (2 * known.dim() - 4), 0, most - known.shape[1]))
@@ -218,9 +227,24 @@ class Chain:
         else:
             self.values[windows(slots, count, values.device)] = values.to(self.values.dtype)
 
-    def result(self) -> Tensor:
-        """All values (N, total, V)."""
-        return self.values_at([0] * len(self.drawn), self.total)
+    @property
+    def done(self) -> bool:
+        """Whether all values of all rows are drawn."""
+        return self.drawn == self.totals
+
+    def so_far(self, count: int) -> tuple[Tensor, Tensor]:
+        """Values (N, `count`, V) in the order of drawing, NaN where none is drawn yet, and which are drawn."""
+        drawn = torch.arange(count, device=self.values.device) < self._column(self.drawn)
+        values = self.values_at([0] * len(self.drawn), max(self.totals))
+        values = F.pad(values, (0, 0, 0, count - values.shape[1]))
+        return torch.where(drawn[..., None], values, torch.nan), drawn
+
+    def _column(self, numbers: list[int]) -> Tensor:
+        return torch.tensor(numbers, device=self.values.device)[:, None]
+
+    def noise(self, streams: Streams) -> "Noise":
+        """The random numbers that decide the values, of the rows' streams."""
+        return Noise.of(streams, max(self.totals), self.values.shape[-1], self.values.device)
 
     def renew(self, rows: list[int]) -> None:
         """Encode all drawn values of these rows anew, as context."""
@@ -253,9 +277,14 @@ class Chain:
             seen = 1 + self.first + seen
         return self.model.decode(self.memory, self.places_at(starts, count), seen)
 
+    def memory_of_all(self) -> RowMemory:
+        """The memory, ready for queries that see all that is encoded."""
+        self.memory.start_at([1 + slot for slot in self._slots(self.encoded)])
+        return self.memory
+
     def encode_anew(self, seen: Tensor) -> None:
-        """Encode everything again under the same masks: what the memory spares. `seen` (N, total): how many values of
-        the chain each one's token sees."""
+        """Encode everything again under the same masks: what the memory spares. `seen` (N, most of `totals`): how many
+        values of the chain each one's token sees."""
         drawn = self.drawn
         self.drawn = self.held.copy()
         self.renew(list(range(len(drawn))))
@@ -263,7 +292,7 @@ class Chain:
         count = max(done - held for done, held in zip(drawn, self.held, strict=True))
         if count:
             rows, numbers = windows(self.held, count, seen.device)
-            self.append(self.held, self.values_at(self.held, count), seen[rows, numbers.clamp(max=self.total - 1)])
+            self.append(self.held, self.values_at(self.held, count), seen[rows, numbers.clamp(max=seen.shape[1] - 1)])
         self.encoded = drawn.copy()
 
 
@@ -294,7 +323,12 @@ class Noise:
 
 @torch.no_grad()
 def draw_blocks(
-    chain: Chain, sizes: list[list[int]], noise: Noise, temperature: float, use_cache: bool = True
+    chain: Chain,
+    sizes: list[list[int]],
+    streams: Streams,
+    temperature: float,
+    use_cache: bool = True,
+    complete: bool = False,
 ) -> Iterator[None]:
     """Draw the values of a chain in blocks; yields after each.
 
@@ -303,30 +337,35 @@ def draw_blocks(
     encoded 1 + 1 / share times on average.
 
     Args:
-        sizes (`list[list[int]]`): Of the blocks of each row; the same number of blocks in all.
+        sizes (`list[list[int]]`): Of the blocks of each row: the same number of blocks in all, some of which may be empty.
         use_cache (`bool`): False encodes everything anew for each block, under the masks that the cache implies.
+        complete (`bool`): True leaves all values in the memory, the last block's too.
     """
+    noise = chain.noise(streams)
     share, device = chain.model.config.max_buffer_share, chain.values.device
     held = [values_in_context(known, row, share) for known, row in zip(chain.known, sizes, strict=True)]
     ends = torch.tensor([list(itertools.accumulate(row)) for row in sizes], device=device)  # (N, blocks)
-    seen = torch.stack([end.repeat_interleave(end.diff(prepend=end.new_zeros(1))) for end in ends])  # (N, total)
     for index, counts in enumerate(zip(*sizes, strict=True)):
         starts, count = chain.drawn, max(counts)
         if index and not use_cache:
-            chain.encode_anew(seen)
+            chain.encode_anew(_stops(ends, max(chain.totals)))
         part = noise.at(starts, count)
         values = chain.decode(starts, count).tempered(temperature).draw(part.choice, part.normal)
         chain.write(starts, values)
         chain.drawn = [start + count for start, count in zip(starts, counts, strict=True)]
+        if complete or not chain.done:
+            due = [row for row, of_row in enumerate(held) if of_row[index + 1] > of_row[index]]
+            if len(due) < len(held):
+                chain.append(starts, values, None if min(counts) == count else ends[:, index, None].expand(-1, count))
+                chain.encoded = chain.drawn.copy()
+            chain.renew(due)
         yield
-        if chain.drawn == [chain.total] * len(chain.drawn):
-            return
-        due = [row for row, of_row in enumerate(held) if of_row[index + 1] > of_row[index]]
-        if use_cache and len(due) < len(held):
-            mine = None if min(counts) == count else ends[:, index, None].expand(-1, count)
-            chain.append(starts, values, mine)
-            chain.encoded = chain.drawn.copy()
-        chain.renew(due)
+
+
+def _stops(ends: Tensor, count: int) -> Tensor:
+    """Where the block of each value stops (N, `count`), from the ends of the blocks (N, blocks)."""
+    numbers = torch.arange(count, device=ends.device).expand(len(ends), -1).contiguous()
+    return ends.gather(1, torch.searchsorted(ends, numbers, right=True).clamp(max=ends.shape[1] - 1))
 
 
 @torch.no_grad()
@@ -345,10 +384,10 @@ def score_blocks(
     are scored together, so that none depends on what the others know.
 
     Args:
-        sizes (`list[list[int]]`): Of the blocks of each item.
+        sizes (`list[list[int]]`): Of the blocks of each item; values behind the last block are not scored (0).
         chunk_size (`int`): Buffer values encoded at a time, about: memory grows linearly with Q.
     """
-    evidence, scores = evidence.packed(), torch.empty(positions.shape[:2], device=positions.device)
+    evidence, scores = evidence.packed(), torch.zeros(positions.shape[:2], device=positions.device)
     groups: dict[tuple, list[int]] = {}
     for row, plan in enumerate(zip(evidence.counts(), map(tuple, sizes), strict=True)):
         groups.setdefault(plan, []).append(row)
@@ -356,13 +395,20 @@ def score_blocks(
         index = torch.tensor(rows, device=positions.device)
         given = evidence.rows(index)
         given = Evidence(given.positions[:, :known], given.values[:, :known], None, _part(given.scales, 0, known))
-        part = (positions[index], values[index], None if scales is None else scales[index])
-        scores[index] = _score_alike(model, given, *part, list(plan), chunk_size)
+        count = sum(plan)
+        part = (x if x is None else x[index, :count] for x in (positions, values, scales))
+        scores[index, :count] = _score_alike(model, given, *part, [size for size in plan if size], chunk_size)
     return scores
 
 
 def _score_alike(
-    model, evidence: Evidence, positions: Tensor, values: Tensor, scales: Tensor | None, sizes: list[int], chunk_size: int
+    model,
+    evidence: Evidence,
+    positions: Tensor,
+    values: Tensor,
+    scales: Tensor | None,
+    sizes: list[int],
+    chunk_size: int,
 ) -> Tensor:
     """`score_blocks` for items that know equally many values and have blocks of the same sizes."""
     scores = torch.empty(positions.shape[:2], device=positions.device)

@@ -121,14 +121,10 @@ def values_in_context(known: int, sizes: list[int], max_buffer_share: float) -> 
 
 
 def renewals(known: int, count: int, max_buffer_share: float) -> list[int]:
-    """The numbers of drawn values, rising and below `count`, at which the buffer becomes context if values are drawn
+    """The numbers of drawn values, rising and up to `count`, at which the buffer becomes context if values are drawn
     one at a time; see `values_in_context`."""
-    held, found = 0, []
-    for drawn in range(1, count):
-        if drawn - held > max_buffer_share * (known + drawn):
-            held = drawn
-            found.append(held)
-    return found
+    held = values_in_context(known, [1] * count, max_buffer_share)
+    return [drawn for drawn, context in enumerate(held) if drawn and context == drawn]
 
 
 def split_steps(counts: list[int], num_steps: int, curves: list[dict | None]) -> list[int]:

@@ -18,92 +18,86 @@ import torch
 from torch import Tensor
 
 try:
-    from .chain_pixeltransformer import Chain, Noise, windows
+    from .chain_pixeltransformer import Chain, draw_blocks, windows
     from .distribution_pixeltransformer import ValueDistribution
     from .orders_pixeltransformer import renewals
     from .streams_pixeltransformer import Streams
 except ImportError:
-    from chain_pixeltransformer import Chain, Noise, windows
+    from chain_pixeltransformer import Chain, draw_blocks, windows
     from distribution_pixeltransformer import ValueDistribution
     from orders_pixeltransformer import renewals
     from streams_pixeltransformer import Streams
 
-FIRST, SHORTEST, LONGEST = 4, 3, 64  # drafts of a round: the first one's, the fewest, the most
-GROWTH = 1.5  # drafts for each value that was accepted lately
-FRESH = False
+FIRST, SHORTEST, LONGEST = 8, 8, 64  # drafts of a round: the first one's, the fewest, the most
+SPARE = 2 * LONGEST + 1  # slots behind the last value that queries and tokens of finished rows may name
+GROWTH = 3.0  # drafts for each value that was accepted lately
 ATTEMPTS = 2**16  # draws from the target for a residual, about; see `draw_residual`
 
 
 @torch.no_grad()
 def draw_speculatively(
-    chain: Chain, noise: Noise, streams: Streams, temperature: float, use_cache: bool = True
+    chain: Chain, streams: Streams, temperature: float, use_cache: bool = True, complete: bool = False
 ) -> Iterator[None]:
     """Draw the values of a chain exactly as one at a time, in rounds; yields after each. Rows advance independently.
 
-    Args:
-        streams (`Streams`): Of the rows, for draws from residuals.
-        use_cache (`bool`): False encodes everything anew in each round, under the masks that the cache implies.
+    Arguments as of `draw_blocks`; the chain needs `SPARE` slots to spare.
     """
-    pace = [Pace() for _ in chain.known]
-    share, total, device = chain.model.config.max_buffer_share, chain.total, chain.values.device
-    stops = [renewals(known, total, share) + [total] for known in chain.known]  # no block of drafts crosses one
-    proposals = chain.decode(chain.drawn, FIRST).tempered(temperature)
-    available = [FIRST] * len(pace)  # proposals of each row
-    while min(chain.drawn) < total:
-        due = [row for row, drawn in enumerate(chain.drawn) if drawn == stops[row][0] < total]
+    share, device = chain.model.config.max_buffer_share, chain.values.device
+    noise, pace = chain.noise(streams), [Pace() for _ in chain.known]
+    renewed = [renewals(*counts, share) for counts in zip(chain.known, chain.totals, strict=True)]
+    stops = [sorted({*at, total}) for at, total in zip(renewed, chain.totals, strict=True)]  # no block crosses one
+    proposals, proposed = chain.decode(chain.drawn, FIRST).tempered(temperature), [FIRST] * len(pace)
+    while not chain.done:
+        if not use_cache:
+            chain.encode_anew(torch.arange(1, max(chain.totals) + 1, device=device).expand(len(pace), -1))
+        due = [row for row, drawn in enumerate(chain.drawn) if drawn == stops[row][0] < chain.totals[row]]
         for row in due:
             stops[row].pop(0)
-        if not use_cache:
-            chain.encode_anew(torch.arange(1, total + 1, device=device).expand(len(pace), -1))
         chain.renew(due)
         starts = chain.drawn
         lengths = [
-            min(own.length, found, row[0] - start)
-            for own, found, row, start in zip(pace, available, stops, starts, strict=True)
+            min(own.length, found, stop[0] - start)
+            for own, found, stop, start in zip(pace, proposed, stops, starts, strict=True)
         ]
         ahead = [own.length for own in pace]
-        if FRESH:
-            mine = torch.tensor(chain.encoded)[:, None].expand(-1, max(lengths))
-            proposals = chain.decode(starts, max(lengths), mine).tempered(temperature)
-        drafts, log_q = _draft(proposals[:, : max(lengths)], noise.at(starts, max(lengths)))
+        part = noise.at(starts, max(lengths))
+        drafts = proposals[:, : max(lengths)].draw(part.choice, part.normal)
         chain.write(starts, drafts)
         judged = _judge(chain, starts, lengths, ahead).tempered(temperature)
-        limits = torch.tensor(lengths, device=device)
-        accepted = _accepted(judged[:, : max(lengths)].log_prob(drafts) - log_q, noise.at(starts, max(lengths)), limits)
-        rejected = accepted < limits
+        accepted = _accepted(judged, proposals, drafts, part.accept, torch.tensor(lengths, device=device))
+        rejected = accepted < torch.tensor(lengths, device=device)
         if rejected.any():
             rows = rejected.nonzero()[:, 0]
-            at = rows, accepted[rows]
-            number = torch.tensor(starts, device=device)[rows] + accepted[rows]
-            values = draw_residual(judged[at], proposals[at], streams.rows(rows.cpu()), number.cpu())
-            chain.values[rows, chain.first[rows, 0] + number] = values.to(chain.values.dtype)
+            here = rows, accepted[rows]
+            numbers = torch.tensor(starts, device=device)[rows] + accepted[rows]
+            values = draw_residual(judged[here], proposals[here], streams.rows(rows.cpu()), numbers.cpu())
+            chain.values[rows, chain.first[rows, 0] + numbers] = values.to(chain.values.dtype)
         kept, moved = accepted.tolist(), (accepted + rejected).tolist()
         chain.drawn = [start + by for start, by in zip(starts, moved, strict=True)]
         chain.encoded = [start + by for start, by in zip(starts, kept, strict=True)]
         for own, count, length in zip(pace, kept, lengths, strict=True):
-            own.update(count, length)
-        available = [length + more - by for length, more, by in zip(lengths, ahead, moved, strict=True)]
-        rows, index = windows(moved, max(available), device)
+            own.learn(count, length)
+        proposed = [length + more - by for length, more, by in zip(lengths, ahead, moved, strict=True)]
+        rows, index = windows(moved, max(proposed), device)
         proposals = judged[rows, index.clamp(max=judged.batch_shape[1] - 1)]
         yield
+    if complete:
+        _judge(chain, chain.drawn, [0] * len(pace), [1] * len(pace))  # encodes what was drawn last
+        chain.encoded = chain.drawn.copy()
+        chain.renew([row for row, at in enumerate(renewed) if at[-1:] == [chain.totals[row]]])
 
 
 class Pace:
-    """How many values a row drafts: a little more than were accepted lately."""
+    """How many values a row drafts: some more than were accepted lately."""
 
     def __init__(self):
         self.recent, self.length = 0.0, FIRST
 
-    def update(self, accepted: int, length: int) -> None:
-        """Learn that `accepted` of `length` drafts were."""
-        self.recent = 0.5 * self.recent + 0.5 * accepted if length else self.recent
-        self.length = min(max(round(SHORTEST + GROWTH * self.recent), SHORTEST), LONGEST)
-
-
-def _draft(proposals: ValueDistribution, noise: Noise) -> tuple[Tensor, Tensor]:
-    """Drafts (N, L, V) drawn from the proposals, and the log-probabilities (N, L) that these had."""
-    drafts = proposals.draw(noise.choice, noise.normal)
-    return drafts, proposals.log_prob(drafts)
+    def learn(self, accepted: int, length: int) -> None:
+        """Of `length` drafts, `accepted` were."""
+        if length:
+            self.recent = 0.5 * self.recent + 0.5 * accepted
+            self.length = min(SHORTEST + round(GROWTH * self.recent), LONGEST)
 
 
 def _judge(chain: Chain, starts: list[int], lengths: list[int], ahead: list[int]) -> ValueDistribution:
@@ -118,17 +112,20 @@ def _judge(chain: Chain, starts: list[int], lengths: list[int], ahead: list[int]
     return chain.decode(starts, count, torch.minimum(queries, drafted.to(queries.device)[:, None]))
 
 
-def _accepted(log_ratio: Tensor, noise: Noise, limits: Tensor) -> Tensor:
-    """Lengths (N,) of the longest accepted prefix, from log p - log q of the drafts (N, L), the first `limits` (N,)
-    of which count."""
-    accept = noise.accept.log() < log_ratio
-    accept &= torch.arange(accept.shape[1], device=accept.device) < limits[:, None]
-    return accept.long().cumprod(1).sum(1)
-
-
-def draw_residual(
-    target: ValueDistribution, proposal: ValueDistribution, streams: Streams, numbers: Tensor
+def _accepted(
+    judged: ValueDistribution, proposals: ValueDistribution, drafts: Tensor, accept: Tensor, lengths: Tensor
 ) -> Tensor:
+    """How many (N,) of the drafts (N, L, V) are accepted, from the first on, by the numbers `accept` (N, L).
+
+    Only the first `lengths` (N,) of each row are drafts.
+    """
+    count = drafts.shape[1]
+    log_ratio = judged[:, :count].log_prob(drafts) - proposals[:, :count].log_prob(drafts)
+    accepted = (accept.log() < log_ratio) & (torch.arange(count, device=drafts.device) < lengths[:, None])
+    return accepted.long().cumprod(1).sum(1)
+
+
+def draw_residual(target: ValueDistribution, proposal: ValueDistribution, streams: Streams, numbers: Tensor) -> Tensor:
     """Values (R, V) drawn in proportion to max(0, p - q), p the target's and q the proposal's mass or density.
 
     Draws from the target are accepted with probability max(0, 1 - q / p). As a residual is needed as often as the two
@@ -157,3 +154,16 @@ def draw_residual(
         values[rows.to(device)] = drawn[torch.where(found, first, -1), torch.arange(len(rows), device=device)]
         rows, tried, tries = rows[~found.cpu()], tried + tries, min(2 * tries, 4096)
     return values
+
+
+def draw(
+    chain: Chain, sizes: list[list[int]] | None, streams: Streams, options, complete: bool = False
+) -> Iterator[None]:
+    """Draw a chain as `SamplingOptions` say: in blocks of these sizes, or speculatively where there are none."""
+    how = (streams, options.temperature, options.use_cache, complete)
+    return draw_speculatively(chain, *how) if sizes is None else draw_blocks(chain, sizes, *how)
+
+
+def spare(sizes: list[list[int]] | None) -> int:
+    """Slots that a chain needs behind its last value to be drawn so."""
+    return SPARE if sizes is None else max(max(row, default=0) for row in sizes)

@@ -58,6 +58,10 @@ class Streams:
         """The streams of some rows."""
         return Streams(self.keys[index])
 
+    def fork(self, number: int) -> "Streams":
+        """Further streams of the same rows, others for each number."""
+        return Streams(_hash(self.keys + WEYL * (ORDER_BLOCK * 8 + number)))
+
     def uniform(self, values: Tensor, first: int, count: int) -> Tensor:
         """Numbers `first` … `first` + `count` - 1 of the given values (N, L), in (0, 1): (N, L, `count`), float64."""
         start = self.keys[:, None, None] + WEYL * (values[..., None] * NUMBERS_OF_A_VALUE)

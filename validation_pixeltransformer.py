@@ -1,7 +1,18 @@
 """Checks of what a caller passes: each error names the argument, what was expected and what came."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor
+
+try:
+    from .orders_pixeltransformer import DEFAULT_ORDER, ORDERS
+except ImportError:
+    from orders_pixeltransformer import DEFAULT_ORDER, ORDERS
+
+COARSE_TO_FINE = "coarse-to-fine"
+METHODS = ("speculative", "one-by-one")
 
 
 def check_tensor(name: str, value: object, shape: tuple[int | None, ...], letters: str) -> None:
@@ -84,3 +95,66 @@ def _check_range(name: str, value: Tensor, low: float, high: float, expected: st
     slack = 1e-4 * max(1.0, high - low) if high < float("inf") else 0.0
     if smallest < low - slack or largest > high + slack:
         raise ValueError(f"{name}: expected {expected}, got numbers from {smallest:g} to {largest:g}")
+
+
+def check_count(name: str, value: object, low: int, high: int | None = None) -> None:
+    """Raise `ValueError` unless `value` is an integer from `low` to `high`."""
+    expected = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
+    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise `ValueError` unless `value` is one of `choices`."""
+    if value not in choices:
+        expected = ", ".join(f'"{choice}"' for choice in choices)
+        raise ValueError(f"{name}: expected one of {expected}, got {value!r:.60}")
+
+
+def check_order(order: object, shapes: tuple[tuple[int, ...], ...]) -> None:
+    """Raise unless `order` is a name, or a tensor of permutations of one of these shapes."""
+    if isinstance(order, str):
+        return check_choice("order", order, (*ORDERS, COARSE_TO_FINE))
+    expected = " or ".join(str(shape) for shape in shapes)
+    if not isinstance(order, Tensor) or tuple(order.shape) not in shapes:
+        got = tuple(order.shape) if isinstance(order, Tensor) else type(order).__name__
+        raise ValueError(f"order: expected the name of an order or shape {expected}, got {got}")
+    count = order.shape[-1]
+    if not torch.equal(order.sort(-1).values, torch.arange(count, device=order.device).expand_as(order)):
+        raise ValueError(f"order: expected permutations of 0 … {count - 1}, got repeated or missing numbers")
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How joint samples are drawn, see `PixelTransformerModel.sample_iter`; checked when made and once more by `check`.
+
+    Raises:
+        ValueError: naming the option, what was expected and what came.
+    """
+
+    num_samples: int = 1
+    num_steps: int | None = None
+    temperature: float = 1.0
+    num_autoregressive: int | None = None
+    order: str | Tensor = DEFAULT_ORDER
+    method: Literal["speculative", "one-by-one"] = "speculative"
+    use_cache: bool = True
+    finish: Literal["sample", "mean"] = "sample"
+
+    def __post_init__(self):
+        check_count("num_samples", self.num_samples, 1)
+        if self.num_steps is not None:
+            check_count("num_steps", self.num_steps, 1)
+        if self.num_autoregressive is not None:
+            check_count("num_autoregressive", self.num_autoregressive, 0)
+        check_choice("method", self.method, METHODS)
+        if self.num_steps is not None and self.method != METHODS[0]:
+            raise ValueError(f"num_steps: expected None with method={self.method!r}, got {self.num_steps}")
+        check_choice("finish", self.finish, ("sample", "mean"))
+        if self.finish == "mean" and not self.coarse_to_fine:
+            raise ValueError(f'finish: expected "sample", or "mean" with order="{COARSE_TO_FINE}", got "mean"')
+
+    @property
+    def coarse_to_fine(self) -> bool:
+        """Whether averages are drawn before the queries."""
+        return isinstance(self.order, str) and self.order == COARSE_TO_FINE
