@@ -262,15 +262,15 @@ class Chain:
             self.held[row] = self.encoded[row] = self.drawn[row]
 
     def append(self, starts: list[int], values: Tensor, seen: Tensor | None = None) -> None:
-        """Encode values (N, L, V) into the slots from `starts` on; each token sees the first `seen` (N, L) values of the
-        chain, `None`: all up to these L."""
+        """Encode values (N, L, V) into the slots from `starts` on; each token sees the first `seen` (N, L) values of
+        the chain, `None`: all up to these L."""
         self.memory.start_at([1 + slot for slot in self._slots(starts)])
         seen = None if seen is None else 1 + self.first + seen
         self.model.append(self.memory, self.places_at(starts, values.shape[1]), values, seen)
 
     def decode(self, starts: list[int], count: int, seen: Tensor | None = None):
-        """Distributions (N, `count`) of the values from `starts` on; each sees the first `seen` (N, count) values of the
-        chain, `None`: all that are encoded."""
+        """Distributions (N, `count`) of the values from `starts` on; each sees the first `seen` (N, count) values of
+        the chain, `None`: all that are encoded."""
         if seen is None:
             self.memory.start_at([1 + slot for slot in self._slots(self.encoded)])
         else:
@@ -337,7 +337,7 @@ def draw_blocks(
     encoded 1 + 1 / share times on average.
 
     Args:
-        sizes (`list[list[int]]`): Of the blocks of each row: the same number of blocks in all, some of which may be empty.
+        sizes (`list[list[int]]`): Of the blocks of each row: the same number of blocks in all, some may be empty.
         use_cache (`bool`): False encodes everything anew for each block, under the masks that the cache implies.
         complete (`bool`): True leaves all values in the memory, the last block's too.
     """

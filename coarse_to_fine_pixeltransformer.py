@@ -226,7 +226,7 @@ class LevelDrawing:
             take(level.positions, level.order),
             torch.full_like(level.positions[..., 0], level.scale),
             level.totals,
-            spare(level.sizes),
+            spare(level.sizes, max(level.totals)),
         )
         self.settled: Tensor | None = None
 
@@ -241,7 +241,7 @@ class LevelDrawing:
         return values, ~values.isnan().any(-1)
 
     def _settle(self, values: Tensor) -> Tensor:
-        """What the values (N, L, V) become once all are drawn: inside the range, with the averages of the scale before."""
+        """What values (N, L, V) become once all are drawn: inside the range, with the averages of the scale before."""
         config, level, coarser = self.config, self.level, self.coarser
         if config.value_range is None:
             return values

@@ -3,11 +3,12 @@
 A request is JSON. `inputs` is an observed set and where values are asked for, or a list of such (answered together):
 
     {"inputs": {"positions": [[0.0, 0.5]], "values": [[1.0]], "grid": [28, 28]},
-     "parameters": {"task": "sample", "num_samples": 2, "num_steps": 64, "temperature": 1.0, "seed": 0}}
+     "parameters": {"task": "sample", "num_samples": 2, "num_steps": null, "temperature": 1.0, "seed": 0}}
 
 `queries` (Q positions) may stand in place of `grid`; neither asks for the checkpoint's native grid. `scales`
 (K numbers) make values averages over larger cells, where the checkpoint knows such: log2 of a cell's side over a native
-one's; such a checkpoint may also sample with the `order` "coarse-to-fine" in place of "random". The answer to "predict"
+one's; such a checkpoint may also sample in the `order` "coarse-to-fine", others in "spread", "random" or "raster". `num_steps`
+null samples exactly; a number of passes is faster and less so. The answer to "predict"
 holds `mean` and `stddev` (Q × V), to "sample" `samples` (num_samples × Q × V).
 """
 
@@ -26,7 +27,7 @@ MAX_DRAWN = 4096  # places of a sample
 MAX_STEPS = 1024
 MAX_PAIRS = 2**30  # pairs of a query and a place it looks at, in a request
 KEYS = ("positions", "values", "scales", "queries", "grid")
-DEFAULTS = {"task": "predict", "num_samples": 1, "num_steps": 64, "temperature": 1.0, "seed": None, "order": "random"}
+DEFAULTS = {"task": "predict", "num_samples": 1, "num_steps": None, "temperature": 1.0, "seed": None, "order": "spread"}
 
 
 class EndpointHandler:
@@ -85,12 +86,12 @@ class EndpointHandler:
         for name, low, high in (("num_samples", 1, MAX_SAMPLES), ("num_steps", 1, MAX_STEPS), ("seed", 0, 2**63 - 1)):
             value = chosen[name]
             whole = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-            if not whole and not (name == "seed" and value is None):
+            if not whole and not (name in ("num_steps", "seed") and value is None):
                 raise ValueError(f"parameters.{name}: expected an integer from {low} to {high:,}, got {_shown(value)}")
         heat = chosen["temperature"]
         if not isinstance(heat, int | float) or isinstance(heat, bool) or not 0 <= heat <= 10:  # NaN is not either
             raise ValueError(f"parameters.temperature: expected a number from 0 to 10, got {_shown(heat)}")
-        orders = ["random"] + ["coarse-to-fine"] * (self.model.config.num_scales > 1)
+        orders = ["spread", "random", "raster"] + ["coarse-to-fine"] * (self.model.config.num_scales > 1)
         if chosen["order"] not in orders:
             expected = " or ".join(f'"{order}"' for order in orders)
             raise ValueError(f"parameters.order: expected {expected}, got {_shown(chosen['order'])}")

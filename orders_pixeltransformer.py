@@ -58,8 +58,8 @@ def raster_order(positions: Tensor, streams: Streams) -> Tensor:
     return order
 
 
-# The orders of a chain by name: each makes permutations (N, Q) of positions (N, Q, P), whose coordinates come in the order
-# from the axis that runs fastest to the slowest, random by the streams of N rows.
+# The orders of a chain by name: each makes permutations (N, Q) of positions (N, Q, P), whose coordinates come from the
+# axis that runs fastest to the slowest, random by the streams of N rows.
 ORDERS: dict[str, Callable[[Tensor, Streams], Tensor]] = {
     "random": random_order,
     "spread": spread_order,
@@ -120,11 +120,12 @@ def values_in_context(known: int, sizes: list[int], max_buffer_share: float) -> 
     return counts
 
 
-def renewals(known: int, count: int, max_buffer_share: float) -> list[int]:
+@lru_cache(maxsize=64)
+def renewals(known: int, count: int, max_buffer_share: float) -> tuple[int, ...]:
     """The numbers of drawn values, rising and up to `count`, at which the buffer becomes context if values are drawn
     one at a time; see `values_in_context`."""
     held = values_in_context(known, [1] * count, max_buffer_share)
-    return [drawn for drawn, context in enumerate(held) if drawn and context == drawn]
+    return tuple(drawn for drawn, context in enumerate(held) if drawn and context == drawn)
 
 
 def split_steps(counts: list[int], num_steps: int, curves: list[dict | None]) -> list[int]:

@@ -244,7 +244,7 @@ def _one_scale(
     if options.num_steps is not None or options.method == "one-by-one":
         sizes = _blocks(config, drawn, options.num_steps, evidence.counts()) * times
     num_steps = None if sizes is None else len(sizes[0]) + (drawn < count)
-    chain = Chain(model, evidence, positions, scales, [drawn] * len(order), spare(sizes))
+    chain = Chain(model, evidence, positions, scales, [drawn] * len(order), spare(sizes, drawn))
     back, rest = order.argsort(-1), None
 
     def so_far() -> tuple[Tensor, Tensor]:

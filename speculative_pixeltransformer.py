@@ -29,7 +29,6 @@ except ImportError:
     from streams_pixeltransformer import Streams
 
 FIRST, SHORTEST, LONGEST = 8, 8, 64  # drafts of a round: the first one's, the fewest, the most
-SPARE = 2 * LONGEST + 1  # slots behind the last value that queries and tokens of finished rows may name
 GROWTH = 3.0  # drafts for each value that was accepted lately
 ATTEMPTS = 2**16  # draws from the target for a residual, about; see `draw_residual`
 
@@ -40,13 +39,14 @@ def draw_speculatively(
 ) -> Iterator[None]:
     """Draw the values of a chain exactly as one at a time, in rounds; yields after each. Rows advance independently.
 
-    Arguments as of `draw_blocks`; the chain needs `SPARE` slots to spare.
+    Arguments as of `draw_blocks`; the chain needs as many slots to spare as `spare` says.
     """
     share, device = chain.model.config.max_buffer_share, chain.values.device
-    noise, pace = chain.noise(streams), [Pace() for _ in chain.known]
+    noise, pace = chain.noise(streams), [Pace(total) for total in chain.totals]
     renewed = [renewals(*counts, share) for counts in zip(chain.known, chain.totals, strict=True)]
     stops = [sorted({*at, total}) for at, total in zip(renewed, chain.totals, strict=True)]  # no block crosses one
-    proposals, proposed = chain.decode(chain.drawn, FIRST).tempered(temperature), [FIRST] * len(pace)
+    proposed = [own.length for own in pace]  # how many values of each row have a proposal
+    proposals = chain.decode(chain.drawn, max(1, *proposed)).tempered(temperature)
     while not chain.done:
         if not use_cache:
             chain.encode_anew(torch.arange(1, max(chain.totals) + 1, device=device).expand(len(pace), -1))
@@ -59,7 +59,10 @@ def draw_speculatively(
             min(own.length, found, stop[0] - start)
             for own, found, stop, start in zip(pace, proposed, stops, starts, strict=True)
         ]
-        ahead = [own.length for own in pace]
+        ahead = [
+            min(own.length, total - start - length)
+            for own, total, start, length in zip(pace, chain.totals, starts, lengths, strict=True)
+        ]
         part = noise.at(starts, max(lengths))
         drafts = proposals[:, : max(lengths)].draw(part.choice, part.normal)
         chain.write(starts, drafts)
@@ -84,20 +87,21 @@ def draw_speculatively(
     if complete:
         _judge(chain, chain.drawn, [0] * len(pace), [1] * len(pace))  # encodes what was drawn last
         chain.encoded = chain.drawn.copy()
-        chain.renew([row for row, at in enumerate(renewed) if at[-1:] == [chain.totals[row]]])
+        chain.renew([row for row, at in enumerate(renewed) if chain.totals[row] in at])
 
 
 class Pace:
     """How many values a row drafts: some more than were accepted lately."""
 
-    def __init__(self):
-        self.recent, self.length = 0.0, FIRST
+    def __init__(self, total: int):
+        self.longest = min(LONGEST, total)
+        self.recent, self.length = 0.0, min(FIRST, total)
 
     def learn(self, accepted: int, length: int) -> None:
         """Of `length` drafts, `accepted` were."""
         if length:
             self.recent = 0.5 * self.recent + 0.5 * accepted
-            self.length = min(SHORTEST + round(GROWTH * self.recent), LONGEST)
+            self.length = min(SHORTEST + round(GROWTH * self.recent), self.longest)
 
 
 def _judge(chain: Chain, starts: list[int], lengths: list[int], ahead: list[int]) -> ValueDistribution:
@@ -164,6 +168,6 @@ def draw(
     return draw_speculatively(chain, *how) if sizes is None else draw_blocks(chain, sizes, *how)
 
 
-def spare(sizes: list[list[int]] | None) -> int:
-    """Slots that a chain needs behind its last value to be drawn so."""
-    return SPARE if sizes is None else max(max(row, default=0) for row in sizes)
+def spare(sizes: list[list[int]] | None, most: int) -> int:
+    """Slots behind the last of `most` values that a chain needs to be drawn so: rows that are done are asked, too."""
+    return 2 * min(LONGEST, most) + 1 if sizes is None else max(max(row, default=0) for row in sizes)

@@ -24,9 +24,10 @@ from coarse_to_fine_pixeltransformer import plan_levels
 from evaluate import parse_flags
 from evaluation.tables import mean_interval
 from modeling_pixeltransformer import PixelTransformerModel
-from orders_pixeltransformer import spread_orders
+from orders_pixeltransformer import spread_order
 from signals import Signal
 from signals.base import flag, flags, to_device
+from streams_pixeltransformer import Streams
 
 KNOTS = 20  # numbers of known values at which the loss is measured
 NEXT = 128  # values scored at each: those that would be drawn next
@@ -42,7 +43,7 @@ class Arguments:
     signal: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
     split: str | None = flag("Split to measure on; default: the validation rows of the training split.")
     limit: int = flag("Held-out signals.", 96)
-    budgets: list[int] = flags("Numbers of steps; the exact order comes besides.", [8, 16, 32, 64, 128, 256])
+    budgets: list[int] = flags("Numbers of passes; the exact chain comes besides.", [8, 16, 32, 64, 128, 256])
     context: int = flag("Observed places K of each signal whose rest is scored or drawn.", 16)
     samples: int = flag("Samples drawn at a time.", 4)
     repeats: int = flag("Timed runs of each budget, interleaved; 0: no timing.", 3)
@@ -99,10 +100,11 @@ def measure_losses(model, arrays: list[Tensor], generator: torch.Generator) -> d
     finest = arrays[0]
     places = model.native_positions().expand(len(finest), -1, -1)
     nothing = Evidence(places[:, :0], finest[:, :0])
-    order = spread_orders(places, generator)
+    streams = Streams.of(generator, len(places))
+    order = spread_order(places, streams)
     curves = {"random": loss_of_next(model, nothing, take(places, order), take(finest, order), 0)}
     coarser = None
-    for level in plan_levels(model, places, None, generator) if len(arrays) > 1 else ():
+    for level in plan_levels(model, nothing, places, None, streams) if len(arrays) > 1 else ():
         values = arrays[level.scale]
         evidence = level.evidence(nothing, coarser)
         curves[f"scale-{level.scale}"] = loss_of_next(
@@ -126,8 +128,7 @@ def bits_by_budget(
     Every budget scores the same values; orders are fresh ones, as in sampling.
 
     Args:
-        budgets (`dict`): Further arguments of `log_prob` by name; "spread" as the order: one value at a time in a
-            spread order, which blocks come in.
+        budgets (`dict`): Further arguments of `log_prob` by name.
     """
     generator = torch.Generator(values.device).manual_seed(seed)
     places = model.native_positions().expand(len(values), -1, -1)
@@ -142,8 +143,6 @@ def bits_by_budget(
             at, value = places[start : start + size], values[start : start + size]
             given, asked = (at[:, :context], value[:, :context]), (at[:, context:], value[:, context:])
             chosen = {"order": order, "generator": generator} | extra
-            if chosen["order"] == "spread":
-                chosen["order"] = spread_orders(asked[0], generator)
             parts.append(model.log_prob(*given, *asked, **chosen))
         found[name] = -torch.cat(parts) / (rest * values.shape[-1] * math.log(2))
     return found
@@ -167,11 +166,11 @@ def seconds_by_budget(
 
 
 def report(model, values: Tensor, arguments: Arguments, order: str) -> list[dict]:
-    """One row for each budget, then one value at a time: in a spread order, as blocks are, and exactly as sampled."""
+    """One row for each budget of passes, then the exact chain: in random orders, and as it is sampled."""
     budgets = [budget for budget in arguments.budgets if budget < values.shape[1] - arguments.context]
     scored = {budget: {"num_steps": budget} for budget in budgets}
-    if order == "random":
-        scored["spread"] = {"order": "spread"}
+    if order == "spread":
+        scored["random"] = {"order": "random"}
     scored[None] = {}
     bits = bits_by_budget(model, values, arguments.context, scored, order, arguments.seed)
     seconds = {}
@@ -190,7 +189,7 @@ def report(model, values: Tensor, arguments: Arguments, order: str) -> list[dict
     ]
 
 
-STEPS = {None: "one per value, exact", "spread": "one per value, spread order"}
+STEPS = {None: "exact", "random": "exact, random order"}
 
 
 def table(rows: list[dict], samples: int, quantised: bool) -> str:
@@ -244,7 +243,7 @@ def main() -> None:
     results = {"checkpoint": Path(arguments.checkpoint).name, "signals": len(arrays[0]), "context": arguments.context}
     results |= {"samples": arguments.samples, "parameters": sum(p.numel() for p in model.parameters()), "orders": {}}
     results |= {"quantised": config.quantization_step is not None, "split": arguments.split or "validation"}
-    for order in ["random"] + ["coarse-to-fine"] * (config.num_scales > 1):
+    for order in ["spread"] + ["coarse-to-fine"] * (config.num_scales > 1):
         rows = results["orders"][order] = report(model, arrays[0], arguments, order)
         print(f"\n{order}\n\n{table(rows, arguments.samples, results['quantised'])}", flush=True)
     if arguments.output:

@@ -24,7 +24,6 @@ from transformers import HfArgumentParser
 
 from evaluation.classifier import Classifier, load
 from modeling_pixeltransformer import PixelTransformerModel
-from orders_pixeltransformer import random_orders
 from signals.base import flag
 from signals.image import Images, checkered, to_image
 from signals.places import random_cells
@@ -97,8 +96,8 @@ def ways(arguments: Arguments, model) -> dict[str, dict]:
             "num_steps": 64,
             "chain_scales": [1, 0],
         },
-        "random order, 64 steps": {"num_steps": 64},
-        "random order, not spread, 64 steps": {"num_steps": 64, "order": "uniform"},
+        "spread order, 64 steps": {"num_steps": 64},
+        "random order, 64 steps": {"num_steps": 64, "order": "random"},
     }
     if arguments.exact:
         compared[f"random order, {pixels - arguments.context:,} steps (exact)"] = {}
@@ -146,9 +145,6 @@ def compare(arguments: Arguments) -> tuple[list[dict], Image.Image]:
             part = slice(start, start + arguments.batch_size)
             places = positions.expand(len(known[part]), -1, -1)
             chosen = dict(how)
-            if how.get("order") == "uniform":  # as a tensor: what stands in a block is left to chance
-                shape = (1, len(places))
-                chosen["order"] = random_orders(shape, asked.shape[1], asked.device, generator)
             sample = model.sample(
                 _at(places, known[part]),
                 _at(values[part], known[part]),

@@ -20,7 +20,7 @@ def joint_over_orders(model, positions: Tensor, values: Tensor, orders: int, see
     """Joint log-likelihoods (orders, B) in nats of values (B, N, V), every one along its own random order."""
     nothing = positions[:, :0], values[:, :0]
     generator = torch.Generator(model.device).manual_seed(seed)
-    chains = [model.log_prob(*nothing, positions, values, generator=generator) for _ in range(orders)]
+    chains = [model.log_prob(*nothing, positions, values, "random", generator) for _ in range(orders)]
     return torch.stack(chains).double().cpu()
 
 

@@ -13,7 +13,7 @@ def main(checkpoint: str = "checkpoints/mnist") -> None:
     known, asked = places[:, order[:8]], places[:, order[8:]]
     values = torch.rand(1, 8, model.config.value_dim)  # put your own observations here
     marginal = model.predict(known, values, asked)
-    samples = model.sample(known, values, asked, num_samples=2, num_steps=32)
+    samples = model.sample(known, values, asked, num_samples=2)  # exact
     print("mean of all hidden values", marginal.mean.mean().item())
     print("least certain place", asked[0, marginal.entropy()[0].argmax()].tolist())
     print("log-likelihood of the first sample", model.log_prob(known, values, asked, samples[0]).item(), "nats")

@@ -5,10 +5,23 @@ import itertools
 import pytest
 import torch
 
-from coarse_to_fine_pixeltransformer import sibling_orders
-from orders_pixeltransformer import block_sizes, losses_at, random_orders, split_steps, spread_orders
+from coarse_to_fine_pixeltransformer import sibling_order
+from orders_pixeltransformer import (
+    ORDERS,
+    block_sizes,
+    losses_at,
+    renewals,
+    split_steps,
+    spread_order,
+    values_in_context,
+)
+from streams_pixeltransformer import Streams
 
 CURVE = {"known": [0, 2, 5, 9], "nats": [3.0, 1.0, 0.6, 0.5]}
+
+
+def streams(seed: int = 0, rows: int = 1) -> Streams:
+    return Streams.of(torch.Generator().manual_seed(seed), rows)
 
 
 def grid(side: int) -> torch.Tensor:
@@ -31,16 +44,33 @@ def compositions(count: int, parts: int):
 
 
 @pytest.mark.parametrize("places", [grid(8), grid(7), torch.rand(3, 50, 3) * 2 - 1, torch.zeros(2, 5, 1)])
-def test_orders_are_permutations(places):
-    count = places.shape[1]
-    for order in (spread_orders(places), random_orders((places.shape[0],), count, "cpu")):
-        assert torch.equal(order.sort(-1).values, torch.arange(count).expand(places.shape[0], -1))
+@pytest.mark.parametrize("name", ORDERS)
+def test_orders_are_permutations_that_differ_by_row_if_at_all(places, name):
+    rows, count = places.shape[:2]
+    order = ORDERS[name](places, streams(rows=rows))
+    assert torch.equal(order.sort(-1).values, torch.arange(count).expand(rows, -1))
+    again = ORDERS[name](places, streams(rows=rows))
+    assert torch.equal(order, again)
+
+
+def test_a_raster_order_goes_row_by_row():
+    y, x = torch.meshgrid(torch.arange(3), torch.arange(4), indexing="ij")
+    places = torch.stack((x, y), -1).reshape(1, -1, 2) / 2 - 0.9
+    shuffled = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    order = ORDERS["raster"](places[:, shuffled], streams())
+    assert torch.equal(shuffled[order[0]], torch.arange(12))
+
+
+@pytest.mark.parametrize("share", [0.04, 0.25, 1.0])
+def test_renewals_are_where_more_becomes_context(share):
+    held = values_in_context(5, [1] * 60, share)
+    assert list(renewals(5, 60, share)) == sorted(set(held) - {0})
 
 
 def test_stretches_of_a_spread_order_are_lattices():
     places = grid(32)
     for seed in range(3):
-        order = spread_orders(places, torch.Generator().manual_seed(seed))[0]
+        order = spread_order(places, streams(seed))[0]
         for start in (0, 16, 64):
             stretch = places[0, order[start : start + 16]]
             distance = torch.cdist(stretch, stretch).fill_diagonal_(9).min(1).values
@@ -48,7 +78,7 @@ def test_stretches_of_a_spread_order_are_lattices():
 
 
 def test_seeds_give_different_spread_orders():
-    orders = {tuple(spread_orders(grid(8), torch.Generator().manual_seed(seed))[0].tolist()) for seed in range(8)}
+    orders = {tuple(spread_order(grid(8), streams(seed))[0].tolist()) for seed in range(8)}
     assert len(orders) > 4
 
 
@@ -102,7 +132,7 @@ def test_steps_are_split_over_levels_at_the_least_expected_loss():
 
 def test_siblings_stand_a_whole_round_apart():
     parents = (torch.arange(64) // 16 * 4 + torch.arange(64) % 8 // 2).expand(2, -1)  # cells of 2×2 in 8×8
-    order = sibling_orders(parents, grid(4).expand(2, -1, -1), torch.Generator().manual_seed(0))
+    order = sibling_order(parents, grid(4).expand(2, -1, -1), streams(rows=2))
     rounds = parents.gather(1, order).view(2, 4, 16)
     assert torch.equal(rounds.sort(-1).values, torch.arange(16).expand(2, 4, 16))
     assert torch.equal(rounds[:, 0], rounds[:, 3])

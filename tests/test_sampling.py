@@ -226,3 +226,82 @@ def test_chunks_of_no_value_are_refused(grey_model):
     queries = grey_model.native_positions()
     with pytest.raises(ValueError, match="chunk_size"):
         grey_model.log_prob(*make_context(grey_model), queries, torch.rand(2, queries.shape[1], 1), chunk_size=0)
+
+
+def in_and_out_of_a_batch(model, seed: int = 0):
+    """Two items that know 7 and 2 values, batched under a mask; and each alone, without it."""
+    positions, values = make_context(model)
+    mask = torch.ones(2, 7, dtype=torch.bool)
+    mask[1, [0, 2, 3, 4, 6]] = False
+    return (positions, values, mask), [(positions[i : i + 1, mask[i]], values[i : i + 1, mask[i]]) for i in range(2)]
+
+
+@pytest.mark.parametrize("num_steps", [None, 4])
+def test_the_likelihood_of_an_item_does_not_depend_on_its_batch(model, num_steps):
+    model.config.max_buffer_share = 0.3
+    (positions, values, mask), alone = in_and_out_of_a_batch(model)
+    queries, truth = make_context(model, context=12, seed=4)
+    together = model.log_prob(
+        positions, values, queries, truth, order=torch.arange(12), context_mask=mask, num_steps=num_steps
+    )
+    for item, context in enumerate(alone):
+        part = queries[item : item + 1], truth[item : item + 1]
+        single = model.log_prob(*context, *part, order=torch.arange(12), num_steps=num_steps)
+        assert torch.allclose(together[item], single[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "one-by-one"}, {"num_steps": 5}, {"num_autoregressive": 6}])
+def test_the_samples_of_an_item_do_not_depend_on_its_batch(model, options):
+    """With a generator for each item, not even on its place in the batch."""
+    model.config.max_buffer_share = 0.3
+    model.double()  # in float32, a rounding between two levels would change all that follows
+    (positions, values, mask), alone = in_and_out_of_a_batch(model)
+    queries = model.native_positions()[:, :12].double()
+    positions, values = positions.double(), values.double()
+    together = model.sample(
+        positions, values, queries, 3, context_mask=mask, generator=[generator(5), generator(6)], **options
+    )
+    for item, context in enumerate(alone):
+        context = [part.double() for part in context]
+        single = model.sample(*context, queries, 2, generator=[generator(5 + item)], **options)
+        assert torch.allclose(together[:2, item], single[:, 0], atol=1e-6)
+
+
+def test_an_item_keeps_its_samples_when_others_are_added(grey_model):
+    positions, values = make_context(grey_model)
+    queries = grey_model.native_positions()[:, :8]
+    both = grey_model.sample(positions, values, queries, generator=generator())
+    first = grey_model.sample(positions[:1], values[:1], queries, generator=generator())
+    assert torch.allclose(both[:, :1], first) and not torch.allclose(both[:, 1:], first)
+
+
+def test_a_list_of_generators_has_one_for_each_item(grey_model):
+    with pytest.raises(ValueError, match="generator: expected one torch.Generator, or one for each of 2 items, got 1"):
+        grey_model.sample(*make_context(grey_model), grey_model.native_positions(), generator=[generator()])
+
+
+@pytest.mark.parametrize("order", ["random", "spread", "raster"])
+def test_orders_have_the_same_names_in_sampling_and_likelihood(grey_model, order):
+    positions, values = make_context(grey_model)
+    queries = grey_model.native_positions()
+    sample = grey_model.sample(positions, values, queries, order=order, generator=generator())[0]
+    scored = [grey_model.log_prob(positions, values, queries, sample, order, generator(seed)) for seed in (0, 1)]
+    assert scored[0].isfinite().all() and torch.equal(*scored) == (order == "raster")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"order": "hilbert"},
+            'order: expected one of "random", "spread", "raster", "coarse-to-fine", got \'hilbert\'',
+        ),
+        ({"method": "exact"}, 'method: expected one of "speculative", "one-by-one", got \'exact\''),
+        ({"method": "one-by-one", "num_steps": 3}, "num_steps: expected None with method='one-by-one', got 3"),
+        ({"finish": "mean"}, 'finish: expected "sample", or "mean" with order="coarse-to-fine", got "mean"'),
+        ({"num_samples": 0}, "num_samples: expected an integer of at least 1, got 0"),
+    ],
+)
+def test_wrong_options_are_named(grey_model, options, message):
+    with pytest.raises(ValueError, match=message):
+        grey_model.sample(*make_context(grey_model), grey_model.native_positions(), **options)

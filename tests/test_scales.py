@@ -17,7 +17,9 @@ from conftest import make_context, make_model
 from signals.image import Images
 from signals.places import average_cells, values_at_scales
 from signals.video import Videos
+from streams_pixeltransformer import Streams
 from training.batches import EpisodeSampler, EpisodeSizes, make_episode
+from validation_pixeltransformer import SamplingOptions
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -110,10 +112,9 @@ def test_what_is_drawn_in_a_cell_has_its_average(scaled, num_steps):
     for count in (0, 5):
         known, values, queries, _ = observe(scaled, count)
         levels, evidence = {}, Evidence(known, values)
-        for _, _, scale, part, _ in draw_levels(
-            scaled, evidence, queries, 2, num_steps, 1.0, generator(), True, "sample"
-        ):
-            levels[scale] = part.clone()
+        options = SamplingOptions(num_samples=2, num_steps=num_steps, order="coarse-to-fine")
+        for _, _, scale, so_far in draw_levels(scaled, evidence, queries, Streams.of(generator(), 1, 2), options):
+            levels[scale] = so_far()[0]
         sums = torch.zeros(2, torch.Size(config.native_grid).numel(), config.value_dim)
         for places, part in ((known, values), (queries, levels[0])):
             numbers = cell_numbers(config, places, config.native_grid).expand(2, -1)[..., None]
@@ -132,6 +133,33 @@ def test_what_is_drawn_in_a_cell_has_its_average(scaled, num_steps):
             assert (average - levels[scale])[:, free].abs().max() <= tolerance
 
 
+@pytest.mark.parametrize("num_steps", [None, 20])
+def test_observed_averages_are_kept(num_steps):
+    """Averages over cells of the chain are not drawn again: what is drawn inside them agrees with them."""
+    model = make_model(native_grid=[8, 8], num_scales=3)
+    cells = {scale: model.native_positions(grid_at(model.config, scale))[0] for scale in (1, 2)}
+    known = torch.stack((cells[2][0], cells[1][6], cells[1][7])).expand(2, -1, -1)
+    values = torch.tensor([[[0.2], [0.8], [1.0]], [[0.6], [0.0], [0.4]]])
+    scales, mask = torch.tensor([[2.0, 1.0, 1.0]] * 2), torch.tensor([[True] * 3, [True, False, True]])
+    samples = model.sample(
+        known,
+        values,
+        model.native_positions(),
+        3,
+        num_steps,
+        generator=generator(),
+        order="coarse-to-fine",
+        context_scales=scales,
+        context_mask=mask,
+    )
+    image = samples.view(3, 2, 8, 8, 1)
+    half, quarter = average_cells(image.flatten(0, 1)), average_cells(average_cells(image.flatten(0, 1)))
+    half, quarter = half.view(3, 2, 16), quarter.view(3, 2, 4)
+    tolerance = 1 / 255
+    assert (quarter[:, :, 0] - values[:, 0, 0]).abs().max() < tolerance
+    assert (half[:, 0, 6] - 0.8).abs().max() < tolerance and (half[:, :, 7] - values[:, 2, 0]).abs().max() < tolerance
+
+
 @pytest.mark.parametrize("scales", [[], [0], [2, 1], [0, 1], [3, 0], [2, 2, 0], [1.5, 0]])
 def test_chains_that_do_not_end_at_the_queries_are_refused(scales):
     with pytest.raises(ValueError, match=r"chain_scales: expected None or falling scales from at most 2 .*, got \["):
@@ -143,6 +171,7 @@ def test_steps_are_as_many_as_asked_for(scaled):
     for finish in ("sample", "mean"):
         states = list(scaled.sample_iter(known, values, queries, num_steps=24, order="coarse-to-fine", finish=finish))
         assert len(states) == states[-1].num_steps <= 24
+        assert [state.share for state in states] == pytest.approx([n / len(states) for n in range(1, len(states) + 1)])
         assert [state.step for state in states] == list(range(1, len(states) + 1))
         assert states[0].coarse is not None and states[-1].drawn.all()
 
@@ -150,7 +179,7 @@ def test_steps_are_as_many_as_asked_for(scaled):
 def test_the_chain_scores_each_scale_as_the_forward_pass_does(scaled):
     scaled.config.max_buffer_share = 1.0
     known, values, queries, truth = observe(scaled)
-    scores = score_levels(scaled, Evidence(known, values), queries, truth, generator=generator())
+    scores = score_levels(scaled, Evidence(known, values), queries, truth, Streams.of(generator(), 1))
     total = scaled.log_prob(known, values, queries, truth, order="coarse-to-fine", generator=generator())
     assert torch.allclose(total, sum(scores.values()), atol=1e-3)
     coarser = None
@@ -160,8 +189,8 @@ def test_the_chain_scores_each_scale_as_the_forward_pass_does(scaled):
         whole.scatter_(1, numbers.expand_as(part), part)
     pyramid = [whole.unflatten(1, [scaled.config.native_grid[axis] for axis in scaled.config.axes_slowest_first])]
     for _ in range(scaled.config.num_scales - 1):
-        pyramid.append(_halve(pyramid[-1], scaled.config.quantization_step))
-    for level in plan_levels(scaled, queries, None, generator()):
+        pyramid.append(_halve(pyramid[-1], scaled.config))
+    for level in plan_levels(scaled, Evidence(known, values), queries, None, Streams.of(generator(), 1)):
         order = level.order[0]
         level_values = pyramid[level.scale].flatten(1, -2) if level.scale else truth
         given = level.evidence(Evidence(known, values), coarser)
