@@ -60,7 +60,7 @@ class Streams:
 
     def fork(self, number: int) -> "Streams":
         """Further streams of the same rows, others for each number."""
-        return Streams(_hash(_hash(self.keys) + WEYL * (number + 1)))
+        return Streams(_hash(_hash(self.keys) + WEYL * torch.tensor(number + 1)))
 
     def uniform(self, values: Tensor, first: int, count: int) -> Tensor:
         """Numbers `first` … `first` + `count` - 1 of the given values (N, L), in (0, 1): (N, L, `count`), float64."""

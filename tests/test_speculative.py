@@ -9,10 +9,12 @@ from scipy.stats import chisquare
 import speculative_pixeltransformer as speculative
 from chain_pixeltransformer import Chain, Evidence
 from conftest import make_context, make_model
-from speculative_pixeltransformer import draw_residual, draw_speculatively
+from distribution_pixeltransformer import ValueDistribution
+from speculative_pixeltransformer import draw_residual, draw_speculatively, spare
 from streams_pixeltransformer import Streams
+from validation_pixeltransformer import METHODS
 
-DRAWS = 20_000
+DRAWS = 8_000
 CASES = {
     "grey": dict(quantization_step=0.5),
     "correlated": dict(quantization_step=1.0, value_dim=2, correlated_channels=True),
@@ -84,3 +86,67 @@ def p_value(model, temperature: float, masked: bool, share: float, seed: int = 0
 @pytest.mark.parametrize(("temperature", "masked", "share"), [(1.0, False, 1.0), (0.7, True, 0.2)])
 def test_frequencies_are_those_of_exact_enumeration(case, temperature, masked, share):
     assert p_value(tiny(case), temperature, masked, share) > 1e-3
+
+
+def chain_of(model, count: int, samples: int = 3) -> tuple[Chain, Streams]:
+    """A chain of the first `count` cells, two items of which are known in part."""
+    positions, values = make_context(model)
+    queries = model.native_positions()[:, :count].expand(2 * samples, -1, -1)
+    return (
+        Chain(model, Evidence(positions, values), queries, None, [count] * 2 * samples, spare(None, count)),
+        Streams.of(generator(), 2, samples),
+    )
+
+
+def test_drafts_that_equal_the_target_are_always_accepted(grey_model, monkeypatch):
+    """A model whose queries see the known values alone: no residual is needed, and every row drafts ever more."""
+    monkeypatch.setattr(speculative, "draw_residual", None)
+    grey_model.config.max_buffer_share = 1.0
+    decode = grey_model.decode
+    monkeypatch.setattr(grey_model, "decode", lambda memory, places, seen=None: decode(memory, places, first_8(places)))
+    chain, streams = chain_of(grey_model, 36)
+    rounds = sum(1 for _ in draw_speculatively(chain, streams, 1.0))
+    assert chain.done and rounds <= 3
+
+
+def first_8(places) -> torch.Tensor:
+    """The "nothing observed" token and 7 known values."""
+    return torch.full(places.queries.shape[:2], 8)
+
+
+def test_one_query_is_always_accepted(model, monkeypatch):
+    monkeypatch.setattr(speculative, "draw_residual", None)
+    chain, streams = chain_of(model, 1)
+    assert sum(1 for _ in draw_speculatively(chain, streams, 1.0)) == 1
+
+
+def test_without_heat_both_methods_draw_the_same(model):
+    """At temperature 0 nothing is left to chance but the order, which is given."""
+    positions, values = make_context(model)
+    queries, order = model.native_positions()[:, :10], torch.arange(10)
+    options = dict(num_samples=2, temperature=0.0, order=order)
+    draws = [model.sample(positions, values, queries, method=method, **options) for method in METHODS]
+    assert torch.allclose(*draws, atol=1e-4) and torch.allclose(draws[0][0], draws[0][1], atol=1e-6)
+
+
+def test_the_residual_is_what_the_target_has_more_of():
+    masses = torch.tensor([[0.5, 0.3, 0.2], [0.2, 0.5, 0.3]])
+    means = torch.tensor([[0.0], [0.5], [1.0]])
+    target, proposal = (
+        ValueDistribution(
+            mass.log().expand(9000, 3), means.expand(9000, 3, 1), torch.full((9000, 3), -9.0), (0, 1), 0.5
+        )
+        for mass in masses
+    )
+    drawn = draw_residual(target, proposal, Streams.of(generator(), 9000), torch.zeros(9000, dtype=torch.long))
+    assert (drawn == 0).all()  # the one value that is likelier under the target
+    back = draw_residual(proposal, target, Streams.of(generator(), 9000), torch.zeros(9000, dtype=torch.long))
+    counts = torch.bincount((back.flatten() * 2).long(), minlength=3)
+    assert counts[0] == 0 and abs(counts[1].item() / 9000 - 2 / 3) < 0.02
+
+
+def test_equal_distributions_end_the_search_for_a_residual(monkeypatch):
+    monkeypatch.setattr(speculative, "ATTEMPTS", 64)
+    same = ValueDistribution(torch.zeros(5, 2), torch.rand(5, 2, 1), torch.full((5, 2), -3.0))
+    values = draw_residual(same, same, Streams.of(generator(), 5), torch.arange(5))
+    assert values.isfinite().all() and values.shape == (5, 1)
