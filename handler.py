@@ -7,8 +7,8 @@ A request is JSON. `inputs` is an observed set and where values are asked for, o
 
 `queries` (Q positions) may stand in place of `grid`; neither asks for the checkpoint's native grid. `scales`
 (K numbers) make values averages over larger cells, where the checkpoint knows such: log2 of a cell's side over a native
-one's; such a checkpoint may also sample in the `order` "coarse-to-fine", others in "spread", "random" or "raster". `num_steps`
-null samples exactly; a number of passes is faster and less so. The answer to "predict"
+one's; such a checkpoint may also sample in the `order` "coarse-to-fine"; all may in "spread", "random" or "raster".
+`num_steps` null samples exactly; a number of passes is faster and less so. The answer to "predict"
 holds `mean` and `stddev` (Q × V), to "sample" `samples` (num_samples × Q × V).
 """
 

@@ -80,8 +80,8 @@ class SampleState:
 
     @property
     def coarse(self) -> Tensor | None:
-        """While `scale` is above 0, its cells (S, B, cells, V) in the order of `model.native_positions(coarse_grid)`; NaN where
-        none is drawn yet."""
+        """While `scale` is above 0, its cells (S, B, cells, V) in the order of `model.native_positions(coarse_grid)`;
+        NaN where none is drawn yet."""
         if not self.scale:
             return None
         cells = self.so_far()[0]

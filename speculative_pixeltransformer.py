@@ -3,13 +3,15 @@
 Leviathan, Kalman & Matias (ICML 2023) and Chen et al. (2023) for two models. Here one model drafts for itself, as it
 answers any number of queries at once given any subset of the values (Guo & Ermon, 2025).
 
-A round appends a block of drafts to the memory and asks, in one pass, for the distribution p_i of each draft given those
-before it. Draft x_i, drawn from q_i, is accepted with probability min(1, p_i(x_i) / q_i(x_i)). The first one that is
-rejected is drawn again from the residual, in proportion to max(0, p_i - q_i), and the drafts behind it are dropped.
+A round appends a block of drafts to the memory and asks, in one pass, for the distribution p_i of each draft given
+those before it. Draft x_i, drawn from q_i, is accepted with probability min(1, p_i(x_i) / q_i(x_i)). The first one
+that is rejected is drawn again from the residual, in proportion to max(0, p_i - q_i), and the drafts behind it are
+dropped.
 
-What is kept has exactly the distribution of the chain that draws one value at a time, whatever q_i is, as long as it
-does not depend on the random numbers of value i and of those behind it. So the proposals q_i come from the round before:
-behind a rejection from what the dropped drafts were judged by, further on from queries that saw that whole block.
+What is kept has exactly the distribution of the chain that draws one value at a time, whatever q_i is, as long as q_i
+does not depend on the random numbers of value i and of those behind it. So the proposals q_i come from the round
+before: behind a rejection from what the dropped drafts were judged by, further on from queries that saw that whole
+block.
 """
 
 from collections.abc import Iterator
