@@ -1,11 +1,11 @@
 """Exact samplers on the same weights, speculative, one by one, and re-encoding: `python -m benchmarks.sampling`.
 
 Signals of N = 64 … 4,096 values are drawn exactly, interleaved in one process: by drafts and verification, and one
-value a pass. Of the speculative sampler, the rounds of one sample are counted, and the values that each adds. The cached
-one-by-one sampler is timed
-whole. Re-encoding is timed whole up to `--whole` values and compared draw by draw; beyond, `--timed_steps` steps spread
-over the run are timed and the rest read off between them, as its cost grows smoothly. Memory is the peak of a process
-that does nothing else, above that of one which has loaded the model and predicted once.
+value a pass. Of the speculative sampler, the rounds of one sample are counted, and the values that each adds. The
+cached one-by-one sampler is timed whole. Re-encoding is timed whole up to `--whole` values and compared draw by draw;
+beyond, `--timed_steps` steps spread over the run are timed and the rest read off between them, as its cost grows
+smoothly. Memory is the peak of a process that does nothing else, above that of one which has loaded the model and
+predicted once.
 """
 
 import argparse
