@@ -235,7 +235,7 @@ class LevelDrawing:
         values, level = self.settled, self.level
         if values is None:
             values = take(self.chain.so_far(level.order.shape[1])[0], level.order.argsort(-1))
-            values = torch.where(level.fixed[..., None], level.observed, values)
+            values = torch.where(level.fixed[..., None], level.observed, values.float())
             if self.chain.done:
                 values = self.settled = self._settle(values)
         return values, ~values.isnan().any(-1)
