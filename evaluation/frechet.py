@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
 from evaluation.classifier import Classifier, load
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.base import flag
 from signals.image import Images, checkered, to_image
 from signals.places import random_cells

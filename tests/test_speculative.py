@@ -6,13 +6,13 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-import speculative_pixeltransformer as speculative
-from chain_pixeltransformer import Chain, Evidence
 from conftest import make_context, make_model
-from distribution_pixeltransformer import ValueDistribution
-from speculative_pixeltransformer import draw_residual, draw_speculatively, spare
-from streams_pixeltransformer import Streams
-from validation_pixeltransformer import METHODS
+from pixeltransformer import speculative
+from pixeltransformer.chain import Chain, Evidence
+from pixeltransformer.checks import METHODS
+from pixeltransformer.distribution import ValueDistribution
+from pixeltransformer.speculative import draw_residual, draw_speculatively, spare
+from pixeltransformer.streams import Streams
 
 DRAWS = 8_000
 CASES = {

@@ -1,1 +1,0 @@
-../../speculative_pixeltransformer.py
