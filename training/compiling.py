@@ -6,7 +6,7 @@ from functools import wraps
 
 import torch
 
-import distribution_pixeltransformer
+import levels_pixeltransformer
 import modeling_pixeltransformer
 from head_pixeltransformer import Bounds
 
@@ -17,7 +17,7 @@ OF_LAYERS = ("project_tokens", "project_queries", "project_memory", "finish")
 PARTS = (*((modeling_pixeltransformer, name) for name in OF_LAYERS), (Bounds, "components"))
 # The mass of a cell, forward and backward apart: together, the backward pass would compute half of it again.
 WITHOUT_GRADIENTS = ("log_gaussian_mass", "log_gaussian_mass_gradients")
-MASS = tuple((distribution_pixeltransformer, name) for name in WITHOUT_GRADIENTS)
+MASS = tuple((levels_pixeltransformer, name) for name in WITHOUT_GRADIENTS)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+../../gaussians_pixeltransformer.py

@@ -1,0 +1,1 @@
+../../levels_pixeltransformer.py
