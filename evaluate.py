@@ -109,7 +109,11 @@ def evaluate(arguments: Arguments, signal: Signal, flags_given: list[str] | None
         "completed": 0,
         "quality": [],
     }
-    settings = {"arguments": fingerprint(arguments, signal), "weights": report["weights"]}
+    settings = {
+        "arguments": fingerprint(arguments, signal),
+        "weights": report["weights"],
+        "config": config_digest(model.config),
+    }
     # Sections of these weights stay as they are, those not asked for even where they were measured with other settings.
     held = {
         name: section
@@ -177,14 +181,25 @@ def fingerprint(arguments: Arguments, signal: Signal) -> dict:
             value = getattr(holder, item.name)
             if value != default and (holder is signal or item.name in names):
                 found[item.name] = value
+    if arguments.classifier is not None and Path(arguments.classifier).is_file():
+        found["classifier_digest"] = hashlib.sha256(Path(arguments.classifier).read_bytes()).hexdigest()
     return json.loads(json.dumps(found))
+
+
+def config_digest(config: PixelTransformerConfig) -> str:
+    """SHA-256 of all that a config says of a model's answers and of its evaluation: not of its card."""
+    fields = {name: value for name, value in vars(config).items() if name in vars(PixelTransformerConfig())}
+    fields["provenance"] = {"max_context": (config.provenance or {}).get("max_context")}
+    for name in ("transformers_version", "_name_or_path", "dtype", "architectures"):
+        fields.pop(name, None)
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def digest(model: torch.nn.Module) -> str:
     """SHA-256 of a model's weights."""
     found = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
-        found.update(name.encode() + weight.cpu().float().numpy().tobytes())
+        found.update(f"{name}{tuple(weight.shape)}".encode() + weight.cpu().float().numpy().tobytes())
     return found.hexdigest()
 
 

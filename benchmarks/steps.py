@@ -232,7 +232,7 @@ def main() -> None:
     config = model.config
     batch = to_device(signal.collate(held_out(arguments, signal, config)), model.device)
     if config.num_scales > 1:
-        arrays = [array.flatten(1, -2) for array in signal.pyramid(batch, config.num_scales, config.quantization_step)]
+        arrays = [array.flatten(1, -2) for array in signal.pyramid(batch, config.num_scales, config.levels)]
     else:
         arrays = [signal.grid_values(batch, config.native_grid)]
     generator = torch.Generator(model.device).manual_seed(arguments.seed)

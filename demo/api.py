@@ -11,8 +11,9 @@ from demo.density import summary
 from demo.files import keep
 from demo.guard import guarded, on_gpu
 from demo.limits import LIVE, MAX_QUERIES, SLOW
-from demo.observed import AXES, Observed, Places, check_range, read_observed, read_rows
+from demo.observed import AXES, Observed, Places, read_observed
 from demo.pictures import picture_url, show_uncertainty
+from validation_pixeltransformer import read_positions
 
 
 def observed_for(checkpoint: str, observed: Any, signal: str | None = None) -> Observed:
@@ -37,10 +38,9 @@ def predict(checkpoint: str, observed: Places, queries: list[list[float]]) -> di
         "mean" and "deviation", one list of channels a query.
     """
     config = models.config_of(checkpoint)
-    places = read_rows(queries, config.position_dim, "queries", f"({AXES.get(config.signal, 'x')})", MAX_QUERIES)
+    places = read_positions(config, queries, "queries", f"({AXES.get(config.signal, 'x')})", MAX_QUERIES)
     if not len(places):
         raise ValueError("queries: expected at least one position, got none")
-    check_range("queries", places, -1.0, 1.0)
     found = marginal(checkpoint, observed_for(checkpoint, observed), places)
     return {"mean": found.mean.tolist(), "deviation": found.stddev.tolist()}
 
@@ -59,8 +59,7 @@ def distribution(checkpoint: str, observed: Places, position: list[float]) -> di
         "bins" with their "probabilities", "mean", "deviation", "mode", and "entropy" in nats.
     """
     config = models.config_of(checkpoint)
-    place = read_rows([position], config.position_dim, "position", f"({AXES.get(config.signal, 'x')})")
-    check_range("position", place, -1.0, 1.0)
+    place = read_positions(config, [position], "position", f"({AXES.get(config.signal, 'x')})")
     return summary(marginal(checkpoint, observed_for(checkpoint, observed), place)[0])
 
 

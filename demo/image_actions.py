@@ -12,9 +12,11 @@ from demo.answers import Sampling, joint, marginal, most_informative
 from demo.grids import PATTERNS, choose_cells, observe_cells, split
 from demo.limits import MAX_CONTEXT, MAX_RESOLUTION, MAX_SEED, MIN_RESOLUTION, whole
 from demo.models import config_of
-from demo.observed import Observed, check_range, read_rows
+from demo.observed import Observed
 from demo.pictures import animation, beside, enlarge, png, read_picture, show_known
 from distribution_pixeltransformer import ValueDistribution
+from levels_pixeltransformer import round_to_levels
+from validation_pixeltransformer import check_rows, read_rows
 
 UNCERTAIN = {1: 0.5, 3: 0.3}  # standard deviation, by channels, that the map shows brightest
 
@@ -57,7 +59,8 @@ def refit(observed: Observed, checkpoint: str, grid: list[int] | None = None) ->
     values = observed.values
     if config.value_dim == 1 and values.shape[-1] == 3:
         values = (values @ torch.tensor([0.299, 0.587, 0.114]))[:, None]
-    values = ((values * 255).round() / 255).expand(-1, config.value_dim).clone()
+    values = round_to_levels(values, config.value_range, config.quantization_step)
+    values = values.expand(-1, config.value_dim).clone()
     return Observed(positions, values, scales if scales.any() else None)
 
 
@@ -122,7 +125,7 @@ def drawing_files(frames: list[list[Tensor]]) -> tuple[bytes, bytes]:
 def ask(checkpoint: str, observed: Observed, position: list[float]) -> ValueDistribution:
     """The distribution (batch shape ()) of the value at a position [x, y]."""
     place = read_rows([position], 2, "position", "(x, y)")
-    check_range("position", place, -1.0, 1.0)
+    check_rows("position", place, -1.0, 1.0)
     return marginal(checkpoint, observed, place)[0]
 
 

@@ -10,9 +10,10 @@ from baselines.polynomial import PolynomialPosterior
 from demo.answers import Sampling, joint, marginal
 from demo.limits import MAX_SEED, whole
 from demo.models import config_of
-from demo.observed import Observed, nothing, read_rows
+from demo.observed import Observed, nothing
 from distribution_pixeltransformer import ValueDistribution
 from signals.polynomial import Coefficients, polynomial
+from validation_pixeltransformer import read_rows
 
 DEGREE = 6
 MAX_POINTS, MAX_VALUE = 64, 50.0

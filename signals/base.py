@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from levels_pixeltransformer import Levels
 from signals.places import average_cells, cell_positions, random_places, values_at_scales
 
 Batch = Tensor | list[Tensor]  # signals as stored, stacked where they have one shape
@@ -101,6 +102,11 @@ class Signal(ABC):
     def render(self, values: Tensor, grid: list[int]) -> Image.Image:
         """One signal's values (cells, V) on a grid as a picture; NaN where nothing is known."""
 
+    @property
+    def axes(self) -> list[int] | None:
+        """Coordinates of a position in the order of an array's axes, slowest first; `None`: as the config derives."""
+        return None
+
     def positions(self, grid: list[int]) -> Tensor:
         """Positions (cells, P) of a grid's cells, in the order of `grid_values`."""
         return cell_positions(grid, torch.arange(torch.Size(grid).numel()))
@@ -113,7 +119,7 @@ class Signal(ABC):
         """Whether `grid_values` can look a stored signal up on a grid."""
         return True
 
-    def pyramid(self, batch: Batch, num_scales: int, step: float | None = None) -> list[Tensor]:
+    def pyramid(self, batch: Batch, num_scales: int, levels: Levels | None = None) -> list[Tensor]:
         """Values of the batch, and their averages over ever larger cells; see `GridSignal.pyramid`."""
         raise ValueError(f"--num_scales: expected 1, as {self.plural} have no cells to average over, got {num_scales}")
 
@@ -148,6 +154,10 @@ class GridSignal(Signal):
     # Which of an array's axes, counted from the fastest (x), is the first, second, … coordinate of a position.
     coordinates: ClassVar[tuple[int, ...]]
 
+    @property
+    def axes(self) -> list[int]:
+        return [self.coordinates.index(axis) for axis in reversed(range(len(self.coordinates)))]
+
     def values(self, arrays: Tensor) -> Tensor:
         """Float values of arrays as stored (default: floats already)."""
         return arrays.float()
@@ -173,27 +183,27 @@ class GridSignal(Signal):
         fastest_first = [self.coordinates.index(axis) for axis in range(positions.shape[-1])]
         return values_at_scales(pyramid, positions[..., fastest_first], scales)
 
-    def pyramid(self, batch: Batch, num_scales: int, step: float | None = None) -> list[Tensor]:
+    def pyramid(self, batch: Batch, num_scales: int, levels: Levels | None = None) -> list[Tensor]:
         """Arrays (B, …, y, x, V) of the batch's values and of their averages over cells of 2, 4, 8, … cells a side.
 
         Args:
-            step (`float` or `None`): Averages are rounded to multiples of it, where values are quantised.
+            levels (`Levels` or `None`): Averages are rounded to the nearest one, where values are quantised.
 
         Raises:
             ValueError: for signals of several shapes, or of sides that cannot be halved so often.
         """
         if not isinstance(batch, Tensor):
             raise ValueError(f"--num_scales: expected {self.plural} of one shape for a pyramid, got several")
-        levels = [self.values(batch)]
+        scales = [self.values(batch)]
         for _ in range(num_scales - 1):
-            if any(side % 2 for side in levels[-1].shape[1:-1]):
+            if any(side % 2 for side in scales[-1].shape[1:-1]):
                 raise ValueError(
                     f"--num_scales: expected sides that can be halved {num_scales - 1} times, "
-                    f"got {self.plural} of {tuple(levels[0].shape[1:-1])}"
+                    f"got {self.plural} of {tuple(scales[0].shape[1:-1])}"
                 )
-            averages = average_cells(levels[-1])
-            levels.append(averages if step is None else (averages / step).round() * step)
-        return levels
+            averages = average_cells(scales[-1])
+            scales.append(averages if levels is None else levels.nearest(averages))
+        return scales
 
     def grid_values(self, batch: Batch, grid: list[int]) -> Tensor:
         if not isinstance(batch, Tensor) or batch.shape[1:-1] != self.array_shape(grid):

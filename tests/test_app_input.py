@@ -59,7 +59,7 @@ REQUESTS = {
     "too many places": (image(observed([[0, 0]] * 4097, [[0, 0, 0]] * 4097)), "at most 4,096 places .the limit"),
     "scales as a number": (
         scaled(2),
-        r"observed.scales: expected a list of as many numbers as positions \(1\), got int",
+        r"observed.scales: expected a list of as many numbers as positions \(1\), got 2",
     ),
     "more scales than positions": (scaled([0, 1]), r"observed.scales: expected .* positions \(1\), got 2"),
     "a scale as text": (scaled(["1"]), r"observed.scales\[0\]: expected finite numbers"),

@@ -14,6 +14,7 @@ from coarse_to_fine_pixeltransformer import (
 )
 from configuration_pixeltransformer import PixelTransformerConfig
 from conftest import make_context, make_model
+from levels_pixeltransformer import Levels
 from signals.image import Images
 from signals.places import average_cells, values_at_scales
 from signals.video import Videos
@@ -210,9 +211,9 @@ def test_a_chain_step_gives_all_coarser_cells_and_asks_for_those_of_its_scale(le
     batch = torch.randint(0, 256, (2, 4, 8, 8, 1), generator=generator(), dtype=torch.uint8)
     siblings = 3 if level == 1 else 0
     sizes = EpisodeSizes(3, 2, 2, 1, 2, kind="chain", level=level, coarser=given, siblings=siblings, num_scales=3)
-    sizes.quantization_step = 1 / 255
+    sizes.levels = Levels(0.0, 1.0, 1 / 255)
     episode = make_episode(signal, batch, sizes, 0, 0)
-    pyramid = signal.pyramid(batch, 3, 1 / 255)
+    pyramid = signal.pyramid(batch, 3, Levels(0.0, 1.0, 1 / 255))
     places = [signal.positions(signal.grid_of(part[0])) for part in pyramid]
     coarser = 0 if given is None else len(places[given])
     assert episode["context_positions"].shape[1] == coarser + 3 + siblings

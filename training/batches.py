@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from levels_pixeltransformer import Levels
 from signals.base import Batch, Signal
 
 UNCONDITIONAL = 0.3  # share of chains and of long buffers without a single observed place
@@ -31,7 +32,7 @@ class EpisodeSizes:
         level (`int`): Scale of buffer and queries.
         coarser (`int` or `None`): See `kind`; `None`: nothing but the context is given.
         siblings (`int`): Cells of scale `level`, above 0, that are context beside the K places and all coarser ones.
-        num_scales, quantization_step: What the model's config says of scales and values.
+        num_scales, levels: What the model's config says of scales and values.
     """
 
     context: int
@@ -45,7 +46,7 @@ class EpisodeSizes:
     coarser: int | None = None
     siblings: int = 0
     num_scales: int = 1
-    quantization_step: float | None = None
+    levels: Levels | None = None
 
 
 @dataclass
@@ -62,7 +63,7 @@ class EpisodeSampler:
         continuous_probability (`float`): Share of steps at continuous positions.
         token_budget (`int`): Most tokens and queries of a step on one device: K + 2 M + Q for each signal.
         grid (`tuple[int, ...]`): The model's native grid.
-        num_scales, quantization_step: As in the model's config. With one scale there are no chains and no dabs.
+        num_scales, levels: As in the model's config. With one scale there are no chains and no dabs.
         chain_probability, dab_probability (`float`): Shares of steps of these kinds. A chain's
             level is the likelier the finer it is, and is given any of the coarser ones.
     """
@@ -80,7 +81,7 @@ class EpisodeSampler:
     continuous_probability: float = 0.0
     grid: tuple[int, ...] = ()
     num_scales: int = 1
-    quantization_step: float | None = None
+    levels: Levels | None = None
     chain_probability: float = 0.0
     dab_probability: float = 0.0
 
@@ -114,7 +115,7 @@ class EpisodeSampler:
         signals = self.token_budget // (told + context + 2 * buffer + queries)
         signals = max(1, min(signals, self.max_signals))
         continuous = between < self.continuous_probability and kind != "chain"
-        scales = (kind, level, coarser, siblings, self.num_scales, self.quantization_step)
+        scales = (kind, level, coarser, siblings, self.num_scales, self.levels)
         return EpisodeSizes(context, buffer, queries, block, signals, continuous, *scales)
 
     def cells_of(self, level: int) -> int:
@@ -200,7 +201,7 @@ def make_episode(
     positions, values = signal.places(batch, count if level == 0 else sizes.context, generator, sizes.continuous)
     scales = None
     if sizes.kind != "pixels":
-        pyramid = signal.pyramid(batch, sizes.num_scales, sizes.quantization_step)
+        pyramid = signal.pyramid(batch, sizes.num_scales, sizes.levels)
         scales = torch.zeros(positions.shape[:2], device=device)
     if sizes.kind == "dabs":
         positions, scales = positions.clone(), scales.clone()
