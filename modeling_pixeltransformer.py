@@ -419,8 +419,8 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         return ValueDistribution.normalized(*components, *shared, coefficients)
 
     def scale_offset(self) -> float:
-        """What the head's log-scales start from, before they are bounded: near the distance between two bins."""
-        return self._bounds().scale_offset
+        """What is added to the head's log-stds before they are bounded, see `Bounds.log_std_offset`."""
+        return self._bounds().log_std_offset
 
     def _bounds(self) -> Bounds:
         return Bounds.of(self.config, self.bin_centers.float())
