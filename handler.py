@@ -19,8 +19,8 @@ from torch import Tensor
 from transformers import AutoModel
 
 MAX_INPUTS = 32  # observed sets in a request
-MAX_CONTEXT = 4096  # places of a set
-MAX_QUERIES = 65_536  # places asked for, of a set
+MAX_CONTEXT = 4096  # positions of a set
+MAX_QUERIES = 65_536  # positions asked for, of a set
 MAX_SAMPLES = 16
 MAX_DRAWN = 4096  # places of a sample
 MAX_STEPS = 1024
