@@ -11,8 +11,8 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from torch import Tensor
 
 from baselines.base import Baseline
-from distribution_pixeltransformer import ValueDistribution
-from levels_pixeltransformer import round_to_levels
+from pixeltransformer.distribution import ValueDistribution
+from pixeltransformer.levels import round_to_levels
 
 
 class GaussianProcess(Baseline):

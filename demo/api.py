@@ -13,7 +13,7 @@ from demo.guard import guarded, on_gpu
 from demo.limits import LIVE, MAX_QUERIES, SLOW
 from demo.observed import AXES, Observed, Places, read_observed
 from demo.pictures import picture_url, show_uncertainty
-from validation_pixeltransformer import read_positions
+from pixeltransformer.checks import read_positions
 
 
 def observed_for(checkpoint: str, observed: Any, signal: str | None = None) -> Observed:

@@ -14,9 +14,9 @@ from demo.limits import MAX_CONTEXT, MAX_RESOLUTION, MAX_SEED, MIN_RESOLUTION, w
 from demo.models import config_of
 from demo.observed import Observed
 from demo.pictures import animation, beside, enlarge, png, read_picture, show_known
-from distribution_pixeltransformer import ValueDistribution
-from levels_pixeltransformer import round_to_levels
-from validation_pixeltransformer import check_rows, read_rows
+from pixeltransformer.checks import check_rows, read_rows
+from pixeltransformer.distribution import ValueDistribution
+from pixeltransformer.levels import round_to_levels
 
 UNCERTAIN = {1: 0.5, 3: 0.3}  # standard deviation, by channels, that the map shows brightest
 

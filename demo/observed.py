@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from demo.limits import MAX_CONTEXT, MAX_VALUE
-from validation_pixeltransformer import check_rows, read_context
+from pixeltransformer.checks import check_rows, read_context
 
 AXES = {"image": "x, y", "polynomial": "x", "shape": "x, y, z", "video": "t, x, y"}
 

@@ -11,9 +11,9 @@ from demo.answers import Sampling, joint, marginal
 from demo.limits import MAX_SEED, whole
 from demo.models import config_of
 from demo.observed import Observed, nothing
-from distribution_pixeltransformer import ValueDistribution
+from pixeltransformer.checks import read_rows
+from pixeltransformer.distribution import ValueDistribution
 from signals.polynomial import Coefficients, polynomial
-from validation_pixeltransformer import read_rows
 
 DEGREE = 6
 MAX_POINTS, MAX_VALUE = 64, 50.0

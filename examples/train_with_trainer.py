@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
-from configuration_pixeltransformer import PixelTransformerConfig
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.image import Images
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from levels_pixeltransformer import Levels
+from pixeltransformer.levels import Levels
 from signals.places import average_cells, cell_positions, random_places, values_at_scales
 
 Batch = Tensor | list[Tensor]  # signals as stored, stacked where they have one shape

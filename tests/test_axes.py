@@ -6,8 +6,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from configuration_pixeltransformer import PixelTransformerConfig
-from levels_pixeltransformer import Levels
+from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
+from pixeltransformer.levels import Levels
 from signals.base import GridSignal, Rows
 from training.arguments import Arguments
 from training.setup import make_model

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from distribution_pixeltransformer import ValueDistribution
-from levels_pixeltransformer import Levels, LogGaussianMass, round_to_levels
+from pixeltransformer.distribution import ValueDistribution
+from pixeltransformer.levels import Levels, LogGaussianMass, round_to_levels
 
 STEP = 1 / 255
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from conftest import ROOT, make_model
 from demo.observed import read_observed
 from handler import MAX_INPUTS, MAX_SAMPLES, EndpointHandler
-from validation_pixeltransformer import read_rows
+from pixeltransformer.checks import read_rows
 
 
 @pytest.fixture(scope="module")

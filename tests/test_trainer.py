@@ -10,7 +10,7 @@ from transformers import Trainer, TrainingArguments
 
 from conftest import make_context
 from examples import train_with_trainer
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 
 
 def items(model, count: int, queries: int = 6) -> list[dict[str, torch.Tensor]]:

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from levels_pixeltransformer import Levels
+from pixeltransformer.levels import Levels
 from signals.base import Batch, Signal
 
 UNCONDITIONAL = 0.3  # share of chains and of long buffers without a single observed place

@@ -10,9 +10,9 @@ from demo.grids import split
 from demo.limits import MAX_CONTEXT
 from demo.observed import Observed
 from demo.widgets import asset
-from levels_pixeltransformer import Levels
+from pixeltransformer.checks import check_rows, read_rows
+from pixeltransformer.levels import Levels
 from signals.places import cell_positions
-from validation_pixeltransformer import check_rows, read_rows
 
 
 class Pad(gr.HTML):

@@ -1,1 +1,0 @@
-../../gaussians_pixeltransformer.py

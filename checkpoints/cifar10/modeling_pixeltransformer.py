@@ -1,1 +1,0 @@
-../../modeling_pixeltransformer.py

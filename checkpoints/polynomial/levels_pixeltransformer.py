@@ -1,1 +1,0 @@
-../../levels_pixeltransformer.py
