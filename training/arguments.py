@@ -50,6 +50,10 @@ class Arguments:
         "different cells of the signal's grid.",
         0.0,
     )
+    pattern_probability: float = flag(
+        "Share of signals whose context is a pattern (half-spaces, boxes, strokes, …), not random positions.", 0.6
+    )
+    query_share: float = flag("Queries of a signal are at least this share of K.", 0.25)
     max_context: int = flag("Largest number of observed places K; K is log-uniform from 1, and sometimes 0.", 512)
     buffer_size: int = flag("Values after the context in causal order, each scored given all before it (M).", 64)
     max_queries: int = flag("Queries that see the context alone (Q).", 64)
@@ -138,13 +142,15 @@ class Arguments:
         for name in ("buffer_size", "weight_decay", "num_workers", "calibration_steps"):
             expect(getattr(self, name) >= 0, name, "a number of at least 0")
         shares = "zero_probability block_probability long_buffer_probability continuous_probability warmup ema_decay"
-        for name in f"{shares} chain_probability dab_probability beta".split():
+        for name in f"{shares} chain_probability dab_probability pattern_probability query_share beta".split():
             expect(0 <= getattr(self, name) <= 1, name, "a number from 0 to 1")
+        queries = max(self.max_queries, round(self.query_share * self.max_context))
+        needed = self.max_context + 2 * self.buffer_size + queries
         expect(
-            self.token_budget >= self.max_context + 2 * self.buffer_size + self.max_queries,
+            self.token_budget >= needed,
             "token_budget",
-            "at least --max_context + 2 × --buffer_size + --max_queries "
-            f"({self.max_context + 2 * self.buffer_size + self.max_queries}), so that one signal fits",
+            f"at least --max_context + 2 × --buffer_size + queries ({needed}; see --max_queries and --query_share), so "
+            "that one signal fits",
         )
         expect(min(self.validation_contexts, default=-1) >= 0, "validation_contexts", "numbers of at least 0")
         expect(

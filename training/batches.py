@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from signals.base import Batch, Signal
+from signals.patterns import PatternMixture
 
+CANDIDATES = 8192  # cells of a signal that a pattern chooses from, where it has more
 UNCONDITIONAL = 0.3  # share of chains and of long buffers without a single observed place
 
 
@@ -32,6 +34,8 @@ class EpisodeSizes:
         coarser (`int` or `None`): See `kind`; `None`: nothing but the context is given.
         siblings (`int`): Cells of scale `level`, above 0, that are context beside the K places and all coarser ones.
         num_scales, quantization_step: What the model's config says of scales and values.
+        candidates (`int`): Positions that patterns choose from; 0: no patterns, positions are random.
+        patterns (`PatternMixture` or `None`): Which of them become the context, the buffer and the queries.
     """
 
     context: int
@@ -46,6 +50,8 @@ class EpisodeSizes:
     siblings: int = 0
     num_scales: int = 1
     quantization_step: float | None = None
+    candidates: int = 0
+    patterns: PatternMixture | None = None
 
 
 @dataclass
@@ -61,6 +67,8 @@ class EpisodeSampler:
         num_cells (`int`): Cells that a signal has; places are distinct ones. 0: all places are continuous.
         continuous_probability (`float`): Share of steps at continuous positions.
         token_budget (`int`): Most tokens and queries of a step on one device: K + 2 M + Q for each signal.
+        query_share (`float`): Queries are at least this share of K: encoding a large context should teach much.
+        patterns (`PatternMixture` or `None`): See `EpisodeSizes`.
         grid (`tuple[int, ...]`): The model's native grid.
         num_scales, quantization_step: As in the model's config. With one scale there are no chains and no dabs.
         chain_probability, dab_probability (`float`): Shares of steps of these kinds. A chain's
@@ -83,6 +91,8 @@ class EpisodeSampler:
     quantization_step: float | None = None
     chain_probability: float = 0.0
     dab_probability: float = 0.0
+    query_share: float = 0.0
+    patterns: PatternMixture | None = None
 
     def sizes(self, step: int) -> EpisodeSizes:
         """The sizes of step `step`, the same on every process."""
@@ -97,7 +107,7 @@ class EpisodeSampler:
         if kind == "chain" or lengthened:  # whole signals are drawn from little or nothing, and fill the buffer
             zero_probability = max(zero_probability, UNCONDITIONAL)
         context = 0 if zero < zero_probability else round(largest**share)
-        buffer, queries, siblings = self.buffer, self.queries, 0
+        buffer, queries, siblings = self.buffer, max(self.queries, round(self.query_share * context)), 0
         if level:  # while a level is drawn, its first cells become context
             drawn = (part - UNCONDITIONAL) / (1 - UNCONDITIONAL)
             siblings = round((self.cells_of(level) - 2) ** drawn) if drawn > 0 else 0
@@ -114,8 +124,14 @@ class EpisodeSampler:
         signals = self.token_budget // (told + context + 2 * buffer + queries)
         signals = max(1, min(signals, self.max_signals))
         continuous = between < self.continuous_probability and kind != "chain"
+        candidates = 0
+        if self.patterns is not None and context:
+            needed = context if level else context + buffer + queries
+            candidates = 4 * needed
+            if self.num_cells and not continuous:
+                candidates = min(self.num_cells, max(candidates, CANDIDATES))
         scales = (kind, level, coarser, siblings, self.num_scales, self.quantization_step)
-        return EpisodeSizes(context, buffer, queries, block, signals, continuous, *scales)
+        return EpisodeSizes(context, buffer, queries, block, signals, continuous, *scales, candidates, self.patterns)
 
     def cells_of(self, level: int) -> int:
         """Cells of the grid of a scale."""
@@ -197,7 +213,7 @@ def make_episode(
     count = sizes.context + sizes.buffer + sizes.queries
     batch = signal.augment(batch, generator)
     level = sizes.level
-    positions, values = signal.places(batch, count if level == 0 else sizes.context, generator, sizes.continuous)
+    positions, values = _places(signal, batch, count if level == 0 else sizes.context, sizes, generator)
     scales = None
     if sizes.kind != "pixels":
         pyramid = signal.pyramid(batch, sizes.num_scales, sizes.quantization_step)
@@ -226,6 +242,18 @@ def make_episode(
     if sizes.coarser is not None:
         _prepend_level(episode, signal, pyramid[sizes.coarser], sizes.coarser)
     return episode
+
+
+def _places(
+    signal: Signal, batch: Batch, count: int, sizes: EpisodeSizes, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Positions (B, count, P) and values (B, count, V): the context first, then the buffer, then the queries."""
+    positions, values = signal.places(batch, max(count, sizes.candidates), generator, sizes.continuous)
+    if not sizes.candidates:
+        return positions, values
+    buffer = sizes.buffer if sizes.level == 0 else 0
+    order = sizes.patterns.order(positions, sizes.context, buffer, count, generator)[..., None]
+    return tuple(x.gather(1, order.expand(-1, -1, x.shape[-1])) for x in (positions, values))
 
 
 def _prepend_level(episode: dict[str, Tensor], signal: Signal, arrays: Tensor, level: int) -> None:

@@ -13,6 +13,7 @@ from configuration_pixeltransformer import PixelTransformerConfig
 from head_pixeltransformer import uniform_bins
 from modeling_pixeltransformer import PixelTransformerModel
 from signals.base import Rows, Signal
+from signals.patterns import PatternMixture
 from training.arguments import Arguments
 from training.batches import EpisodeSampler
 
@@ -87,6 +88,8 @@ def make_sampler(arguments: Arguments, signal: Signal, config: PixelTransformerC
         quantization_step=config.quantization_step,
         chain_probability=arguments.chain_probability,
         dab_probability=arguments.dab_probability,
+        query_share=arguments.query_share,
+        patterns=PatternMixture(arguments.pattern_probability) if arguments.pattern_probability else None,
     )
 
 
