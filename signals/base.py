@@ -121,6 +121,15 @@ class Signal(ABC):
         """A random variation of the signals that is as likely as they are; by default none."""
         return batch
 
+    def revise(
+        self, batch: Batch, positions: Tensor, values: Tensor, context: int, generator: torch.Generator
+    ) -> Tensor:
+        """Values (B, N, V) that training shows at positions (B, N, P), the first `context` of them observed.
+
+        By default those of the signals. A kind whose posterior is known may observe others, and draw the rest from it.
+        """
+        return values
+
     def describe(self, count: int) -> str:
         """A sentence of the model card: what `count` training rows were."""
         return f"{count:,} {self.plural}."

@@ -249,11 +249,11 @@ def _places(
 ) -> tuple[Tensor, Tensor]:
     """Positions (B, count, P) and values (B, count, V): the context first, then the buffer, then the queries."""
     positions, values = signal.places(batch, max(count, sizes.candidates), generator, sizes.continuous)
-    if not sizes.candidates:
-        return positions, values
-    buffer = sizes.buffer if sizes.level == 0 else 0
-    order = sizes.patterns.order(positions, sizes.context, buffer, count, generator)[..., None]
-    return tuple(x.gather(1, order.expand(-1, -1, x.shape[-1])) for x in (positions, values))
+    if sizes.candidates:
+        buffer = sizes.buffer if sizes.level == 0 else 0
+        order = sizes.patterns.order(positions, sizes.context, buffer, count, generator)[..., None]
+        positions, values = (x.gather(1, order.expand(-1, -1, x.shape[-1])) for x in (positions, values))
+    return positions, signal.revise(batch, positions, values, sizes.context, generator)
 
 
 def _prepend_level(episode: dict[str, Tensor], signal: Signal, arrays: Tensor, level: int) -> None:
