@@ -7,7 +7,7 @@ from pathlib import Path
 
 from signals.base import Signal
 
-HELPERS = ("base", "data", "mesh", "patterns", "places", "plots", "streams")
+HELPERS = ("base", "data", "mesh", "patterns", "places", "plots", "streams", "surface")
 
 
 def kinds() -> list[str]:

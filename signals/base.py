@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from signals.patterns import ANY_KIND
 from signals.places import average_cells, cell_positions, random_places, values_at_scales
 
 Batch = Tensor | list[Tensor]  # signals as stored, stacked where they have one shape
@@ -67,6 +68,7 @@ class Signal(ABC):
 
     kind: ClassVar[str]  # the name that a checkpoint's config carries
     plural: ClassVar[str]  # what several of them are called in a sentence
+    families: ClassVar[tuple[str, ...]] = ANY_KIND  # of patterns that training draws contexts from
 
     @abstractmethod
     def load(self, seed: int) -> tuple[Rows, Rows]:
@@ -123,12 +125,13 @@ class Signal(ABC):
 
     def revise(
         self, batch: Batch, positions: Tensor, values: Tensor, context: int, generator: torch.Generator
-    ) -> Tensor:
-        """Values (B, N, V) that training shows at positions (B, N, P), the first `context` of them observed.
+    ) -> tuple[Tensor, Tensor]:
+        """Positions (B, N, P) and values (B, N, V) that training shows, the first `context` of them observed.
 
-        By default those of the signals. A kind whose posterior is known may observe others, and draw the rest from it.
+        By default as they are. A kind may observe what random positions never give: points on a surface, or values
+        that a polynomial rarely has.
         """
-        return values
+        return positions, values
 
     def describe(self, count: int) -> str:
         """A sentence of the model card: what `count` training rows were."""

@@ -140,6 +140,23 @@ def spread(positions: Tensor, generator: torch.Generator | None = None) -> Tenso
     return -order.argsort(-1).to(positions.dtype)
 
 
+def frames(positions: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """The first or the last frames: one side along the first axis, which is a video's time."""
+    sign = (
+        _uniform(positions, 1, generator=generator) < 0.75
+    ).float() * 2 - 1  # to continue a clip is asked more often
+    return -sign * positions[..., 0]
+
+
+def every_nth_frame(positions: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Frames at equal distances: every second, third or fourth."""
+    times = torch.unique(positions[0, :, 0])
+    index = torch.searchsorted(times, positions[..., 0].contiguous())
+    step = 2 + (_uniform(positions, 1, generator=generator) ** 2 * 3).long()
+    offset = (_uniform(positions, 1, generator=generator) * step).long()
+    return -((index - offset) % step != 0).float()
+
+
 def toward(*direction: float) -> Score:
     """The half-space that lies in a direction: `toward(0, -1)` observes a picture from its top row on."""
 
@@ -205,7 +222,7 @@ class Pattern:
 def ranked(scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Indices (B, N) from the highest score to the lowest; equal scores are in random order."""
     shuffled = torch.rand(scores.shape, generator=generator, device=scores.device).argsort(-1)
-    return shuffled.gather(1, scores.gather(1, shuffled).argsort(-1, descending=True, stable=True))
+    return shuffled.gather(1, scores.gather(1, shuffled).argsort(dim=-1, descending=True, stable=True))
 
 
 # What training draws contexts from, and how often; shares are relative. Each works for any number of axes.
@@ -223,7 +240,11 @@ FAMILIES: dict[str, tuple[Score, float]] = {
     "blobs": (blobs, 1.0),
     "lattice": (lattice, 0.8),
     "spread": (spread, 1.0),
+    "frames": (frames, 4.0),
+    "every n-th frame": (every_nth_frame, 3.0),
 }
+OF_TIME = ("frames", "every n-th frame")
+ANY_KIND = tuple(name for name in FAMILIES if name not in OF_TIME)
 HARDNESS = (2.0, 100.0)  # of a soft pattern: standard deviations of the score per unit of Gumbel noise
 EXACT = 0.4  # share of patterned signals without noise
 UNION = 0.3  # share of patterned signals with random positions besides the pattern
@@ -244,7 +265,7 @@ class PatternMixture:
     """
 
     probability: float
-    names: Sequence[str] = tuple(FAMILIES)
+    names: Sequence[str] = ANY_KIND
 
     def order(self, positions: Tensor, context: int, buffer: int, count: int, generator: torch.Generator) -> Tensor:
         """Indices (B, count) of positions (B, N, P): first the context, then the buffer, then queries.

@@ -27,7 +27,7 @@ class Polynomials(Signal):
     num_polynomials: int = flag("Polynomials in an epoch.", 1_000_000)
     validation_size: int = flag("Polynomials to validate on.", 1000)
     clicked_probability: float = flag(
-        "Share of training signals with observed values that no typical polynomial has; all other values are then drawn "
+        "Share of training signals with observed values that no typical polynomial has; all others are then drawn "
         "from the exact posterior given these.", 0.4
     )  # fmt: skip
 
@@ -75,15 +75,15 @@ class Polynomials(Signal):
 
     def revise(
         self, batch: Batch, positions: Tensor, values: Tensor, context: int, generator: torch.Generator
-    ) -> Tensor:
-        """Values of which the first `context`, for some signals, are atypical and the others follow from the posterior.
+    ) -> tuple[Tensor, Tensor]:
+        """For some signals, the first `context` values are atypical and the others follow from the exact posterior.
 
         The atypical values are those of a polynomial with larger coefficients or, where a polynomial exists through any
         values, uniform numbers: points clicked anywhere in a plot. A draw a from the prior becomes one from the
-        posterior by the smallest change that brings it through the observed values v: a + Φ⁺(v - Φ a) (Matheron's rule).
+        posterior by the smallest change that brings it through the observed values v: a + Φ⁺(v - Φ a) (Matheron).
         """
         if not self.clicked_probability or not context:
-            return values
+            return positions, values
         count, draw = len(batch), {"generator": generator, "device": batch.device}
         numbers = torch.rand(count, 3, **draw)
         features = positions[:, :context].double() ** torch.arange(self.degree + 1, device=batch.device)
@@ -97,7 +97,7 @@ class Polynomials(Signal):
         missing = target - (features @ prior[..., None])[..., 0]
         posterior = prior + (torch.linalg.pinv(features, rtol=1e-13) @ missing[..., None])[..., 0]
         revised = (numbers[:, :1] < self.clicked_probability) & (posterior.abs().amax(1, keepdim=True) < STEEPEST)
-        return polynomial(torch.where(revised, posterior, prior), positions).to(values.dtype)
+        return positions, polynomial(torch.where(revised, posterior, prior), positions).to(values.dtype)
 
     def grid_values(self, batch: Batch, grid: list[int]) -> Tensor:
         return polynomial(batch, self.positions(grid).to(batch.device).expand(len(batch), -1, -1)).to(batch.dtype)

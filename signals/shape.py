@@ -14,8 +14,11 @@ from torch import Tensor
 from signals.base import Batch, Rows, flag
 from signals.data import DatasetSignal, find_column, first_rows, load_media, pick_split
 from signals.mesh import EXTENSIONS, mesh_to_sdf, normalize, occupancy_to_sdf, read_mesh
+from signals.patterns import half_space, ranked
 from signals.places import cell_positions, values_at_positions, weighted_cells
+from signals.surface import has_surface, surface_points
 
+NOISE = 0.03  # largest standard deviation of noisy points on a surface, in the units of positions
 NEAR = 1.5  # a place within so many cells of the surface counts as near it
 
 
@@ -35,6 +38,9 @@ class Shapes(DatasetSignal):
     truncation: float = flag("Distances are cut off here; positions span [-1, 1].", 1.5)
     near_surface: float = flag("Share of places close to the surface, for the signals that have such.", 0.0)
     near_surface_probability: float = flag("Share of signals whose places are partly close to the surface.", 1.0)
+    surface_probability: float = flag(
+        "Share of training signals that are observed at points on the surface, as a scanner sees them.", 0.3
+    )
     validation_size: int = flag("Rows held out of the training split where no validation split is named.", 50)
 
     def __post_init__(self):
@@ -42,7 +48,7 @@ class Shapes(DatasetSignal):
         for name in ("shape_size", "truncation"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"--{name}: expected a number above 0, got {getattr(self, name)}")
-        for name in ("near_surface", "near_surface_probability"):
+        for name in ("near_surface", "near_surface_probability", "surface_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name}: expected a number from 0 to 1, got {getattr(self, name)}")
 
@@ -100,6 +106,33 @@ class Shapes(DatasetSignal):
             jitter = torch.rand(positions.shape, generator=generator, device=batch.device) * 2 - 1
             positions = positions + jitter / torch.tensor(grid, device=batch.device)
         return positions, values_at_positions(batch, positions)
+
+    def revise(
+        self, batch: Batch, positions: Tensor, values: Tensor, context: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Some signals are observed at points on the surface, where the distance is 0: all of it or one side of it.
+
+        A third of them keep distances elsewhere as a part of the context, and half have noisy points.
+        """
+        numbers = torch.rand(len(batch), 5, generator=generator, device=batch[0].device)
+        if not context or not isinstance(batch, Tensor):
+            return positions, values
+        rows = ((numbers[:, 0] < self.surface_probability) & has_surface(batch)).nonzero()[:, 0]
+        if not len(rows):
+            return positions, values
+        points = surface_points(batch[rows], 3 * context, generator)
+        sides = ranked(half_space(points, generator), generator)
+        order = torch.where(numbers[rows, 1:2] < 0.5, sides, torch.arange(3 * context, device=points.device))
+        points = points.gather(1, order[:, :context, None].expand(-1, -1, 3))
+        noise = NOISE * numbers[rows, 2] * (numbers[rows, 3] < 0.5)
+        points = points + noise[:, None, None] * torch.randn(points.shape, generator=generator, device=points.device)
+        share = (1.5 * numbers[rows, 4]).clamp(max=1)  # of the context that lies on the surface
+        on_surface = torch.arange(context, device=points.device) < (share[:, None] * context).ceil()
+        positions, values = positions.clone(), values.clone()
+        seen = torch.where(on_surface[..., None], points.clamp(-1, 1), positions[rows, :context])
+        positions[rows, :context] = seen
+        values[rows, :context] = torch.where(on_surface[..., None], 0.0, values[rows, :context])
+        return positions, values
 
     def render(self, values: Tensor, grid: list[int]) -> Image.Image:
         return shade(values.nan_to_num(self.truncation).view(*grid[::-1]))

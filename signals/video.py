@@ -16,6 +16,7 @@ from torch import Tensor
 from signals.base import Rows, flag
 from signals.data import DatasetSignal, find_column, first_rows, load_media, pick_split
 from signals.image import image_to_array, to_image, to_values
+from signals.patterns import ANY_KIND, OF_TIME
 
 EXTENSIONS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpeg")
 
@@ -27,6 +28,7 @@ class Videos(DatasetSignal):
     kind: ClassVar[str] = "video"
     plural: ClassVar[str] = "videos"
     coordinates: ClassVar[tuple[int, ...]] = (2, 0, 1)
+    families: ClassVar[tuple[str, ...]] = (*ANY_KIND, *OF_TIME)
 
     dataset_name: str | None = flag(
         "Video dataset, folder of clips, or dataset of grey images (ylecun/mnist) that then bounce in pairs."

@@ -253,7 +253,7 @@ def _places(
         buffer = sizes.buffer if sizes.level == 0 else 0
         order = sizes.patterns.order(positions, sizes.context, buffer, count, generator)[..., None]
         positions, values = (x.gather(1, order.expand(-1, -1, x.shape[-1])) for x in (positions, values))
-    return positions, signal.revise(batch, positions, values, sizes.context, generator)
+    return signal.revise(batch, positions, values, sizes.context, generator)
 
 
 def _prepend_level(episode: dict[str, Tensor], signal: Signal, arrays: Tensor, level: int) -> None:

@@ -89,7 +89,9 @@ def make_sampler(arguments: Arguments, signal: Signal, config: PixelTransformerC
         chain_probability=arguments.chain_probability,
         dab_probability=arguments.dab_probability,
         query_share=arguments.query_share,
-        patterns=PatternMixture(arguments.pattern_probability) if arguments.pattern_probability else None,
+        patterns=PatternMixture(arguments.pattern_probability, signal.families)
+        if arguments.pattern_probability
+        else None,
     )
 
 
