@@ -19,7 +19,7 @@ import torch
 from transformers import HfArgumentParser
 
 from configuration_pixeltransformer import PixelTransformerConfig
-from evaluation import buffer, curves, generalisation, joint, likelihood, references, samples
+from evaluation import buffer, curves, generalisation, joint, likelihood, patterns, references, samples
 from evaluation.against_context import quality_table
 from evaluation.job import Job, Section
 from evaluation.quality import quality_against_context
@@ -158,6 +158,7 @@ def measure_quality(job: Job, arguments: Arguments) -> tuple[Section, dict]:
 
 SECTIONS: dict[str, Callable[[Job, Arguments], tuple[Section, dict]]] = {
     "likelihood": measure_likelihood,
+    "patterns": lambda job, _: (patterns.section(job), {}),
     "joint": lambda job, _: (joint.section(job), {}),
     "samples": lambda job, _: (samples.section(job), {}),
     "references": lambda job, _: (references.section(job), {}),

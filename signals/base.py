@@ -7,17 +7,26 @@ whose fields are its flags on the command line.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from signals.patterns import ANY_KIND
+from signals.patterns import ANY_KIND, Pattern
 from signals.places import average_cells, cell_positions, random_places, values_at_scales
 
 Batch = Tensor | list[Tensor]  # signals as stored, stacked where they have one shape
+
+
+class Observation(NamedTuple):
+    """What is known of some signals, and what is asked for."""
+
+    context_positions: Tensor  # (B, K, P)
+    context_values: Tensor  # (B, K, V)
+    query_positions: Tensor  # (B, Q, P)
+    query_values: Tensor  # (B, Q, V)
 
 
 def flag(text: str, default: Any = None) -> Any:
@@ -69,6 +78,7 @@ class Signal(ABC):
     kind: ClassVar[str]  # the name that a checkpoint's config carries
     plural: ClassVar[str]  # what several of them are called in a sentence
     families: ClassVar[tuple[str, ...]] = ANY_KIND  # of patterns that training draws contexts from
+    patterns: ClassVar[dict[str, Pattern]] = {}  # by the names that evaluation and the app show
 
     @abstractmethod
     def load(self, seed: int) -> tuple[Rows, Rows]:
@@ -132,6 +142,17 @@ class Signal(ABC):
         that a polynomial rarely has.
         """
         return positions, values
+
+    def observe(
+        self, batch: Batch, pattern: Pattern, grid: list[int], generator: torch.Generator | None = None
+    ) -> Observation:
+        """The cells of a grid that a pattern observes, and all the others."""
+        values = self.grid_values(batch, grid)
+        positions = self.positions(grid).to(values.device).expand(len(values), -1, -1)
+        parts = []
+        for indices in pattern.observe(positions, generator):
+            parts += [x.gather(1, indices[..., None].expand(-1, -1, x.shape[-1])) for x in (positions, values)]
+        return Observation(*parts)
 
     def describe(self, count: int) -> str:
         """A sentence of the model card: what `count` training rows were."""

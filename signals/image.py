@@ -1,6 +1,7 @@
 """Images as signals: any HF image dataset, local folder of dataset files or of image files, grey or colour."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from signals.base import Batch, Rows, flag, flags
 from signals.data import DatasetSignal, find_column, first_rows, pick_split
+from signals.patterns import Pattern, anywhere, around_center, blobs, every, outside, strokes, toward
 
 CHANNEL_MODES = {1: "L", 3: "RGB"}
 PAPER, PAPER_LIGHT = (0.16, 0.18, 0.24), (0.22, 0.25, 0.32)
@@ -25,6 +27,20 @@ class Images(DatasetSignal):
     kind: ClassVar[str] = "image"
     plural: ClassVar[str] = "images"
     coordinates: ClassVar[tuple[int, ...]] = (0, 1)
+    patterns: ClassVar[dict[str, Pattern]] = {
+        "random pixels": Pattern(anywhere, 1 / 15),
+        "top half": Pattern(toward(0, -1), 1 / 2),
+        "left half": Pattern(toward(-1, 0), 1 / 2),
+        "top quarter": Pattern(toward(0, -1), 1 / 4),
+        "three strokes": Pattern(partial(strokes, count=3), 1 / 15),
+        "all but the centre": Pattern(outside(around_center), 3 / 4),
+        "the centre": Pattern(around_center, 1 / 4),
+        "smooth regions": Pattern(blobs, 1 / 3),
+        "every second row": Pattern(every(None, 2), 1 / 2),
+        "every second pixel": Pattern(every(2, 2), 1 / 4),
+        "every fourth pixel": Pattern(every(4, 4), 1 / 16),
+        "top half and a few": Pattern(toward(0, -1), 1 / 2, also=1 / 64),
+    }
 
     dataset_name: str | None = flag("Hub dataset (ylecun/mnist), folder of dataset files, or folder of image files.")
     image_column: str | None = flag("Column with the images; needed only where there are several.")

@@ -166,9 +166,11 @@ def toward(*direction: float) -> Score:
     return score
 
 
-def around_center(positions: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """The box around the centre."""
-    return -positions.abs().amax(-1)
+def around_center(
+    positions: Tensor, generator: torch.Generator | None = None, axes: Sequence[int] | None = None
+) -> Tensor:
+    """The box around the centre, along some axes alone or along all."""
+    return -(positions if axes is None else positions[..., list(axes)]).abs().amax(-1)
 
 
 def every(*sides: int | None) -> Score:
@@ -194,29 +196,39 @@ class Pattern:
     """A named way of observing a signal, for evaluation, the app and examples.
 
     Attributes:
-        label (`str`): What a reader is shown.
-        score (`Callable`): See this file's first sentence.
-        share (`float`): Share of the positions that are observed.
-        also (`float`): Share of the positions outside the pattern that are observed at random, too.
+        score (`Callable`): See the first sentence of this file.
+        share (`float`): Share of the positions that the observed region takes.
+        also (`float`): Share of all positions that are observed at random outside the region.
+        density (`float`): Share of the region's positions that are observed.
+        surface (`bool`): For shapes: points on the surface within the region, without distances.
     """
 
-    label: str
     score: Score
     share: float
     also: float = 0.0
+    density: float = 1.0
+    surface: bool = False
 
     def observe(self, positions: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Indices (B, K) of the observed positions, and (B, N - K) of the others, of positions (B, N, P)."""
+        """Indices (B, K) of the observed positions, and (B, N - K) of the others, of positions (B, N, P).
+
+        At least one position is observed, and at least one is not.
+        """
         count = positions.shape[1]
-        size = min(max(round(self.share * count), 1), count - 1)
+        region = round(self.share * count)
+        inside = min(max(round(self.density * region), 1), count - 1)
+        more = min(round(self.also * count), count - 1 - inside)
         order = ranked(self.score(positions, generator), generator)
-        more = round(self.also * count)
-        if more:
-            rest = order[:, size:]
-            mixed = torch.rand(rest.shape, generator=generator, device=rest.device).argsort(-1)
-            order = torch.cat((order[:, :size], rest.gather(1, mixed)), 1)
-        size = min(size + more, count - 1)
-        return order[:, :size], order[:, size:]
+        observed = _mixed(order[:, :region], generator)[:, :inside]
+        observed = torch.cat((observed, _mixed(order[:, region:], generator)[:, :more]), 1)
+        hidden = torch.ones(order.shape, dtype=torch.bool, device=order.device).scatter(1, observed, False)
+        return observed, hidden.nonzero()[:, 1].view(len(order), -1)
+
+
+def _mixed(indices: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Indices (B, N) in random order."""
+    order = torch.rand(indices.shape, generator=generator, device=indices.device).argsort(-1)
+    return indices.gather(1, order)
 
 
 def ranked(scores: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -10,8 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from signals.base import Batch, Rows, Signal, flag
+from signals.patterns import Pattern, anywhere, ball, clusters
 from signals.plots import render_curve
 
+PLOT = 6.0  # values that a plot of polynomials shows, above and below 0
 STEEPEST = 200.0  # largest coefficient of a revised polynomial: beyond it, clicked points nearly contradict each other
 TEST_SPLITS = {"train": 0, "validation": 1, "test": 2}  # streams of coefficients that share nothing
 
@@ -22,6 +24,15 @@ class Polynomials(Signal):
 
     kind: ClassVar[str] = "polynomial"
     plural: ClassVar[str] = "polynomials"
+    patterns: ClassVar[dict[str, Pattern]] = {
+        f"{count} {name}": Pattern(score, share, density=count / (256 * share))
+        for name, score, share in (
+            ("random points", anywhere, 1.0),
+            ("points of an interval", ball, 1 / 4),
+            ("points of clusters", clusters, 1 / 8),
+        )
+        for count in (1, 2, 4, 6)
+    }
 
     degree: int = flag("Degree of the polynomials.", 6)
     num_polynomials: int = flag("Polynomials in an epoch.", 1_000_000)
@@ -88,7 +99,7 @@ class Polynomials(Signal):
         numbers = torch.rand(count, 3, **draw)
         features = positions[:, :context].double() ** torch.arange(self.degree + 1, device=batch.device)
         prior = batch.double()
-        size = 4 ** numbers[:, 1:2].double()  # log-uniform from 1 to 4
+        size = PLOT ** numbers[:, 1:2].double()  # log-uniform
         other = torch.randn(batch.shape, **draw).double() * size
         target = (features @ other[..., None])[..., 0]
         if context <= self.degree + 1:

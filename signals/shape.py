@@ -1,6 +1,7 @@
 """3D shapes as signals: signed distances from occupancy grids or from meshes."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,10 +12,10 @@ from datasets import Dataset
 from PIL import Image
 from torch import Tensor
 
-from signals.base import Batch, Rows, flag
+from signals.base import Batch, Observation, Rows, flag
 from signals.data import DatasetSignal, find_column, first_rows, load_media, pick_split
 from signals.mesh import EXTENSIONS, mesh_to_sdf, normalize, occupancy_to_sdf, read_mesh
-from signals.patterns import half_space, ranked
+from signals.patterns import Pattern, anywhere, around_center, half_space, ranked, toward
 from signals.places import cell_positions, values_at_positions, weighted_cells
 from signals.surface import has_surface, surface_points
 
@@ -29,6 +30,14 @@ class Shapes(DatasetSignal):
     kind: ClassVar[str] = "shape"
     plural: ClassVar[str] = "shapes"
     coordinates: ClassVar[tuple[int, ...]] = (0, 1, 2)
+    patterns: ClassVar[dict[str, Pattern]] = {
+        "random distances": Pattern(anywhere, 1, density=1 / 32),
+        "one side": Pattern(toward(0, -1, 0), 1 / 2, density=1 / 16),
+        "lower half": Pattern(toward(0, 0, -1), 1 / 2, density=1 / 16),
+        "a slab": Pattern(partial(around_center, axes=(2,)), 1 / 8, density=1 / 4),
+        "surface": Pattern(anywhere, 1, density=1 / 32, surface=True),
+        "surface of the front": Pattern(toward(0, -1, 0), 1 / 2, density=1 / 16, surface=True),
+    }
 
     dataset_name: str | None = flag(
         "Dataset with a column of occupancy grids (x, y, z) or of meshes, or a folder of mesh files."
@@ -133,6 +142,19 @@ class Shapes(DatasetSignal):
         positions[rows, :context] = seen
         values[rows, :context] = torch.where(on_surface[..., None], 0.0, values[rows, :context])
         return positions, values
+
+    def observe(
+        self, batch: Batch, pattern: Pattern, grid: list[int], generator: torch.Generator | None = None
+    ) -> Observation:
+        if not pattern.surface:
+            return super().observe(batch, pattern, grid, generator)
+        values = self.grid_values(batch, grid)
+        count = round(pattern.share * pattern.density * values.shape[1])
+        points = surface_points(batch, round(count / pattern.share), generator)
+        order = ranked(pattern.score(points, generator), generator)[:, :count, None]
+        points = points.gather(1, order.expand(-1, -1, 3))
+        positions = self.positions(grid).to(values.device).expand(len(values), -1, -1)
+        return Observation(points, torch.zeros_like(points[..., :1]), positions, values)
 
     def render(self, values: Tensor, grid: list[int]) -> Image.Image:
         return shade(values.nan_to_num(self.truncation).view(*grid[::-1]))

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from signals.base import Rows, flag
 from signals.data import DatasetSignal, find_column, first_rows, load_media, pick_split
 from signals.image import image_to_array, to_image, to_values
-from signals.patterns import ANY_KIND, OF_TIME
+from signals.patterns import ANY_KIND, OF_TIME, Pattern, anywhere, around_center, every, outside, toward
 
 EXTENSIONS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpeg")
 
@@ -29,6 +30,15 @@ class Videos(DatasetSignal):
     plural: ClassVar[str] = "videos"
     coordinates: ClassVar[tuple[int, ...]] = (2, 0, 1)
     families: ClassVar[tuple[str, ...]] = (*ANY_KIND, *OF_TIME)
+    patterns: ClassVar[dict[str, Pattern]] = {
+        "random pixels": Pattern(anywhere, 1 / 16),
+        "first half of the frames": Pattern(toward(-1, 0, 0), 1 / 2),
+        "first frame": Pattern(toward(-1, 0, 0), 1 / 8),
+        "every second frame": Pattern(every(2, None, None), 1 / 2),
+        "first and last frame": Pattern(outside(partial(around_center, axes=(0,))), 1 / 4),
+        "all but a box through time": Pattern(outside(partial(around_center, axes=(1, 2))), 3 / 4),
+        "top half of every frame": Pattern(toward(0, 0, -1), 1 / 2),
+    }
 
     dataset_name: str | None = flag(
         "Video dataset, folder of clips, or dataset of grey images (ylecun/mnist) that then bounce in pairs."
