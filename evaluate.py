@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from transformers import HfArgumentParser
 
-from configuration_pixeltransformer import PixelTransformerConfig
 from evaluation import buffer, curves, generalisation, joint, likelihood, patterns, references, samples
 from evaluation.against_context import quality_table
 from evaluation.job import Job, Section
 from evaluation.quality import quality_against_context
 from evaluation.report import NAMES, section_markdown
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals import Signal, find
 from signals.base import flag, flags
 

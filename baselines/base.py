@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from distribution_pixeltransformer import ValueDistribution
+from pixeltransformer.distribution import ValueDistribution
 
 
 class Baseline(ABC):

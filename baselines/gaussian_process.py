@@ -11,7 +11,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from torch import Tensor
 
 from baselines.base import Baseline
-from distribution_pixeltransformer import ValueDistribution
+from pixeltransformer.distribution import ValueDistribution
 
 
 class GaussianProcess(Baseline):

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.timing import in_fresh_process, median, peak_memory, write
 from evaluation.tables import mean_interval
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.image import Images
 
 

@@ -10,9 +10,9 @@ import math
 import torch
 from torch import Tensor
 
-from distribution_pixeltransformer import ValueDistribution
-from layers_pixeltransformer import Block
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.attention import Block
+from pixeltransformer.distribution import ValueDistribution
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.base import Rows
 from signals.places import random_cells
 from training.batches import EpisodeSizes, _mix

@@ -20,9 +20,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from benchmarks.timing import in_fresh_process, median, peak_memory, write
-from chain_pixeltransformer import Evidence
-from modeling_pixeltransformer import PixelTransformerModel
-from orders_pixeltransformer import values_in_context
+from pixeltransformer.chain import Evidence
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.orders import values_in_context
 
 
 def make_input(model, count: int, context: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,12 +19,12 @@ from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
 from benchmarks.timing import interleaved, median, write
-from chain_pixeltransformer import Evidence, take
-from coarse_to_fine_pixeltransformer import plan_levels
 from evaluate import parse_flags
 from evaluation.tables import mean_interval
-from modeling_pixeltransformer import PixelTransformerModel
-from orders_pixeltransformer import spread_orders
+from pixeltransformer.chain import Evidence, take
+from pixeltransformer.coarse_to_fine import plan_levels
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.orders import spread_orders
 from signals import Signal
 from signals.base import flag, flags, to_device
 

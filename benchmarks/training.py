@@ -20,8 +20,8 @@ from torch import Tensor
 
 from benchmarks import plain
 from benchmarks.timing import write
-from head_pixeltransformer import channel_outputs
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.head import channel_outputs
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from training.arguments import parse_arguments
 from training.batches import EpisodeBatches, EpisodeSizes, make_episode
 from training.compiling import compiled_layers

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coarse_to_fine_pixeltransformer import grid_at
 from demo.limits import MAX_DRAWN, MAX_SAMPLES, MAX_SEED, MAX_STEPS, MAX_TEMPERATURE, drawn_at_most, real, whole
 from demo.models import load
 from demo.observed import Observed
-from distribution_pixeltransformer import ValueDistribution
-from sampling_pixeltransformer import SampleState
+from pixeltransformer.coarse_to_fine import grid_at
+from pixeltransformer.distribution import ValueDistribution
+from pixeltransformer.sampling import SampleState
 
 FRAMES = 24  # partial states of samples that are shown
 SHORTLIST = 24  # places whose entropy is computed precisely

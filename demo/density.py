@@ -6,7 +6,7 @@ from html import escape
 import torch
 from torch import Tensor
 
-from distribution_pixeltransformer import ValueDistribution
+from pixeltransformer.distribution import ValueDistribution
 
 WIDTH, HEIGHT, BASE, TOP = 480, 190, 150, 30  # of the drawing; the bars stand on BASE and reach up to TOP
 LEAST = 1.5  # height of the smallest bar that is still seen

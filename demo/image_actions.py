@@ -14,7 +14,7 @@ from demo.limits import MAX_CONTEXT, MAX_RESOLUTION, MAX_SEED, MIN_RESOLUTION, w
 from demo.models import config_of
 from demo.observed import Observed, check_range, read_rows
 from demo.pictures import animation, beside, enlarge, png, read_picture, show_known
-from distribution_pixeltransformer import ValueDistribution
+from pixeltransformer.distribution import ValueDistribution
 
 UNCERTAIN = {1: 0.5, 3: 0.3}  # standard deviation, by channels, that the map shows brightest
 

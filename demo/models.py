@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from modeling_pixeltransformer import PixelTransformerConfig, PixelTransformerModel
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerConfig, PixelTransformerModel
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 FIRST = ("cat-faces", "cifar10", "mnist")  # the order in which the shipped ones are offered

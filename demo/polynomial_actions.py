@@ -11,7 +11,7 @@ from demo.answers import Sampling, joint, marginal
 from demo.limits import MAX_SEED, whole
 from demo.models import config_of
 from demo.observed import Observed, nothing, read_rows
-from distribution_pixeltransformer import ValueDistribution
+from pixeltransformer.distribution import ValueDistribution
 from signals.polynomial import Coefficients, polynomial
 
 DEGREE = 6

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 
 from evaluate import parse_flags
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals import Signal
 from signals.base import flag
 

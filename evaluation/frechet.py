@@ -23,8 +23,8 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
 from evaluation.classifier import Classifier, load
-from modeling_pixeltransformer import PixelTransformerModel
-from orders_pixeltransformer import random_orders
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.orders import random_orders
 from signals.base import flag
 from signals.image import Images, checkered, to_image
 from signals.places import random_cells

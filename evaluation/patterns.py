@@ -13,7 +13,7 @@ from evaluation.against_context import UNCERTAIN, unit
 from evaluation.calibration import CENTRAL, coverage
 from evaluation.job import Job, Section
 from evaluation.tables import make_table, mean_interval
-from orders_pixeltransformer import random_orders, spread_orders
+from pixeltransformer.orders import random_orders, spread_orders
 from signals.base import Observation, to_device
 from signals.patterns import Pattern
 

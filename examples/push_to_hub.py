@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 
 
 def main(argv: list[str] | None = None) -> None:

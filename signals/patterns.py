@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from orders_pixeltransformer import spread_orders
+from pixeltransformer.orders import spread_orders
 
 Score = Callable[[Tensor, torch.Generator | None], Tensor]
 

@@ -14,9 +14,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs a network; set bef
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+# What `save_pretrained` copies into a checkpoint's folder.
+CODE = sorted(path.name for path in (ROOT / "pixeltransformer").glob("*.py") if path.name != "__init__.py")
 
-from configuration_pixeltransformer import PixelTransformerConfig  # noqa: E402
-from modeling_pixeltransformer import PixelTransformerModel  # noqa: E402
+from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig  # noqa: E402
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel  # noqa: E402
 
 
 def make_model(seed: int = 0, **config) -> PixelTransformerModel:

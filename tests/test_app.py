@@ -21,7 +21,7 @@ from demo.limits import MAX_PAIRS, drawn_at_most
 from demo.observed import Observed, read_observed
 from demo.polynomial_actions import observe, read_points, true_curve, write_points
 from demo.widgets.pad import pad_value, read_pad
-from distribution_pixeltransformer import ValueDistribution
+from pixeltransformer.distribution import ValueDistribution
 
 
 @pytest.fixture(scope="module", autouse=True)

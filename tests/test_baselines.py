@@ -11,7 +11,7 @@ from baselines.gaussian_process import GaussianProcess
 from baselines.interpolation import Interpolation
 from baselines.nearest import NearestNeighbour
 from baselines.polynomial import PolynomialPosterior
-from configuration_pixeltransformer import PixelTransformerConfig
+from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
 from signals.polynomial import polynomial
 
 IMAGE = PixelTransformerConfig(native_grid=[8, 8], value_dim=3)

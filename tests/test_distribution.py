@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from distribution_pixeltransformer import LogGaussianMass, ValueDistribution
+from pixeltransformer.distribution import LogGaussianMass, ValueDistribution
 
 STEP = 1 / 255
 

@@ -7,7 +7,6 @@ import torch
 
 from baselines.polynomial import PolynomialPosterior
 from conftest import make_model
-from distribution_pixeltransformer import ValueDistribution
 from evaluation import buffer, joint
 from evaluation.against_context import cluster_first, marginals_against_context
 from evaluation.calibration import CENTRAL, cdf, coverage, pit_bounds
@@ -17,6 +16,7 @@ from evaluation.frechet import NOISES, Features, altered, distance
 from evaluation.job import PUBLISHED
 from evaluation.samples import Drawn, diversity, measures, recognised
 from evaluation.tables import column, make_table, markdown, mean_interval
+from pixeltransformer.distribution import ValueDistribution
 from signals.data import load_splits
 from signals.image import Images
 from signals.polynomial import Polynomials

@@ -15,7 +15,7 @@ from evaluate import parse_flags
 from evaluation import figure
 from examples import complete_image, query, rebuild_mesh, train_on_my_images
 from hub_server import run_hub
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from train_accelerate import train
 from training.arguments import parse_arguments
 

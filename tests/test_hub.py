@@ -10,11 +10,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from conftest import ROOT, make_context, make_model
+from conftest import CODE, ROOT, make_context, make_model
 from hub_server import run_hub
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 
-CODE = sorted(path.name for path in ROOT.glob("*_pixeltransformer.py"))
 LOAD = """
 import sys, torch
 from transformers import AutoConfig, AutoModel
@@ -54,7 +53,7 @@ def test_saved_folder_holds_config_weights_code_and_card_and_nothing_else(grey_m
     names = sorted(path.name for path in (tmp_path / "model").iterdir())
     assert names == sorted(["README.md", "config.json", "model.safetensors", *CODE])
     for name in CODE:
-        assert (tmp_path / "model" / name).read_text() == (ROOT / name).read_text()
+        assert (tmp_path / "model" / name).read_text() == (ROOT / "pixeltransformer" / name).read_text()
 
 
 def test_saved_folder_loads_in_a_fresh_process_outside_the_repo(grey_model, tmp_path):
@@ -119,7 +118,7 @@ def test_push_to_hub_sends_every_file_and_what_arrives_loads(grey_model, tmp_pat
     code = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 print(PixelTransformerModel.from_pretrained(sys.argv[1]).push_to_hub("someone/discs", private=True))
 """
     arrived = tmp_path / "arrived"
@@ -147,7 +146,7 @@ def test_pushing_while_saving_is_refused_with_a_way_out(grey_model, tmp_path):
 @pytest.mark.parametrize("folder", sorted((ROOT / "checkpoints").iterdir()), ids=lambda folder: folder.name)
 def test_shipped_checkpoint_is_complete_current_and_loads(folder, tmp_path):
     for name in CODE:
-        assert (folder / name).read_text() == (ROOT / name).read_text()
+        assert (folder / name).read_text() == (ROOT / "pixeltransformer" / name).read_text()
     assert not [path for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
     config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
     assert config.provenance["metrics"] in (folder / "README.md").read_text()

@@ -5,11 +5,11 @@ import pickle
 import pytest
 import torch
 
-from configuration_pixeltransformer import PixelTransformerConfig
 from conftest import make_context, make_model
-from head_pixeltransformer import uniform_bins
-from layers_pixeltransformer import Span, attend, project_tokens
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.attention import Span, attend, project_tokens
+from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
+from pixeltransformer.head import uniform_bins
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 
 
 def parameters_of(distribution):

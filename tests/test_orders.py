@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from coarse_to_fine_pixeltransformer import sibling_orders
-from orders_pixeltransformer import block_sizes, losses_at, random_orders, split_steps, spread_orders
+from pixeltransformer.coarse_to_fine import sibling_orders
+from pixeltransformer.orders import block_sizes, losses_at, random_orders, split_steps, spread_orders
 
 CURVE = {"known": [0, 2, 5, 9], "nats": [3.0, 1.0, 0.6, 0.5]}
 
@@ -91,7 +91,7 @@ def test_steps_are_split_over_levels_at_the_least_expected_loss():
             for count, step, curve in zip(counts[:2], steps, curves[:2], strict=False)
         ) + expected_loss(block_sizes(5, steps[2], USUAL), USUAL)
 
-    from orders_pixeltransformer import ASSUMED_LOSSES as USUAL
+    from pixeltransformer.orders import ASSUMED_LOSSES as USUAL
 
     steps = split_steps(counts, total, curves)
     options = (part for part in itertools.product(range(1, 5), range(1, 7), range(1, 6)) if sum(part) == total)

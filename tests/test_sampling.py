@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_context, make_model
-from orders_pixeltransformer import block_sizes, random_orders, values_in_context
+from pixeltransformer.orders import block_sizes, random_orders, values_in_context
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -111,7 +111,7 @@ def test_the_buffer_keeps_to_its_share(known, sizes, share):
 
 
 def test_joint_log_prob_does_not_depend_on_chunks(model):
-    from sampling_pixeltransformer import joint_log_prob
+    from pixeltransformer.sampling import joint_log_prob
 
     positions, values = make_context(model, context=3)
     queries, truth = make_context(model, context=9, seed=4)

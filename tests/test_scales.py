@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from chain_pixeltransformer import Evidence
-from coarse_to_fine_pixeltransformer import (
+from conftest import make_context, make_model
+from pixeltransformer.chain import Evidence
+from pixeltransformer.coarse_to_fine import (
     _halve,
     cell_numbers,
     draw_levels,
@@ -12,8 +13,7 @@ from coarse_to_fine_pixeltransformer import (
     plan_levels,
     score_levels,
 )
-from configuration_pixeltransformer import PixelTransformerConfig
-from conftest import make_context, make_model
+from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
 from signals.image import Images
 from signals.places import average_cells, values_at_scales
 from signals.video import Videos

@@ -17,14 +17,12 @@ import torch
 from PIL import Image
 from transformers import AutoModel
 
-from conftest import ROOT, make_model
-from modeling_pixeltransformer import PixelTransformerModel
+from conftest import CODE, ROOT, make_model
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.data import load_media
 from signals.image import Images
 from test_resume import run
 from training.states import seal
-
-CODE = sorted(path.name for path in ROOT.glob("*_pixeltransformer.py"))
 
 
 @pytest.mark.parametrize("folder", sorted((ROOT / "checkpoints").iterdir()), ids=lambda folder: folder.name)
@@ -32,7 +30,7 @@ def test_a_shipped_checkpoint_holds_the_repositorys_code_and_no_pickle(folder):
     shipped = sorted(path.name for path in folder.glob("*.py"))
     assert shipped == CODE
     for name in shipped:
-        assert (folder / name).read_bytes() == (ROOT / name).read_bytes()
+        assert (folder / name).read_bytes() == (ROOT / "pixeltransformer" / name).read_bytes()
         assert (folder / name).resolve().is_relative_to(ROOT)  # a link leads nowhere else
     kinds = {path.suffix for path in folder.iterdir()}
     assert kinds <= {".py", ".md", ".json", ".safetensors", ".png", ".gif"}
@@ -86,7 +84,7 @@ def refuse(*_, **__):
     raise RuntimeError("a connection at import")
 socket.socket.connect = socket.socket.connect_ex = refuse
 socket.create_connection = socket.getaddrinfo = refuse
-import app, evaluate, handler, train_accelerate, modeling_pixeltransformer
+import app, evaluate, handler, train_accelerate, pixeltransformer
 """
 
 

@@ -7,8 +7,8 @@ import trimesh
 from datasets import Array3D, Dataset, Features, Value
 from PIL import Image
 
-from configuration_pixeltransformer import PixelTransformerConfig
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals import find, kinds
 from signals.base import Rows
 from signals.image import Images

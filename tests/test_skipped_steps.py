@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import train_accelerate
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from processes import launch
 from test_resume import run
 from training.journal import read_journal

@@ -8,10 +8,10 @@ import torch
 
 from benchmarks import plain
 from benchmarks.steps import bits_by_budget, knots, loss_of_next, measure_losses, write_losses
-from chain_pixeltransformer import Evidence
 from conftest import make_context, make_model
-from distribution_pixeltransformer import ValueDistribution
-from orders_pixeltransformer import block_sizes
+from pixeltransformer.chain import Evidence
+from pixeltransformer.distribution import ValueDistribution
+from pixeltransformer.orders import block_sizes
 from signals.base import Rows
 from signals.image import Images
 from training.batches import EpisodeSizes, make_episode

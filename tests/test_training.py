@@ -14,10 +14,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import modeling_pixeltransformer
 from conftest import ROOT, make_context, make_model
-from distribution_pixeltransformer import ValueDistribution
-from modeling_pixeltransformer import PixelTransformerModel, PixelTransformerOutput
+from pixeltransformer import modeling_pixeltransformer
+from pixeltransformer.distribution import ValueDistribution
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel, PixelTransformerOutput
 from signals import find, kinds
 from signals.image import Images
 from train_accelerate import train

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from head_pixeltransformer import ChannelHead
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.head import ChannelHead
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 
 SPLIT = 0.25  # how far apart the scales of a component's parts start, in units of the head's output
 

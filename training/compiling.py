@@ -6,9 +6,8 @@ from functools import wraps
 
 import torch
 
-import distribution_pixeltransformer
-import modeling_pixeltransformer
-from head_pixeltransformer import Bounds
+from pixeltransformer import distribution, modeling_pixeltransformer
+from pixeltransformer.head import Bounds
 
 # Norms, rotations, gates and residual sums, and the components of a distribution. Attention is left out, as its sizes
 # change with every step and compiled softmax is no faster; so is the whole model, which takes minutes for each kind of
@@ -17,7 +16,7 @@ OF_LAYERS = ("project_tokens", "project_queries", "project_memory", "finish")
 PARTS = (*((modeling_pixeltransformer, name) for name in OF_LAYERS), (Bounds, "components"))
 # The mass of a cell, forward and backward apart: together, the backward pass would compute half of it again.
 WITHOUT_GRADIENTS = ("log_gaussian_mass", "log_gaussian_mass_gradients")
-MASS = tuple((distribution_pixeltransformer, name) for name in WITHOUT_GRADIENTS)
+MASS = tuple((distribution, name) for name in WITHOUT_GRADIENTS)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from modeling_pixeltransformer import PixelTransformerOutput
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerOutput
 
 
 def weighted_loss(output: PixelTransformerOutput, episode: dict[str, Tensor], beta: float) -> Tensor:

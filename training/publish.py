@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from card_pixeltransformer import model_card
-from configuration_pixeltransformer import PixelTransformerConfig
 from evaluation.against_context import markdown_table, quality_table
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.card import model_card
+from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 
 ROOT = Path(__file__).parent.parent
 CAPTIONS = {
@@ -41,10 +41,10 @@ def publish(source: Path, target: Path, dtype: torch.dtype = torch.bfloat16) -> 
     config["dtype"] = "float32"
     (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     up = Path(*[".."] * len(target.resolve().relative_to(ROOT).parts))
-    for code in ROOT.glob("*_pixeltransformer.py"):
+    for code in (ROOT / "pixeltransformer").glob("[!_]*.py"):
         link = target / code.name
         link.unlink(missing_ok=True)
-        link.symlink_to(up / code.name)
+        link.symlink_to(up / "pixeltransformer" / code.name)
     write_card(target)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans
 
-from configuration_pixeltransformer import PixelTransformerConfig
-from head_pixeltransformer import uniform_bins
-from modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
+from pixeltransformer.head import uniform_bins
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.base import Rows, Signal
 from signals.patterns import PatternMixture
 from training.arguments import Arguments

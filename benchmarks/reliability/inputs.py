@@ -18,7 +18,7 @@ import torch
 
 import train_accelerate
 from handler import EndpointHandler
-from modeling_pixeltransformer import PixelTransformerConfig, PixelTransformerModel
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerConfig, PixelTransformerModel
 
 NAN, INF = float("nan"), float("inf")
 

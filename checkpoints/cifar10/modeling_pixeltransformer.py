@@ -1,1 +1,1 @@
-../../modeling_pixeltransformer.py
+../../pixeltransformer/modeling_pixeltransformer.py

@@ -1,1 +1,1 @@
-../../configuration_pixeltransformer.py
+../../pixeltransformer/configuration_pixeltransformer.py

@@ -1,0 +1,1 @@
+../../pixeltransformer/attention.py

@@ -1,0 +1,1 @@
+../../pixeltransformer/chain.py

@@ -1,1 +1,0 @@
-../../layers_pixeltransformer.py

@@ -1,1 +1,0 @@
-../../orders_pixeltransformer.py

@@ -1,1 +1,0 @@
-../../validation_pixeltransformer.py

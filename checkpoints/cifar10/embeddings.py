@@ -1,0 +1,1 @@
+../../pixeltransformer/embeddings.py

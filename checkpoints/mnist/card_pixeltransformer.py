@@ -1,1 +1,0 @@
-../../card_pixeltransformer.py

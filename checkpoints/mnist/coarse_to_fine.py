@@ -1,0 +1,1 @@
+../../pixeltransformer/coarse_to_fine.py

@@ -1,1 +1,0 @@
-../../embeddings_pixeltransformer.py

@@ -1,1 +1,0 @@
-../../head_pixeltransformer.py

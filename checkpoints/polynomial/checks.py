@@ -1,0 +1,1 @@
+../../pixeltransformer/checks.py

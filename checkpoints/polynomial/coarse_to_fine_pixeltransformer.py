@@ -1,1 +1,0 @@
-../../coarse_to_fine_pixeltransformer.py

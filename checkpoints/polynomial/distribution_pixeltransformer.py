@@ -1,1 +1,0 @@
-../../distribution_pixeltransformer.py
