@@ -31,7 +31,7 @@ def test_a_shipped_checkpoint_holds_the_repositorys_code_and_no_pickle(folder):
     assert shipped == CODE
     for name in shipped:
         assert (folder / name).read_bytes() == (ROOT / "pixeltransformer" / name).read_bytes()
-        assert (folder / name).resolve().is_relative_to(ROOT)  # a link leads nowhere else
+        assert not (folder / name).is_symlink()  # links are lost in archives and on Windows
     kinds = {path.suffix for path in folder.iterdir()}
     assert kinds <= {".py", ".md", ".json", ".safetensors", ".png", ".gif"}
 

@@ -25,7 +25,7 @@ from training import setup
 from training.arguments import Arguments, parse_arguments
 from training.batches import EpisodeBatches, EpisodeSampler, make_episode
 from training.calibration import fit_scales, split_components, without_buffer
-from training.compiling import compiled_layers
+from training.compiling import MASS, PARTS, compiled_layers
 from training.losses import weighted_loss
 from training.muon import BatchedMuon, orthogonalize
 from training.optimizers import make_ema, make_optimizers, schedule
@@ -187,6 +187,28 @@ def test_compiled_layers_give_the_same_loss_and_gradients(grey_model):
     for compiled, eager in zip(compiled_gradients, gradients, strict=True):
         assert (compiled is None) == (eager is None)
         assert eager is None or torch.allclose(compiled, eager, atol=1e-6)
+
+
+def test_compiled_parts_are_those_that_run(grey_model, monkeypatch):
+    calls = []
+
+    def compile_(function, backend):
+        def call(*arguments):
+            calls.append(function.__name__)
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    places, values = make_context(grey_model)
+    episode = dict(context_positions=places, context_values=values, query_positions=places, query_values=values)
+    episode |= dict(buffer_positions=places, buffer_values=values)
+    with compiled_layers():
+        grey_model(**episode).loss.backward()
+    assert set(calls) == {name for _, name in (*PARTS, *MASS)}
+    calls.clear()
+    grey_model(**episode).loss.backward()
+    assert not calls
 
 
 def test_beta_weights_the_means_alone():
