@@ -215,7 +215,7 @@ class Pattern:
         At least one position is observed, and at least one is not.
         """
         count = positions.shape[1]
-        region = round(self.share * count)
+        region = max(round(self.share * count), 1)
         inside = min(max(round(self.density * region), 1), count - 1)
         more = min(round(self.also * count), count - 1 - inside)
         order = ranked(self.score(positions, generator), generator)
