@@ -32,7 +32,7 @@ class Images(DatasetSignal):
         "top half": Pattern(toward(0, -1), 1 / 2),
         "left half": Pattern(toward(-1, 0), 1 / 2),
         "top quarter": Pattern(toward(0, -1), 1 / 4),
-        "three strokes": Pattern(partial(strokes, count=3), 1 / 15),
+        "three strokes": Pattern(partial(strokes, count=3, length=0.6), 1 / 15),
         "all but the centre": Pattern(outside(around_center), 3 / 4),
         "the centre": Pattern(around_center, 1 / 4),
         "smooth regions": Pattern(blobs, 1 / 3),

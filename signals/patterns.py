@@ -95,25 +95,32 @@ def clusters(positions: Tensor, generator: torch.Generator | None = None) -> Ten
     return -distances.amin(-1)
 
 
-def strokes(positions: Tensor, generator: torch.Generator | None = None, count: int | None = None) -> Tensor:
+def strokes(
+    positions: Tensor,
+    generator: torch.Generator | None = None,
+    count: int | None = None,
+    length: float | None = None,
+) -> Tensor:
     """The neighbourhoods of random brush strokes: curves that keep their direction for a while.
 
     Args:
         count (`int` or `None`): Number of strokes; `None`: one to four.
+        length (`float` or `None`): Of each stroke, in the units of positions; `None`: 0.3 to 1.5, long ones being thin.
     """
     batch, _, axes = positions.shape
-    most, knots, length = count or 4, 12, 0.12
-    heading = torch.randn(batch, most, 1, axes, generator=generator, device=positions.device)
-    turns = torch.randn(batch, most, knots, axes, generator=generator, device=positions.device)
-    directions = heading + 0.6 * turns.cumsum(2)
-    directions = length * directions / directions.norm(dim=-1, keepdim=True)
-    starts = _uniform(positions, most, 1, axes, generator=generator) * 1.6 - 0.8
-    points = (starts + directions.cumsum(2)).clamp(-1, 1)  # (B, strokes, knots, P)
-    kept = torch.arange(most, device=positions.device) < 1 + _uniform(positions, 1, generator=generator) * most
-    if count is not None:
-        kept = torch.ones_like(kept)
-    distances = torch.cdist(positions, points.flatten(1, 2)).unflatten(-1, (most, knots)).amin(-1)
-    return -distances.masked_fill(~kept[:, None], math.inf).amin(-1)
+    most, knots = count or 4, 12
+    random = {"generator": generator, "device": positions.device}
+    heading = torch.randn(batch, most, 1, axes, **random)
+    directions = heading + 0.6 * torch.randn(batch, most, knots, axes, **random).cumsum(2)
+    drawn = 0.3 + 1.2 * torch.rand(batch, 1, 1, 1, **random)
+    step = (drawn if length is None else torch.full_like(drawn, length)) / knots
+    starts = torch.rand(batch, most, 1, axes, **random) * 1.6 - 0.8
+    points = starts + (step * directions / directions.norm(dim=-1, keepdim=True)).cumsum(2)
+    distances = torch.cdist(positions, points.clamp(-1, 1).flatten(1, 2)).unflatten(-1, (most, knots)).amin(-1)
+    kept = torch.arange(most, device=positions.device) < (
+        most if count else 1 + _uniform(positions, 1, generator=generator) * most
+    )
+    return -distances.masked_fill(~kept.expand(batch, -1)[:, None], math.inf).amin(-1)
 
 
 def blobs(positions: Tensor, generator: torch.Generator | None = None) -> Tensor:
