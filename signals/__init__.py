@@ -7,7 +7,7 @@ from pathlib import Path
 
 from signals.base import Signal
 
-HELPERS = ("base", "data", "mesh", "places", "plots", "streams")
+HELPERS = ("base", "data", "mesh", "mesh_repair", "places", "plots", "point_clouds", "polygons", "streams", "surface")
 
 
 def kinds() -> list[str]:
