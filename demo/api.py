@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from demo import image_actions, models, polynomial_actions, shape_actions, video_actions
-from demo.answers import Sampling, marginal
+from demo.answers import Sampling, entropies, marginal
 from demo.density import summary
 from demo.files import keep
 from demo.guard import guarded, on_gpu
@@ -34,7 +34,8 @@ def predict(checkpoint: str, observed: Places, queries: list[list[float]]) -> di
         queries: Positions that are asked about, at most 65,536.
 
     Returns:
-        "mean" and "deviation", one list of channels a query.
+        "mean" and "deviation", one list of channels a query, and "entropy" in nats, one number a query: exact for grey
+        levels, otherwise estimated from 256 draws a query, or fewer (at least 8) for more than 256 queries.
     """
     config = models.config_of(checkpoint)
     places = read_rows(queries, config.position_dim, "queries", f"({AXES.get(config.signal, 'x')})", MAX_QUERIES)
@@ -42,7 +43,7 @@ def predict(checkpoint: str, observed: Places, queries: list[list[float]]) -> di
         raise ValueError("queries: expected at least one position, got none")
     check_range("queries", places, -1.0, 1.0)
     found = marginal(checkpoint, observed_for(checkpoint, observed), places)
-    return {"mean": found.mean.tolist(), "deviation": found.stddev.tolist()}
+    return {"mean": found.mean.tolist(), "deviation": found.stddev.tolist(), "entropy": entropies(found).tolist()}
 
 
 @guarded
