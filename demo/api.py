@@ -14,6 +14,8 @@ from demo.limits import LIVE, MAX_QUERIES, SLOW
 from demo.observed import AXES, Observed, Places, check_range, read_observed, read_rows
 from demo.pictures import picture_url, show_uncertainty
 
+SCANS = ("random",)  # which points of a point cloud can be observed
+
 
 def observed_for(checkpoint: str, observed: Any, signal: str | None = None) -> Observed:
     """The observed set checked against a checkpoint's configuration."""
@@ -292,8 +294,17 @@ def build() -> None:
 
     @guarded
     def observe_mesh(checkpoint, mesh, count, where, seed):
-        """Signed distances of a watertight mesh at points in space as an observed set: positions and values."""
+        """Signed distances of a watertight mesh at points in space, near or on its surface or anywhere, as an observed
+        set: positions and values."""
         return shape_actions.observe(shape_actions.read_shape(mesh, checkpoint), count, where, seed).to_json()
+
+    @guarded
+    def observe_point_cloud(checkpoint, cloud, count, pattern, seed):
+        """Points of a point cloud (PLY, XYZ, OBJ, …), or samples of a mesh's triangles, as an observed set: positions,
+        moved and scaled so that their longest side is from -0.9 to 0.9, and distances of 0."""
+        if pattern not in SCANS:
+            raise ValueError(f"pattern: expected one of {', '.join(SCANS)}, got {str(pattern)[:40]!r}")
+        return shape_actions.observe_scan(shape_actions.read_scan(cloud, checkpoint), count, seed).to_json()
 
     @guarded
     def reveal_video(checkpoint, video, count, pattern, seed):
@@ -303,6 +314,7 @@ def build() -> None:
     for function, signal, label, choices in (
         (reveal_picture, "image", "picture", image_actions.PATTERNS),
         (observe_mesh, "shape", "mesh", shape_actions.WHERE),
+        (observe_point_cloud, "shape", "cloud", SCANS),
         (reveal_video, "video", "video", video_actions.PATTERNS),
     ):
         names = models.names(signal)

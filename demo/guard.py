@@ -4,10 +4,10 @@ import functools
 import inspect
 import logging
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from time import monotonic
 
 import gradio as gr
 
@@ -35,7 +35,7 @@ def check_time() -> None:
     Raises:
         ValueError: where the request that is worked on has used up its `MAX_SECONDS`.
     """
-    if time.monotonic() > _ends.get():
+    if monotonic() > _ends.get():
         raise ValueError(
             f"time: expected an answer within {MAX_SECONDS} seconds (the limit of a request), stopped; "
             "ask for fewer samples, fewer steps or a lower resolution"
@@ -71,7 +71,7 @@ def guarded(function: Callable) -> Callable:
 
         @functools.wraps(function)
         def run(*arguments, **named):
-            end = time.monotonic() + MAX_SECONDS
+            end = monotonic() + MAX_SECONDS
             try:
                 items = function(*arguments, **named)
                 while True:
@@ -92,7 +92,7 @@ def guarded(function: Callable) -> Callable:
     @functools.wraps(function)
     def run_once(*arguments, **named):
         try:
-            with _limited(time.monotonic() + MAX_SECONDS):
+            with _limited(monotonic() + MAX_SECONDS):
                 return function(*arguments, **named)
         except Exception as error:
             raise tell(error) from error
