@@ -7,7 +7,19 @@ from pathlib import Path
 
 from signals.base import Signal
 
-HELPERS = ("base", "data", "mesh", "patterns", "places", "plots", "streams", "surface")
+HELPERS = (
+    "base",
+    "data",
+    "mesh",
+    "mesh_repair",
+    "patterns",
+    "places",
+    "plots",
+    "point_clouds",
+    "polygons",
+    "streams",
+    "surface",
+)
 
 
 def kinds() -> list[str]:

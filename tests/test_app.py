@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 from app_server import call, checkpoints, client, serve
+from gradio_client import handle_file
 from PIL import Image
 
 from demo import models, share
-from demo.answers import Sampling, joint, marginal
+from demo.answers import Sampling, entropies, joint, marginal
 from demo.density import density_svg
 from demo.grids import choose_cells, observe_cells, split
 from demo.image_actions import draw, infer, refit, reveal
@@ -252,6 +254,33 @@ def test_a_surface_comes_as_glb():
     observed = {"positions": [[0.0, 0, 0], [0.9, 0.9, 0.9]], "values": [[-0.3], [0.8]]}
     path = client().predict("chairs", observed, 16, api_name="/infer_shape")["surface"]
     assert Path(path).read_bytes()[:4] == b"glTF"
+
+
+def test_a_mesh_and_a_scan_are_observed_on_their_surface(tmp_path):
+    mesh = trimesh.creation.box((1.0, 2.0, 3.0))
+    mesh.export(tmp_path / "box.ply")
+    trimesh.PointCloud(mesh.sample(300, seed=0)).export(tmp_path / "scan.ply")
+    corners = np.array([0.3, 0.6, 0.9])
+    for endpoint, file, pattern, near in (
+        ("observe_mesh", "box.ply", "on the surface", 0.05),  # the field has 32 cells a side and round edges
+        ("observe_point_cloud", "box.ply", "random", 1e-5),
+        ("observe_point_cloud", "scan.ply", "random", 0.02),
+    ):
+        found = client().predict("chairs", handle_file(tmp_path / file), 90, pattern, 0, api_name=f"/{endpoint}")
+        positions = np.abs(found["positions"])
+        assert positions.shape == (90, 3) and found["values"] == [[0.0]] * 90
+        assert np.abs(positions - corners).min(1).max() <= near and (positions <= corners + near).all()
+    assert client().predict("chairs", found, 16, api_name="/infer_shape")["surface"] is not None
+
+
+def test_predict_gives_entropies_in_the_order_of_the_queries():
+    observed, queries = some_pixels(), [[0.1, 0.2], [-0.5, 0.9], [0.9, -0.9]]
+    found = client().predict("cat-faces", observed.to_json(), queries, api_name="/predict")
+    expected = marginal("cat-faces", observed, torch.tensor(queries))
+    assert np.allclose(found["entropy"], expected.entropy().tolist(), atol=1e-3)
+    assert np.array(found["mean"]).shape == np.array(found["deviation"]).shape == (3, 3)
+    many = entropies(expected.expand((3,))[torch.arange(9000) % 3])  # in parts, with fewer draws
+    assert many.shape == (9000,) and np.allclose(many[:3], found["entropy"], atol=1.5)
 
 
 def test_a_clip_keeps_its_observed_places():

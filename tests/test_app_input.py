@@ -124,6 +124,9 @@ def files(folder) -> dict[str, tuple[str, str, str]]:
     bowl = trimesh.creation.icosphere()
     bowl.update_faces(bowl.triangles_center[:, 2] < 0)
     bowl.export(folder / "open.ply")
+    (folder / "words.xyz").write_text("0 0 0\nno numbers here\n")
+    (folder / "one.xyz").write_text("1 2 3\n")
+    (folder / "text.ply").write_text("no ply")
     (folder / "text.mp4").write_text("no video")
     return {
         "a picture cut short": ("reveal_picture", "cut.png", "picture: expected an image file"),
@@ -134,12 +137,17 @@ def files(folder) -> dict[str, tuple[str, str, str]]:
         "a mesh without faces": ("observe_mesh", "nofaces.obj", "mesh: expected"),
         "text called OBJ": ("observe_mesh", "text.obj", "mesh: expected"),
         "a mesh with a hole": ("observe_mesh", "open.ply", "watertight"),
+        "words among points": ("observe_point_cloud", "words.xyz", "point cloud, line 2: expected three numbers"),
+        "a single point": ("observe_point_cloud", "one.xyz", "point cloud: .*expected some at different positions"),
+        "text called PLY": ("observe_point_cloud", "text.ply", "point cloud: expected a file of points or a mesh"),
+        "a picture for a scan": ("observe_point_cloud", "whole.png", "point cloud: expected a file ending in"),
         "text called MP4": ("reveal_video", "text.mp4", "video: expected a video file"),
     }
 
 
 def test_bad_files_are_told_what_was_expected_and_good_ones_still_work(tmp_path):
     extra = {"reveal_picture": ["cat-faces", 16, "random", 0], "observe_mesh": ["chairs", 16, "anywhere", 0]}
+    extra["observe_point_cloud"] = ["chairs", 16, "random", 0]
     extra["reveal_video"] = ["moving-mnist", 16, "scattered", 0]
     for endpoint, file, expected in files(tmp_path).values():
         first, *rest = extra[endpoint]
