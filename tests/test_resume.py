@@ -71,7 +71,7 @@ def test_no_more_states_are_kept_than_asked_for_whatever_was_left_behind(tmp_pat
 
 def test_a_state_of_another_model_is_refused_in_a_sentence(tmp_path):
     run(tmp_path)
-    with pytest.raises(ValueError, match="--resume: expected a state of this model, optimiser .*state-6"):
+    with pytest.raises(ValueError, match="--resume: expected a state of this model and optimiser, got .*state-6"):
         run(tmp_path, resume="latest", hidden_size=32, max_train_steps=8)
 
 

@@ -85,13 +85,13 @@ def test_a_streamed_training_resumes_with_the_same_losses(image_folder, tmp_path
         target = splits / ("train" if number < 36 else "validation") / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
-    flags = dict(signal="image", dataset_name=str(splits), streaming=True, validation_split="validation")
+    flags = dict(kind="image", dataset_name=str(splits), streaming=True, validation_split="validation")
     flags |= dict(cache_dir=str(tmp_path / "cache"), shuffle_rows=8, max_train_steps=6, save_every=4, num_bins=4)
     launch(tmp_path, 2, output_dir=str(tmp_path / "run"), max_checkpoints=3, **flags)
     whole = read_journal(tmp_path / "run" / "log.jsonl")
     expected = load_file(tmp_path / "run" / "export" / "model.safetensors")
     state = tmp_path / "run" / "state-4"
-    assert {path.name for path in state.glob("stream-*")} == {"stream-0-of-2.json", "stream-1-of-2.json"}
+    assert {path.name for path in state.glob("place*")} == {"place-0-of-2.json", "place-1-of-2.json"}
     launch(tmp_path, 2, output_dir=str(tmp_path / "run"), resume=str(state), **flags)
     assert read_journal(tmp_path / "run" / "log.jsonl") == whole
     again = load_file(tmp_path / "run" / "export" / "model.safetensors")
