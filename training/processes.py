@@ -45,7 +45,7 @@ def make_accelerator(arguments: Arguments) -> Accelerator:
     accelerator.gradient_accumulation_steps = accumulation_steps(arguments.gradient_accumulation_steps, launched)
     prepare_sharding(accelerator, arguments)
     # Launchers leave one thread to each process on CPUs; the cores are shared out evenly instead.
-    torch.set_num_threads(max(1, num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    torch.set_num_threads(max(1, num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE") or 1)))
     set_seed(arguments.seed)
     return accelerator
 
