@@ -100,7 +100,7 @@ class EpisodeSampler:
         buffer, queries, siblings = self.buffer, self.queries, 0
         if level:  # while a level is drawn, its first cells become context
             drawn = (part - UNCONDITIONAL) / (1 - UNCONDITIONAL)
-            siblings = round((self.cells_of(level) - 2) ** drawn) if drawn > 0 else 0
+            siblings = round(max(self.cells_of(level) - 2, 0) ** drawn) if drawn > 0 else 0
         told = 0 if coarser is None else self.cells_of(coarser)
         room = self.token_budget - told - 2 * self.buffer - self.queries  # of context and siblings
         siblings = min(siblings, room)
