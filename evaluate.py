@@ -34,7 +34,7 @@ class Arguments:
     """Evaluate a checkpoint on held-out signals."""
 
     checkpoint: str = flag("Checkpoint folder or Hub id.")
-    signal: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
+    kind: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
     sections: list[str] = flags(f"What to measure, of {', '.join(NAMES)}; default: all (quality: with --quality).", [])
     split: str = flag("Split to evaluate on.", "test")
     contexts: list[int] | None = flag(
@@ -224,7 +224,7 @@ def write_report(report: dict, output: Path | None) -> None:
 
 
 def parse_flags(own: type, argv: list[str]) -> tuple:
-    """A command's own arguments (with `checkpoint` and `signal`) and the signal, whose kind the checkpoint knows.
+    """A command's own arguments (with `checkpoint` and `kind`) and the signal, whose kind the checkpoint knows.
 
     Raises:
         ValueError: naming the flag.
@@ -234,9 +234,9 @@ def parse_flags(own: type, argv: list[str]) -> tuple:
     if given.checkpoint is None and not helping:
         raise ValueError("--checkpoint: expected a folder or a Hub id, got None")
     known = "image" if given.checkpoint is None else read_config(given.checkpoint).signal
-    kind = given.signal or known
+    kind = given.kind or known
     if find(kind).kind != known and not helping:
-        raise ValueError(f"--signal: expected the checkpoint's kind, {known}, got {kind}")
+        raise ValueError(f"--kind: expected the checkpoint's kind, {known}, got {kind}")
     parser = HfArgumentParser((own, find(kind)), allow_abbrev=False, description=own.__doc__)
     try:
         return parser.parse_args_into_dataclasses(argv)

@@ -17,6 +17,7 @@ from signals.data import DatasetSignal, find_column, first_rows, load_media, pic
 from signals.mesh import EXTENSIONS, mesh_to_sdf, normalize, occupancy_to_sdf, read_mesh
 from signals.patterns import Pattern, anywhere, around_center, half_space, ranked, toward
 from signals.places import cell_positions, values_at_positions, weighted_cells
+from signals.streams import Stream
 from signals.surface import has_surface, surface_points
 
 NOISE = 0.03  # largest standard deviation of noisy points on a surface, in the units of positions
@@ -63,29 +64,27 @@ class Shapes(DatasetSignal):
 
     def load(self, seed: int) -> tuple[Rows, Rows]:
         parts = self.hold_out(self.splits(), seed)
-        training, validation = (self._rows(part, [self.shape_size] * 3) for part in parts)
+        grid = [self.shape_size] * 3
+        training, validation = (self._rows(part, grid, self.truncation, self.max_bad_rows) for part in parts)
         return training, validation
 
     def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
-        self.truncation = config.value_range[1]
-        return self._rows(first_rows(pick_split(self.splits(), split), limit), config.native_grid)
+        rows = first_rows(pick_split(self.splits(), split), limit)
+        return self._rows(rows, config.native_grid, config.value_range[1])
 
     def splits(self) -> datasets.DatasetDict:
         feature = datasets.Mesh(decode=False)
         return load_media(self.dataset_name, EXTENSIONS, "mesh", feature, self.cache_dir, self.streaming)
 
-    def _rows(self, rows: Dataset, grid: list[int]) -> Rows:
+    def _rows(self, rows: Dataset | Stream, grid: list[int], truncation: float, skip: int = 0) -> Rows:
         kinds = (datasets.Mesh, datasets.Array3D)
         column = find_column(rows.features, kinds, "an occupancy or mesh", self.shape_column, "shape_column")
         rows = rows.select_columns([column])
         if isinstance(rows.features[column], datasets.Mesh):
             rows = rows.cast_column(column, datasets.Mesh(decode=False))
-            return Rows(rows, lambda row: self._truncated(mesh_row_to_sdf(row[column], grid)))
+            return self.make_rows(rows, partial(_read_mesh_row, column, grid, truncation), rows, column, skip)
         rows = rows.with_format("numpy")
-        return Rows(rows, lambda row: self._truncated(occupancy_to_sdf(row[column])))
-
-    def _truncated(self, sdf: Tensor) -> Tensor:
-        return sdf.clamp(-self.truncation, self.truncation)
+        return self.make_rows(rows, partial(_read_occupancy_row, column, truncation), rows, column, skip)
 
     def config_fields(self, rows: Rows) -> dict[str, Any]:
         return {
@@ -161,6 +160,14 @@ class Shapes(DatasetSignal):
 
     def describe(self, count: int) -> str:
         return f"Signed distances of {count:,} shapes of `{self.source()[0]}`, split `{self.train_split}`."
+
+
+def _read_mesh_row(column: str, grid: list[int], truncation: float, row: dict) -> Tensor:
+    return mesh_row_to_sdf(row[column], grid).clamp(-truncation, truncation)
+
+
+def _read_occupancy_row(column: str, truncation: float, row: dict) -> Tensor:
+    return occupancy_to_sdf(row[column]).clamp(-truncation, truncation)
 
 
 def mesh_row_to_sdf(row: dict, grid: list[int]) -> Tensor:

@@ -305,7 +305,7 @@ def test_command_line_reports_errors_in_one_line():
 @pytest.mark.parametrize("kind", kinds())
 def test_help_explains_every_flag(kind, capsys):
     with pytest.raises(SystemExit):
-        parse_arguments(["--signal", kind, "--help"])
+        parse_arguments(["--kind", kind, "--help"])
     shown = capsys.readouterr().out
     assert all(f"--{entry.name}" in shown for entry in (*fields(Arguments), *fields(find(kind))))
 
@@ -339,7 +339,7 @@ def test_two_processes_train_and_stop_together(image_folder, tmp_path):
 def test_presets_hold_only_known_flags():
     for preset in (ROOT / "presets").glob("*.json"):
         values = json.loads(preset.read_text())
-        data = [] if values["signal"] == "polynomial" else ["--dataset_name", "mine"]
+        data = [] if values["kind"] == "polynomial" else ["--dataset_name", "mine"]
         assert parse_arguments(["--preset", preset.stem, *data])[0].output_dir == values["output_dir"]
 
 

@@ -1,6 +1,7 @@
 """The flags of `train_accelerate.py`: one dataclass beside the signal's own; presets are JSON files of such flags."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ class Arguments:
     """Train a PixelTransformer."""
 
     output_dir: str = flag("Folder for training states, logged pictures and the exported model (in `export`).")
-    signal: str = flag(
+    kind: str = flag(
         f"Kind of signal ({', '.join(kinds())}), or a Python file that defines one; each has flags of its own, which "
         "--help shows with it.",
         "image",
@@ -109,6 +110,7 @@ class Arguments:
     save_every: int = flag("Optimiser steps between two training states.", 500)
     max_checkpoints: int = flag("Training states kept on disk.", 2)
     resume: str | None = flag('"latest", or the folder of a training state, to go on from.')
+    overwrite: bool = flag("Delete the training states and the log of another run in --output_dir.", False)
     report_to: str = flag('Tracker that accelerate knows ("tensorboard", "wandb", …), or "none".', "tensorboard")
 
     data_note: str | None = flag("A sentence about the data for the model card.")
@@ -158,14 +160,13 @@ class Arguments:
             "calibration_components",
             "1 without --calibration_steps",
         )
-        expect(not self.push_to_hub or bool(self.hub_model_id), "hub_model_id", "a repository with --push_to_hub")
-        sizes = "hidden_size num_encoder_layers num_decoder_layers num_attention_heads intermediate_size num_bins"
-        chosen = [f"--{name}" for name in sizes.split() if getattr(self, name) is not None]
         expect(
-            self.init_from is None or not (chosen or self.architecture != "default"),
-            "init_from",
-            f"no {', '.join(chosen) or '--architecture'} beside it, as the network comes with the checkpoint",
+            not (self.overwrite and self.resume == "latest"),
+            "overwrite",
+            "false with --resume latest, which goes on with what it would delete",
         )
+        self._check_network(expect)
+        expect(not self.push_to_hub or bool(self.hub_model_id), "hub_model_id", "a repository with --push_to_hub")
         expect(
             not (self.mixed_precision == "fp16" and self.optimizer == "muon"),
             "mixed_precision",
@@ -176,6 +177,15 @@ class Arguments:
             self.report_to in ("none", *trackers),
             "report_to",
             f'"none" or a tracker that is installed ({", ".join(trackers)})',
+        )
+
+    def _check_network(self, expect: Callable[[bool, str, str], None]) -> None:
+        sizes = "hidden_size num_encoder_layers num_decoder_layers num_attention_heads intermediate_size num_bins"
+        chosen = [f"--{name}" for name in sizes.split() if getattr(self, name) is not None]
+        expect(
+            self.init_from is None or not (chosen or self.architecture != "default"),
+            "init_from",
+            f"no {', '.join(chosen) or '--architecture'} beside it, as the network comes with the checkpoint",
         )
 
 
@@ -189,7 +199,7 @@ def parse_arguments(argv: list[str]) -> tuple[Arguments, Signal]:
     preset = first.parse_known_args(argv)[0].preset
     if preset is not None:  # its fields pass through the parser like flags, so that they are checked like flags
         argv = [*preset_flags(read_preset(preset)), *argv]
-    kind = find(first.parse_known_args(argv)[0].signal)
+    kind = find(first.parse_known_args(argv)[0].kind)
     check_preset(preset, kind)
     parser = HfArgumentParser(
         (Arguments, kind), allow_abbrev=False, description=f"Train a PixelTransformer on {kind.plural}."

@@ -110,8 +110,11 @@ class EpisodeSampler:
         buffer, queries, siblings = self.buffer, max(self.queries, round(self.query_share * context)), 0
         if level:  # while a level is drawn, its first cells become context
             drawn = (part - UNCONDITIONAL) / (1 - UNCONDITIONAL)
-            siblings = round((self.cells_of(level) - 2) ** drawn) if drawn > 0 else 0
-        told = siblings + (0 if coarser is None else self.cells_of(coarser))
+            siblings = round(max(self.cells_of(level) - 2, 0) ** drawn) if drawn > 0 else 0
+        told = 0 if coarser is None else self.cells_of(coarser)
+        room = self.token_budget - told - 2 * self.buffer - self.queries  # of context and siblings
+        siblings = min(siblings, room)
+        context, told = min(context, room - siblings), told + siblings
         if lengthened:
             longest = min(largest, (self.token_budget - told - context - queries) // 2)
             buffer = round(buffer * max(longest / buffer, 1) ** length)
@@ -137,18 +140,23 @@ class EpisodeSampler:
         """Cells of the grid of a scale."""
         return math.prod(side // 2**level for side in self.grid)
 
+    def fits(self, level: int) -> bool:
+        """Whether the token budget holds all cells of a scale beside a buffer and queries."""
+        return self.cells_of(level) + 2 * self.buffer + self.queries < self.token_budget
+
     def _levels(self, depth: float, skipped: float) -> tuple[int, int | None]:
         """A chain's level and the coarser one that it is given, if any, from uniform numbers in [0, 1).
 
         Levels 0 and 1 are as likely, as other steps are about level 0 too, and each further one half as likely as that
         before. Coarser ones are equally likely, and none at all is so too, but that level 0 is given level 1 in half
-        of its steps and never none.
+        of its steps and never none. Scales with more cells than fit into the budget are not given.
         """
         weights = [2.0 ** -max(level - 1, 0) for level in range(self.num_scales)]
         shares = itertools.accumulate(weight / sum(weights) for weight in weights)
         level = next((level for level, share in enumerate(shares) if depth < share), self.num_scales - 1)
         further = range(2, self.num_scales)
         given = [*[1] * max(len(further), 1), *further] if level == 0 else [*range(level + 1, self.num_scales), None]
+        given = [coarser for coarser in given if coarser is None or self.fits(coarser)] or [None]
         return level, given[int(skipped * len(given))]
 
     def _kind(self, chosen: float) -> str:
@@ -158,7 +166,7 @@ class EpisodeSampler:
 
 
 class EpisodeBatches:
-    """Endless batches of dataset indices from batch number `start` on: batch n goes to process n mod `world_size`.
+    """Endless batches of dataset indices, from batch number `start` on dealt out to the processes in turn.
 
     A batch sampler for `DataLoader`; accelerate's own sharding wants batches of one size, and these follow K. What a
     batch holds depends on its number alone, so that two processes see in a step what one sees that accumulates two.
@@ -166,14 +174,21 @@ class EpisodeBatches:
     Args:
         num_rows (`int` or `None`): Rows of the dataset, of which seeded epochs follow one another; `None`: a stream,
             whose rows each process numbers from 0 and reads in order.
-        start (`int`): Number of the first batch, a multiple of `world_size`.
+        start (`int`): Number of the first batch, which goes to process 0; of a stream a multiple of `world_size`.
+        row (`int` or `None`): Number of its first row; `None`: the rows of all batches before, of these sizes.
     """
 
     def __init__(
-        self, num_rows: int | None, sampler: EpisodeSampler, rank: int = 0, world_size: int = 1, start: int = 0
+        self,
+        num_rows: int | None,
+        sampler: EpisodeSampler,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int = 0,
+        row: int | None = None,
     ):
         self.num_rows, self.sampler = num_rows, sampler
-        self.rank, self.world_size, self.start = rank, world_size, start
+        self.rank, self.world_size, self.start, self.row = rank, world_size, start, row
         self._permutation = (-1, torch.empty(0))  # the latest epoch's
 
     def rows(self, first: int, count: int) -> list[int]:
@@ -190,12 +205,14 @@ class EpisodeBatches:
         return out
 
     def __iter__(self) -> Iterator[list[int]]:
-        first = sum(self.sampler.sizes(number).signals for number in range(self.start) if self._counts(number))
+        first = self.row
+        if first is None:
+            first = sum(self.sampler.sizes(number).signals for number in range(self.start) if self._counts(number))
         for number in itertools.count(self.start):
             if not self._counts(number):
                 continue
             count = self.sampler.sizes(number).signals
-            if number % self.world_size == self.rank:
+            if (number - self.start) % self.world_size == self.rank:
                 yield self.rows(first, count)
             first += count
 
