@@ -9,17 +9,18 @@ from matplotlib import colormaps
 from torch import Tensor
 
 from demo.answers import Sampling, joint, marginal
-from demo.grids import split
+from demo.grids import choose_cells, split
 from demo.limits import MAX_CONTEXT, MAX_FACES, MAX_POINTS, MAX_SEED, MAX_SHAPE_RESOLUTION, MIN_SHAPE_RESOLUTION, whole
 from demo.models import config_of
 from demo.observed import Observed
 from signals.mesh import mesh_to_sdf, normalize, read_mesh, sdf_to_mesh
 from signals.places import cell_positions, values_at_positions, weighted_cells
 from signals.point_clouds import read_point_cloud
-from signals.shape import NEAR
-from signals.surface import has_surface, surface_points
+from signals.shape import NEAR, Shapes, points_of
+from signals.surface import has_surface
 
-WHERE = ("near the surface", "anywhere", "on the surface")
+NEAR_SURFACE = "near the surface"
+WHERE = (NEAR_SURFACE, *Shapes.patterns)
 DRAWN = 512  # values drawn one after another; the rest takes its mean given them
 INSIDE, OUTSIDE, ON = (226, 74, 66), (66, 126, 226), (232, 168, 56)
 UNCERTAIN = 0.08  # standard deviation of a distance that is shown brightest
@@ -40,22 +41,31 @@ def distances(mesh: trimesh.Trimesh, checkpoint: str) -> Tensor:
 
 
 def observe(sdf: Tensor, count: int, where: str, seed: int) -> Observed:
-    """Distances at `count` cell centres, half of them near the surface or anywhere; or points where they are 0."""
+    """Distances at `count` cell centres, or points of the surface, where the distance is 0.
+
+    Args:
+        where (`str`): One of `WHERE`.
+    """
     grid = list(sdf.shape[-2::-1])
     count = whole("count", count, 1, min(MAX_CONTEXT, sdf.numel()))
-    generator = torch.Generator().manual_seed(whole("seed", seed, 0, MAX_SEED))
+    seed = whole("seed", seed, 0, MAX_SEED)
+    generator = torch.Generator().manual_seed(seed)
     if where not in WHERE:
         raise ValueError(f"where: expected one of {', '.join(WHERE)}, got {str(where)[:40]!r}")
-    if where == WHERE[2]:
+    if where == NEAR_SURFACE:
+        near = sdf.flatten().abs() < NEAR * 2 / max(grid)
+        share = near.float().mean().clamp(1e-3, 1 - 1e-3)
+        cells = weighted_cells(torch.where(near, (1 - share) / share, 1.0)[None], count, generator)[0]
+    elif Shapes.patterns[where].surface:
         if not has_surface(sdf[None]):
             raise ValueError(
                 f"where: expected a shape thick enough for {grid} cells, got one that holds no cell's centre"
             )
-        return on_surface(surface_points(sdf[None], count, generator)[0])
-    near = sdf.flatten().abs() < NEAR * 2 / max(grid)
-    share = near.float().mean().clamp(1e-3, 1 - 1e-3)
-    weight = (1 - share) / share if where == WHERE[0] else 1.0
-    cells = weighted_cells(torch.where(near, weight, 1.0)[None], count, generator)[0]
+        pattern = Shapes.patterns[where].with_count(count, sdf.numel())
+        return on_surface(points_of(pattern, sdf[None], generator)[0])
+    else:
+        positions = cell_positions(grid, torch.arange(sdf.numel()))
+        cells = choose_cells(Shapes.patterns, positions, count, where, seed)
     return Observed(cell_positions(grid, cells), sdf.flatten()[cells][:, None])
 
 

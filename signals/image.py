@@ -40,7 +40,7 @@ class Images(DatasetSignal):
     plural: ClassVar[str] = "images"
     coordinates: ClassVar[tuple[int, ...]] = (0, 1)
     patterns: ClassVar[dict[str, Pattern]] = {
-        "random pixels": Pattern(anywhere, 1 / 15),
+        "random pixels": Pattern(anywhere, 1, density=1 / 15),
         "top half": Pattern(toward(0, -1), 1 / 2),
         "left half": Pattern(toward(-1, 0), 1 / 2),
         "top quarter": Pattern(toward(0, -1), 1 / 4),

@@ -7,7 +7,7 @@ returns (B, N). It knows nothing of grids or of kinds of signals: the same half-
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -216,6 +216,11 @@ class Pattern:
     density: float = 1.0
     surface: bool = False
 
+    @property
+    def sparse(self) -> bool:
+        """Whether any number of positions may be observed, as `with_count` says, not all of the region."""
+        return self.density < 1 or self.share == 1
+
     def observe(self, positions: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Indices (B, K) of the observed positions, and (B, N - K) of the others, of positions (B, N, P).
 
@@ -230,6 +235,10 @@ class Pattern:
         observed = torch.cat((observed, _mixed(order[:, region:], generator)[:, :more]), 1)
         hidden = torch.ones(order.shape, dtype=torch.bool, device=order.device).scatter(1, observed, False)
         return observed, hidden.nonzero()[:, 1].view(len(order), -1)
+
+    def with_count(self, count: int, total: int) -> "Pattern":
+        """The same region with `count` observed positions of `total`, at most all that it holds."""
+        return replace(self, density=min(count / (self.share * total), 1.0), also=0.0)
 
 
 def _mixed(indices: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -18,6 +18,14 @@ STEEPEST = 200.0  # largest coefficient of a revised polynomial: beyond it, clic
 TEST_SPLITS = {"train": 0, "validation": 1, "test": 2}  # streams of coefficients that share nothing
 
 
+# Where points of a curve are observed: all over it, in one interval (its continuation is asked for), in a few clusters.
+REGIONS = {
+    "random points": Pattern(anywhere, 1),
+    "points of an interval": Pattern(ball, 1 / 4),
+    "points of clusters": Pattern(clusters, 1 / 8),
+}
+
+
 @dataclass
 class Polynomials(Signal):
     """Polynomials v = Σ aₖ xᵏ on [-1, 1] with coefficients N(0, 1): positions x, values unbounded."""
@@ -25,13 +33,7 @@ class Polynomials(Signal):
     kind: ClassVar[str] = "polynomial"
     plural: ClassVar[str] = "polynomials"
     patterns: ClassVar[dict[str, Pattern]] = {
-        f"{count} {name}": Pattern(score, share, density=count / (256 * share))
-        for name, score, share in (
-            ("random points", anywhere, 1.0),
-            ("points of an interval", ball, 1 / 4),
-            ("points of clusters", clusters, 1 / 8),
-        )
-        for count in (1, 2, 4, 6)
+        f"{count} {name}": pattern.with_count(count, 256) for name, pattern in REGIONS.items() for count in (1, 2, 4, 6)
     }
 
     degree: int = flag("Degree of the polynomials.", 6)

@@ -148,10 +148,7 @@ class Shapes(DatasetSignal):
         if not pattern.surface:
             return super().observe(batch, pattern, grid, generator)
         values = self.grid_values(batch, grid)
-        count = round(pattern.share * pattern.density * values.shape[1])
-        points = surface_points(batch, round(count / pattern.share), generator)
-        order = ranked(pattern.score(points, generator), generator)[:, :count, None]
-        points = points.gather(1, order.expand(-1, -1, 3))
+        points = points_of(pattern, batch, generator)
         positions = self.positions(grid).to(values.device).expand(len(values), -1, -1)
         return Observation(points, torch.zeros_like(points[..., :1]), positions, values)
 
@@ -168,6 +165,15 @@ def _read_mesh_row(column: str, grid: list[int], truncation: float, row: dict) -
 
 def _read_occupancy_row(column: str, truncation: float, row: dict) -> Tensor:
     return occupancy_to_sdf(row[column]).clamp(-truncation, truncation)
+
+
+def points_of(pattern: Pattern, fields: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Points (B, K, 3) on the surfaces of fields (B, z, y, x, 1) in the region of a pattern of surfaces."""
+    total = fields[0].numel()
+    count = max(round(pattern.share * pattern.density * total), 1)
+    points = surface_points(fields, round(count / pattern.share), generator)
+    order = ranked(pattern.score(points, generator), generator)[:, :count, None]
+    return points.gather(1, order.expand(-1, -1, 3))
 
 
 def mesh_row_to_sdf(row: dict, grid: list[int]) -> Tensor:

@@ -32,7 +32,7 @@ class Videos(DatasetSignal):
     coordinates: ClassVar[tuple[int, ...]] = (2, 0, 1)
     families: ClassVar[tuple[str, ...]] = (*ANY_KIND, *OF_TIME)
     patterns: ClassVar[dict[str, Pattern]] = {
-        "random pixels": Pattern(anywhere, 1 / 16),
+        "random pixels": Pattern(anywhere, 1, density=1 / 16),
         "first half of the frames": Pattern(toward(-1, 0, 0), 1 / 2),
         "first frame": Pattern(toward(-1, 0, 0), 1 / 8),
         "every second frame": Pattern(every(2, None, None), 1 / 2),
