@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from transformers import HfArgumentParser
 
-from evaluation import buffer, curves, generalisation, joint, likelihood, references, samples
+from evaluation import buffer, curves, generalisation, joint, likelihood, patterns, references, samples
 from evaluation.against_context import quality_table
 from evaluation.job import Job, Section
 from evaluation.quality import quality_against_context
@@ -34,7 +34,7 @@ class Arguments:
     """Evaluate a checkpoint on held-out signals."""
 
     checkpoint: str = flag("Checkpoint folder or Hub id.")
-    signal: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
+    kind: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
     sections: list[str] = flags(f"What to measure, of {', '.join(NAMES)}; default: all (quality: with --quality).", [])
     split: str = flag("Split to evaluate on.", "test")
     contexts: list[int] | None = flag(
@@ -162,6 +162,7 @@ def measure_quality(job: Job, arguments: Arguments) -> tuple[Section, dict]:
 
 SECTIONS: dict[str, Callable[[Job, Arguments], tuple[Section, dict]]] = {
     "likelihood": measure_likelihood,
+    "patterns": lambda job, _: (patterns.section(job), {}),
     "joint": lambda job, _: (joint.section(job), {}),
     "samples": lambda job, _: (samples.section(job), {}),
     "references": lambda job, _: (references.section(job), {}),
@@ -238,7 +239,7 @@ def write_report(report: dict, output: Path | None) -> None:
 
 
 def parse_flags(own: type, argv: list[str]) -> tuple:
-    """A command's own arguments (with `checkpoint` and `signal`) and the signal, whose kind the checkpoint knows.
+    """A command's own arguments (with `checkpoint` and `kind`) and the signal, whose kind the checkpoint knows.
 
     Raises:
         ValueError: naming the flag.
@@ -248,9 +249,9 @@ def parse_flags(own: type, argv: list[str]) -> tuple:
     if given.checkpoint is None and not helping:
         raise ValueError("--checkpoint: expected a folder or a Hub id, got None")
     known = "image" if given.checkpoint is None else read_config(given.checkpoint).signal
-    kind = given.signal or known
+    kind = given.kind or known
     if find(kind).kind != known and not helping:
-        raise ValueError(f"--signal: expected the checkpoint's kind, {known}, got {kind}")
+        raise ValueError(f"--kind: expected the checkpoint's kind, {known}, got {kind}")
     parser = HfArgumentParser((own, find(kind)), allow_abbrev=False, description=own.__doc__)
     try:
         return parser.parse_args_into_dataclasses(argv)

@@ -39,7 +39,7 @@ class Arguments:
     """Measure what fewer steps of sampling cost and save."""
 
     checkpoint: str = flag("Checkpoint folder or Hub id.")
-    signal: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
+    kind: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
     split: str | None = flag("Split to measure on; default: the validation rows of the training split.")
     limit: int = flag("Held-out signals.", 96)
     budgets: list[int] = flags("Numbers of steps; the exact order comes besides.", [8, 16, 32, 64, 128, 256])

@@ -14,6 +14,7 @@ MAX_PAIRS = 2**28  # pairs of a query and a token it looks at, in one request
 MAX_SECONDS = 90  # of work on one request
 MAX_PIXELS = 4096 * 4096  # of an uploaded picture
 MAX_FACES = 200_000  # of an uploaded mesh
+MAX_POINTS = 500_000  # of an uploaded point cloud
 MAX_FILE = "10mb"
 MAX_WAITING = 64  # requests in the queue
 MAX_SESSIONS = 128  # visitors whose state is kept, about a megabyte each; a call of the API is one

@@ -69,8 +69,55 @@ def test_a_loaded_model_saves_a_folder_that_loads_again(grey_model, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     again = LOAD + "model.save_pretrained(sys.argv[2])"
     run_outside(again, str(tmp_path / "first"), str(tmp_path / "second"), folder=tmp_path / "elsewhere")
-    assert {path.name for path in (tmp_path / "second").iterdir()} >= set(CODE)
+    names = sorted(path.name for path in (tmp_path / "second").iterdir())
+    assert names == sorted(["README.md", "config.json", "model.safetensors", *CODE])
     check_loads(grey_model, tmp_path / "second", tmp_path / "elsewhere")
+
+
+def test_two_checkpoints_in_a_process_run_their_own_code(grey_model, tmp_path):
+    for name in ("one", "two"):
+        grey_model.save_pretrained(tmp_path / name)
+        with (tmp_path / name / "modeling_pixeltransformer.py").open("a") as file:
+            file.write(f"\n\nPixelTransformerModel.code_of = {name!r}\n")
+    code = """
+import sys
+from transformers import AutoModel
+for folder in sys.argv[1:]:
+    print(AutoModel.from_pretrained(folder, trust_remote_code=True).code_of)
+"""
+    (tmp_path / "elsewhere").mkdir()
+    folders = [str(tmp_path / name) for name in ("one", "two", "one")]
+    assert run_outside(code, *folders, folder=tmp_path / "elsewhere").split() == ["one", "two", "one"]
+
+
+def test_a_broken_checkpoint_does_not_run_the_repositorys_code_instead(grey_model, tmp_path):
+    grey_model.save_pretrained(tmp_path / "model")
+    with (tmp_path / "model" / "orders.py").open("a") as file:
+        file.write("\n\nraise ImportError('broken on purpose')\n")
+    code = """
+import sys
+from transformers import AutoModel
+try:
+    AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True)
+except ImportError as error:
+    print(error)
+"""
+    (tmp_path / "elsewhere").mkdir()
+    words = run_outside(code, str(tmp_path / "model"), folder=tmp_path / "elsewhere", PYTHONPATH=str(ROOT))
+    assert words.strip() == "broken on purpose"
+
+
+def test_importing_the_package_makes_trust_needless(grey_model, tmp_path):
+    grey_model.save_pretrained(tmp_path / "model")
+    code = """
+import sys
+import pixeltransformer
+from transformers import AutoConfig, AutoModel
+assert type(AutoConfig.from_pretrained(sys.argv[1])) is pixeltransformer.PixelTransformerConfig
+assert type(AutoModel.from_pretrained(sys.argv[1])) is pixeltransformer.PixelTransformerModel
+"""
+    (tmp_path / "elsewhere").mkdir()
+    run_outside(code, str(tmp_path / "model"), folder=tmp_path / "elsewhere", PYTHONPATH=str(ROOT))
 
 
 def test_round_trip_keeps_every_number(model, tmp_path):

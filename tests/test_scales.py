@@ -258,12 +258,26 @@ def test_steps_mix_pixels_dabs_and_chains_within_the_budget():
     for size in steps:
         coarser = 0 if size.coarser is None else 4 ** (4 - size.coarser)
         tokens = coarser + size.siblings + size.context + 2 * size.buffer + size.queries
-        assert size.signals * tokens <= 512 or size.signals == 1
+        assert size.signals * tokens <= 512
         assert size.buffer >= 1 and size.queries >= 1
         if size.level:
             assert size.siblings + size.buffer + size.queries <= sampler.cells_of(size.level)
     siblings = [size.siblings for size in steps if size.level]
     assert 0 in siblings and max(siblings) > 16 and all(size.siblings == 0 for size in steps if not size.level)
+
+
+@pytest.mark.parametrize(("side", "budget"), [(256, 4096), (64, 4096), (16, 120)])
+def test_no_step_takes_more_than_the_token_budget(side, budget):
+    shares = dict(chain_probability=0.6, dab_probability=0.2, long_buffer_probability=0.3)
+    sampler = EpisodeSampler(0, 64, 16, 16, budget, num_cells=side**2, grid=(side, side), num_scales=5, **shares)
+    chains = 0
+    for step in range(300):
+        size = sampler.sizes(step)
+        coarser = 0 if size.coarser is None else sampler.cells_of(size.coarser)
+        assert size.signals * (coarser + size.siblings + size.context + 2 * size.buffer + size.queries) <= budget
+        assert min(size.signals, size.queries) >= 1 and min(size.buffer, size.context, size.siblings) >= 0
+        chains += size.coarser is not None
+    assert chains > 50
 
 
 def test_sides_that_cannot_be_halved_are_named():

@@ -13,6 +13,7 @@ from pixeltransformer.configuration_pixeltransformer import PixelTransformerConf
 from pixeltransformer.head import uniform_bins
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.base import Rows, Signal
+from signals.patterns import PatternMixture
 from training.arguments import Arguments
 from training.batches import EpisodeSampler
 
@@ -99,6 +100,10 @@ def make_sampler(arguments: Arguments, signal: Signal, config: PixelTransformerC
         levels=config.levels,
         chain_probability=arguments.chain_probability,
         dab_probability=arguments.dab_probability,
+        query_share=arguments.query_share,
+        patterns=PatternMixture(arguments.pattern_probability, signal.families)
+        if arguments.pattern_probability
+        else None,
     )
 
 

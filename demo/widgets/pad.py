@@ -2,20 +2,19 @@
 
 from typing import Any
 
-import gradio as gr
 import torch
 from torch import Tensor
 
 from demo.grids import split
 from demo.limits import MAX_CONTEXT
 from demo.observed import Observed
-from demo.widgets import asset
+from demo.widgets import Widget, asset
 from pixeltransformer.checks import check_rows, read_rows
 from pixeltransformer.levels import Levels
 from signals.places import cell_positions
 
 
-class Pad(gr.HTML):
+class Pad(Widget):
     """A sketchpad whose value is `{"grid": [w, h], "cells": [numbers], "colours": "rrggbb…"}`, with `"dabs"`, each one
     value that is the average over a square `[left, top, side]` of cells, and `"dab_colours"`.
 
@@ -35,19 +34,15 @@ class Pad(gr.HTML):
         **named: Any,
     ):
         super().__init__(
-            value=value,
-            html_template=asset("pad.html"),
-            js_on_load=asset("common.js") + asset("pad.js"),
-            apply_default_css=False,
+            value,
+            "pad.js",
+            asset("pad.html"),
             channels=channels,
             largest=largest,
             picture=picture,
             mark=mark,
             **named,
         )
-
-    def get_block_name(self) -> str:
-        return "html"
 
 
 def pad_value(observed: Observed, grid: list[int]) -> dict:
