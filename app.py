@@ -8,6 +8,7 @@ import gradio as gr
 from demo import api, image_tab, models, polynomial_tab, shape_tab, share, video_tab
 from demo.guard import guarded
 from demo.limits import MAX_FILE, MAX_SESSIONS, MAX_WAITING
+from demo.memory import share_arenas
 from demo.tab import Tab, is_quick
 
 TITLE = "PixelTransformer"
@@ -21,6 +22,7 @@ def build(checkpoints: list[str] | None = None) -> gr.Blocks:
     Raises:
         ValueError: for a checkpoint that cannot be read.
     """
+    share_arenas()
     models.offer(checkpoints)
     # Files that visitors made are looked after every ten minutes and deleted after an hour.
     with gr.Blocks(title=TITLE, delete_cache=(600, 3600)) as blocks:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from transformers import HfArgumentParser
 
-from evaluation import buffer, curves, generalisation, joint, likelihood, references, samples
+from evaluation import buffer, curves, generalisation, joint, likelihood, patterns, references, samples
 from evaluation.against_context import quality_table
 from evaluation.job import Job, Section
 from evaluation.quality import quality_against_context
@@ -34,7 +34,7 @@ class Arguments:
     """Evaluate a checkpoint on held-out signals."""
 
     checkpoint: str = flag("Checkpoint folder or Hub id.")
-    signal: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
+    kind: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
     sections: list[str] = flags(f"What to measure, of {', '.join(NAMES)}; default: all (quality: with --quality).", [])
     split: str = flag("Split to evaluate on.", "test")
     contexts: list[int] | None = flag(
@@ -109,7 +109,11 @@ def evaluate(arguments: Arguments, signal: Signal, flags_given: list[str] | None
         "completed": 0,
         "quality": [],
     }
-    settings = {"arguments": fingerprint(arguments, signal), "weights": report["weights"]}
+    settings = {
+        "arguments": fingerprint(arguments, signal),
+        "weights": report["weights"],
+        "config": config_digest(model.config),
+    }
     # Sections of these weights stay as they are, those not asked for even where they were measured with other settings.
     held = {
         name: section
@@ -158,6 +162,7 @@ def measure_quality(job: Job, arguments: Arguments) -> tuple[Section, dict]:
 
 SECTIONS: dict[str, Callable[[Job, Arguments], tuple[Section, dict]]] = {
     "likelihood": measure_likelihood,
+    "patterns": lambda job, _: (patterns.section(job), {}),
     "joint": lambda job, _: (joint.section(job), {}),
     "samples": lambda job, _: (samples.section(job), {}),
     "references": lambda job, _: (references.section(job), {}),
@@ -177,14 +182,25 @@ def fingerprint(arguments: Arguments, signal: Signal) -> dict:
             value = getattr(holder, item.name)
             if value != default and (holder is signal or item.name in names):
                 found[item.name] = value
+    if arguments.classifier is not None and Path(arguments.classifier).is_file():
+        found["classifier_digest"] = hashlib.sha256(Path(arguments.classifier).read_bytes()).hexdigest()
     return json.loads(json.dumps(found))
+
+
+def config_digest(config: PixelTransformerConfig) -> str:
+    """SHA-256 of all that a config says of a model's answers and of its evaluation: not of its card."""
+    fields = {name: value for name, value in vars(config).items() if name in vars(PixelTransformerConfig())}
+    fields["provenance"] = {"max_context": (config.provenance or {}).get("max_context")}
+    for name in ("transformers_version", "_name_or_path", "dtype", "architectures"):
+        fields.pop(name, None)
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def digest(model: torch.nn.Module) -> str:
     """SHA-256 of a model's weights."""
     found = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
-        found.update(name.encode() + weight.cpu().float().numpy().tobytes())
+        found.update(f"{name}{tuple(weight.shape)}".encode() + weight.cpu().float().numpy().tobytes())
     return found.hexdigest()
 
 
@@ -223,7 +239,7 @@ def write_report(report: dict, output: Path | None) -> None:
 
 
 def parse_flags(own: type, argv: list[str]) -> tuple:
-    """A command's own arguments (with `checkpoint` and `signal`) and the signal, whose kind the checkpoint knows.
+    """A command's own arguments (with `checkpoint` and `kind`) and the signal, whose kind the checkpoint knows.
 
     Raises:
         ValueError: naming the flag.
@@ -233,9 +249,9 @@ def parse_flags(own: type, argv: list[str]) -> tuple:
     if given.checkpoint is None and not helping:
         raise ValueError("--checkpoint: expected a folder or a Hub id, got None")
     known = "image" if given.checkpoint is None else read_config(given.checkpoint).signal
-    kind = given.signal or known
+    kind = given.kind or known
     if find(kind).kind != known and not helping:
-        raise ValueError(f"--signal: expected the checkpoint's kind, {known}, got {kind}")
+        raise ValueError(f"--kind: expected the checkpoint's kind, {known}, got {kind}")
     parser = HfArgumentParser((own, find(kind)), allow_abbrev=False, description=own.__doc__)
     try:
         return parser.parse_args_into_dataclasses(argv)

@@ -20,8 +20,8 @@ from torch import Tensor
 from transformers import AutoModel
 
 MAX_INPUTS = 32  # observed sets in a request
-MAX_CONTEXT = 4096  # places of a set
-MAX_QUERIES = 65_536  # places asked for, of a set
+MAX_CONTEXT = 4096  # positions of a set
+MAX_QUERIES = 65_536  # positions asked for, of a set
 MAX_SAMPLES = 16
 MAX_DRAWN = 4096  # places of a sample
 MAX_STEPS = 1024
@@ -101,41 +101,17 @@ class EndpointHandler:
         """Positions (K, P), values (K, V), queries (Q, P) and scales (K,) of one observed set."""
         if not isinstance(item, dict) or set(item) - set(KEYS):
             raise ValueError(f"{name}: expected an object with {', '.join(KEYS)}, got {_shown(item)}")
-        config = self.model.config
-        positions = _rows(item.get("positions", []), f"{name}.positions", config.position_dim, MAX_CONTEXT)
-        values = _rows(item.get("values", []), f"{name}.values", config.value_dim, MAX_CONTEXT)
-        if len(positions) != len(values):
-            raise ValueError(f"{name}.values: expected one for each of {len(positions)} positions, got {len(values)}")
-        scales = self._scales(item.get("scales"), len(positions), f"{name}.scales")
+        positions, values, scales = self.model.read_context(item, name, limit=MAX_CONTEXT)
+        scales = torch.zeros(len(positions)) if scales is None else scales
         if "queries" in item and "grid" in item:
             raise ValueError(f"{name}.grid: expected either queries or grid, got both")
         if "queries" in item:
-            queries = _rows(item["queries"], f"{name}.queries", config.position_dim, MAX_QUERIES)
+            queries = self.model.read_positions(item["queries"], f"{name}.queries", limit=MAX_QUERIES)
             if not len(queries):
-                raise ValueError(f"{name}.queries: expected at least one place, got none")
+                raise ValueError(f"{name}.queries: expected at least one position, got none")
         else:
-            queries = self._grid(item.get("grid", config.native_grid), f"{name}.grid")
-        for part, numbers in (("positions", positions), ("queries", queries)):
-            if len(numbers) and numbers.abs().max() > 1:
-                raise ValueError(f"{name}.{part}: expected numbers in [-1, 1], got {numbers.abs().max():g}")
-        if config.value_range is not None and config.quantization_step is not None and len(values):
-            low, high = config.value_range
-            if values.min() < low or values.max() > high:
-                got = f"{values.min():g} to {values.max():g}"
-                raise ValueError(f"{name}.values: expected numbers in [{low:g}, {high:g}], got {got}")
+            queries = self._grid(item.get("grid", self.model.config.native_grid), f"{name}.grid")
         return positions, values, queries, scales
-
-    def _scales(self, given: object, count: int, name: str) -> Tensor:
-        if given is None:
-            return torch.zeros(count)
-        if not isinstance(given, list) or len(given) != count:
-            raise ValueError(f"{name}: expected one number for each of {count} positions, got {_shown(given)}")
-        scales = _rows([[number] for number in given], name, 1, MAX_CONTEXT)[:, 0]
-        largest = self.model.config.num_scales - 1
-        if count and (scales.min() < 0 or scales.max() > largest):
-            got = f"{scales.min():g} to {scales.max():g}"
-            raise ValueError(f"{name}: expected numbers from 0 to {largest} (num_scales - 1 of its config), got {got}")
-        return scales
 
     def _grid(self, grid: object, name: str) -> Tensor:
         axes = self.model.config.position_dim
@@ -191,19 +167,6 @@ class EndpointHandler:
         chosen = {name: parameters[name] for name in ("num_samples", "num_steps", "temperature", "order")}
         samples = self.model.sample(*context, **chosen, **options, generator=generator)  # (S, B, Q, V)
         return [{"samples": sample.tolist()} for sample in samples.cpu().unbind(1)]
-
-
-def _rows(given: object, name: str, width: int, most: int) -> Tensor:
-    """A list of lists of `width` finite numbers as a tensor (N, width); its length is checked before anything else."""
-    if not isinstance(given, list):
-        raise ValueError(f"{name}: expected a list of lists of {width} numbers, got {_shown(given)}")
-    if len(given) > most:
-        raise ValueError(f"{name}: expected at most {most:,}, got {len(given):,}")
-    for number, row in enumerate(given):
-        fits = isinstance(row, list) and len(row) == width
-        if not fits or not all(isinstance(n, int | float) and not isinstance(n, bool) and abs(n) < 1e30 for n in row):
-            raise ValueError(f"{name}[{number}]: expected a list of {width} finite numbers, got {_shown(row)}")
-    return torch.tensor(given, dtype=torch.float32).view(len(given), width)
 
 
 def _same_queries(read: list[tuple[Tensor, ...]]) -> list[list[int]]:

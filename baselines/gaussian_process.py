@@ -12,6 +12,7 @@ from torch import Tensor
 
 from baselines.base import Baseline
 from pixeltransformer.distribution import ValueDistribution
+from pixeltransformer.levels import round_to_levels
 
 
 class GaussianProcess(Baseline):
@@ -66,10 +67,7 @@ class GaussianProcess(Baseline):
         values = torch.stack(drawn, 1).to(query_positions) + self.center.to(query_positions)
         if self.value_range is not None:
             values = values.clamp(*self.value_range)
-        if self.quantization_step is not None:
-            low, step = self.value_range[0], self.quantization_step
-            values = low + step * ((values - low) / step).round()
-        return values
+        return round_to_levels(values, self.value_range, self.quantization_step)
 
     def log_prob(
         self, context_positions: Tensor, context_values: Tensor, query_positions: Tensor, query_values: Tensor

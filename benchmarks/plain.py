@@ -81,12 +81,12 @@ def loss(model: PixelTransformerModel, episode: dict[str, Tensor]) -> Tensor:
 
 def log_prob(distribution: ValueDistribution, values: Tensor) -> Tensor:
     """Log-mass (B, Q) of the cells of quantised values (B, Q, V)."""
-    low, high = distribution.value_range
-    step = distribution.quantization_step
+    levels = distribution.quantiser
+    low, high, step = levels
     scale = distribution.log_scales.exp()
     scale = scale if scale.dim() == distribution.means.dim() else scale.unsqueeze(-1)
-    level = ((values.unsqueeze(-2) - low) / step).round()
-    center = low + step * level
+    level = levels.index(values.unsqueeze(-2))
+    center = levels.at(level)
     means = distribution.means.clone()
     if distribution.coefficients is not None:
         number = 0

@@ -40,7 +40,7 @@ class Arguments:
     """Measure what fewer steps of sampling cost and save."""
 
     checkpoint: str = flag("Checkpoint folder or Hub id.")
-    signal: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
+    kind: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
     split: str | None = flag("Split to measure on; default: the validation rows of the training split.")
     limit: int = flag("Held-out signals.", 96)
     budgets: list[int] = flags("Numbers of passes; the exact chain comes besides.", [8, 16, 32, 64, 128, 256])
@@ -231,7 +231,7 @@ def main() -> None:
     config = model.config
     batch = to_device(signal.collate(held_out(arguments, signal, config)), model.device)
     if config.num_scales > 1:
-        arrays = [array.flatten(1, -2) for array in signal.pyramid(batch, config.num_scales, config.quantization_step)]
+        arrays = [array.flatten(1, -2) for array in signal.pyramid(batch, config.num_scales, config.levels)]
     else:
         arrays = [signal.grid_values(batch, config.native_grid)]
     generator = torch.Generator(model.device).manual_seed(arguments.seed)

@@ -6,13 +6,16 @@ from typing import Any
 import gradio as gr
 
 from demo import image_actions, models, polynomial_actions, shape_actions, video_actions
-from demo.answers import Sampling, marginal
+from demo.answers import Sampling, entropies, marginal
 from demo.density import summary
 from demo.files import keep
 from demo.guard import guarded, on_gpu
 from demo.limits import LIVE, MAX_QUERIES, SLOW
-from demo.observed import AXES, Observed, Places, check_range, read_observed, read_rows
+from demo.observed import AXES, Observed, Places, read_observed
 from demo.pictures import picture_url, show_uncertainty
+from pixeltransformer.checks import read_positions
+
+SCANS = ("random",)  # which points of a point cloud can be observed
 
 
 def observed_for(checkpoint: str, observed: Any, signal: str | None = None) -> Observed:
@@ -34,15 +37,15 @@ def predict(checkpoint: str, observed: Places, queries: list[list[float]]) -> di
         queries: Positions that are asked about, at most 65,536.
 
     Returns:
-        "mean" and "deviation", one list of channels a query.
+        "mean" and "deviation", one list of channels a query, and "entropy" in nats, one number a query: exact for grey
+        levels, otherwise estimated from 256 draws a query, or fewer (at least 8) for more than 256 queries.
     """
     config = models.config_of(checkpoint)
-    places = read_rows(queries, config.position_dim, "queries", f"({AXES.get(config.signal, 'x')})", MAX_QUERIES)
+    places = read_positions(config, queries, "queries", f"({AXES.get(config.signal, 'x')})", MAX_QUERIES)
     if not len(places):
         raise ValueError("queries: expected at least one position, got none")
-    check_range("queries", places, -1.0, 1.0)
     found = marginal(checkpoint, observed_for(checkpoint, observed), places)
-    return {"mean": found.mean.tolist(), "deviation": found.stddev.tolist()}
+    return {"mean": found.mean.tolist(), "deviation": found.stddev.tolist(), "entropy": entropies(found).tolist()}
 
 
 @guarded
@@ -59,8 +62,7 @@ def distribution(checkpoint: str, observed: Places, position: list[float]) -> di
         "bins" with their "probabilities", "mean", "deviation", "mode", and "entropy" in nats.
     """
     config = models.config_of(checkpoint)
-    place = read_rows([position], config.position_dim, "position", f"({AXES.get(config.signal, 'x')})")
-    check_range("position", place, -1.0, 1.0)
+    place = read_positions(config, [position], "position", f"({AXES.get(config.signal, 'x')})")
     return summary(marginal(checkpoint, observed_for(checkpoint, observed), place)[0])
 
 
@@ -291,8 +293,17 @@ def build() -> None:
 
     @guarded
     def observe_mesh(checkpoint, mesh, count, where, seed):
-        """Signed distances of a watertight mesh at points in space as an observed set: positions and values."""
+        """Signed distances of a watertight mesh at points in space, near or on its surface or anywhere, as an observed
+        set: positions and values."""
         return shape_actions.observe(shape_actions.read_shape(mesh, checkpoint), count, where, seed).to_json()
+
+    @guarded
+    def observe_point_cloud(checkpoint, cloud, count, pattern, seed):
+        """Points of a point cloud (PLY, XYZ, OBJ, …), or samples of a mesh's triangles, as an observed set: positions,
+        moved and scaled so that their longest side is from -0.9 to 0.9, and distances of 0."""
+        if pattern not in SCANS:
+            raise ValueError(f"pattern: expected one of {', '.join(SCANS)}, got {str(pattern)[:40]!r}")
+        return shape_actions.observe_scan(shape_actions.read_scan(cloud, checkpoint), count, seed).to_json()
 
     @guarded
     def reveal_video(checkpoint, video, count, pattern, seed):
@@ -302,6 +313,7 @@ def build() -> None:
     for function, signal, label, choices in (
         (reveal_picture, "image", "picture", image_actions.PATTERNS),
         (observe_mesh, "shape", "mesh", shape_actions.WHERE),
+        (observe_point_cloud, "shape", "cloud", SCANS),
         (reveal_video, "video", "video", video_actions.PATTERNS),
     ):
         names = models.names(signal)

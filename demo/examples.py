@@ -11,6 +11,8 @@ from torch import Tensor
 from demo.grids import choose_cells
 from demo.observed import Places
 from demo.pictures import read_picture, show_known
+from signals.image import Images
+from signals.places import cell_positions
 
 # Strokes in a unit box: arcs as (centre x, centre y, radius x, radius y, from, to) in degrees, lines as point lists.
 STROKES = {
@@ -116,7 +118,7 @@ class ImageExample:
     checkpoint: str
     picture: Image.Image | None
     count: int = 0
-    pattern: str = "random"
+    pattern: str = "random pixels"
     observed: Places | None = None
 
 
@@ -138,10 +140,10 @@ def images() -> tuple[ImageExample, ...]:
     return (
         ImageExample("19 dabs", "cat-faces", None, observed=painted),
         ImageExample("Ginger cat", "cat-faces", cat("ginger"), 96),
-        ImageExample("Grey cat, half", "cat-faces", cat("grey"), 512, "left half"),
-        ImageExample("Black cat, inside", "cat-faces", cat("black"), 768, "centre"),
+        ImageExample("Grey cat, half", "cat-faces", cat("grey"), 0, "left half"),
+        ImageExample("Black cat, inside", "cat-faces", cat("black"), 0, "all but the centre"),
         ImageExample("Boat", "cifar10", boat(), 128),
-        ImageExample("Three", "mnist", digit(3), 64, "grid"),
+        ImageExample("Three", "mnist", digit(3), 0, "every fourth pixel"),
         ImageExample("Eight", "mnist", digit(8), 40),
     )
 
@@ -158,5 +160,6 @@ def thumbnail(number: int) -> Tensor:
         return show_known(sheet, known)
     values = read_picture(example.picture, [32, 32], 3)
     known = torch.zeros(32 * 32, dtype=torch.bool)
-    known[choose_cells([32, 32], example.count, example.pattern, 0)] = True
+    positions = cell_positions([32, 32], torch.arange(32 * 32))
+    known[choose_cells(Images.patterns, positions, example.count, example.pattern, 0)] = True
     return show_known(values, known.view(32, 32))

@@ -1,4 +1,4 @@
-"""Where an observed set meets a grid: which of its cells are known, and which are revealed by a pattern."""
+"""Where an observed set meets a grid: which of its cells are known, and which a pattern reveals."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from demo.observed import Observed
+from signals.patterns import Pattern
 from signals.places import cell_positions
-
-PATTERNS = ("random", "grid", "centre", "left half", "all")
 
 
 @dataclass(frozen=True)
@@ -68,35 +67,28 @@ def observe_cells(values: Tensor, cells: Tensor) -> Observed:
     return Observed(cell_positions(grid, cells), values.flatten(0, -2)[cells])
 
 
-def choose_cells(grid: list[int], count: int, pattern: str, seed: int) -> Tensor:
-    """About `count` cells of an image's grid in a pattern, as cell numbers.
+def choose_cells(
+    patterns: dict[str, Pattern], positions: Tensor, count: int, name: str, seed: int, everything: str | None = None
+) -> Tensor:
+    """Cells (K,) that a pattern observes of those at positions (N, P), as cell numbers.
 
-    "random" scatters them; "grid" spaces them evenly; "centre" hides a square in the middle; "left half" shows that
-    half; "all" shows everything. The latter three do not look at `count`.
+    Args:
+        patterns (`dict`): A kind's patterns by name.
+        count (`int`): How many cells; only patterns of random positions look at it.
+        everything (`str` or `None`): A further name, which observes all cells.
 
     Raises:
         ValueError: for an unknown pattern.
     """
-    width, height = grid
-    total = width * height
-    count = max(0, min(count, total))
-    if pattern == "random":
-        return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count]
-    if pattern == "grid":
+    total = len(positions)
+    if name == everything:
+        return torch.arange(total)
+    if name not in patterns:
+        names = [*patterns, *([everything] if everything else [])]
+        raise ValueError(f"pattern: expected one of {', '.join(names)}, got {str(name)[:40]!r}")
+    pattern = patterns[name]
+    if pattern.sparse:
         if count == 0:
             return torch.zeros(0, dtype=torch.long)
-        columns = max(1, min(width, round((count * width / height) ** 0.5)))
-        rows = max(1, min(height, round(count / columns)))
-        x = ((torch.arange(columns) + 0.5) * (width / columns)).long()
-        y = ((torch.arange(rows) + 0.5) * (height / rows)).long()
-        return (y[:, None] * width + x[None]).flatten()
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    if pattern == "centre":
-        shown = ((x - (width - 1) / 2).abs() > width / 4) | ((y - (height - 1) / 2).abs() > height / 4)
-    elif pattern == "left half":
-        shown = x < width // 2
-    elif pattern == "all":
-        shown = x >= 0
-    else:
-        raise ValueError(f"pattern: expected one of {', '.join(PATTERNS)}, got {pattern!r}")
-    return shown.flatten().nonzero()[:, 0]
+        pattern = pattern.with_count(count, total)
+    return pattern.observe(positions[None], torch.Generator().manual_seed(seed))[0][0]

@@ -3,12 +3,16 @@
 import functools
 import inspect
 import logging
-import time
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import monotonic
 
 import gradio as gr
 
 from demo.limits import MAX_SECONDS
+from demo.memory import give_back
 
 try:  # on a Space with ZeroGPU a function gets a GPU for as long as it runs
     from spaces import GPU as on_gpu
@@ -22,11 +26,37 @@ except ImportError:
 log = logging.getLogger("pixeltransformer.demo")
 
 
+_ends: ContextVar[float] = ContextVar("ends", default=math.inf)  # when the request that runs here must be done
+
+
+def check_time() -> None:
+    """To be called between the parts of any work that can take long.
+
+    Raises:
+        ValueError: where the request that is worked on has used up its `MAX_SECONDS`.
+    """
+    if monotonic() > _ends.get():
+        raise ValueError(
+            f"time: expected an answer within {MAX_SECONDS} seconds (the limit of a request), stopped; "
+            "ask for fewer samples, fewer steps or a lower resolution"
+        )
+
+
+@contextmanager
+def _limited(end: float) -> Iterator[None]:
+    """`check_time` raises from `end` on; a guarded function that another one calls has the time that is left to it."""
+    before = _ends.set(min(end, _ends.get()))
+    try:
+        yield
+    finally:
+        _ends.reset(before)
+
+
 def guarded(function: Callable) -> Callable:
     """The function, or generator, with errors as messages in the page (or the answer of the API) and a time limit.
 
     A `ValueError` is the visitor's mistake and is told as it is. Anything else is the app's: it is logged, and the
-    visitor is told so without details.
+    visitor is told so without details. Afterwards the memory that the request took is given back.
     """
 
     def tell(error: Exception) -> gr.Error:
@@ -41,25 +71,32 @@ def guarded(function: Callable) -> Callable:
 
         @functools.wraps(function)
         def run(*arguments, **named):
-            start = time.monotonic()
+            end = monotonic() + MAX_SECONDS
             try:
-                for item in function(*arguments, **named):
+                items = function(*arguments, **named)
+                while True:
+                    with _limited(end):  # anew for each item, as each may be made in another thread
+                        item = next(items, items)
+                    if item is items:
+                        break
                     yield item
-                    if time.monotonic() - start > MAX_SECONDS:
-                        raise ValueError(
-                            f"time: expected an answer within {MAX_SECONDS} seconds (the limit of a request), stopped; "
-                            "ask for fewer samples, fewer steps or a lower resolution"
-                        )
+                    with _limited(end):
+                        check_time()
             except Exception as error:
                 raise tell(error) from error
+            finally:
+                give_back()
 
         return run
 
     @functools.wraps(function)
     def run_once(*arguments, **named):
         try:
-            return function(*arguments, **named)
+            with _limited(monotonic() + MAX_SECONDS):
+                return function(*arguments, **named)
         except Exception as error:
             raise tell(error) from error
+        finally:
+            give_back()
 
     return run_once

@@ -9,13 +9,19 @@ from PIL import Image
 from torch import Tensor
 
 from demo.answers import Sampling, joint, marginal, most_informative
-from demo.grids import PATTERNS, choose_cells, observe_cells, split
+from demo.grids import choose_cells, observe_cells, split
 from demo.limits import MAX_CONTEXT, MAX_RESOLUTION, MAX_SEED, MIN_RESOLUTION, whole
 from demo.models import config_of
-from demo.observed import Observed, check_range, read_rows
+from demo.observed import Observed
 from demo.pictures import animation, beside, enlarge, png, read_picture, show_known
+from pixeltransformer.checks import check_rows, read_rows
 from pixeltransformer.distribution import ValueDistribution
+from pixeltransformer.levels import round_to_levels
+from signals.image import Images
+from signals.places import cell_positions
 
+EVERYTHING = "everything"
+PATTERNS = (*Images.patterns, EVERYTHING)
 UNCERTAIN = {1: 0.5, 3: 0.3}  # standard deviation, by channels, that the map shows brightest
 
 
@@ -29,14 +35,16 @@ def output_grid(checkpoint: str, resolution: int | None) -> list[int]:
 
 
 def reveal(checkpoint: str, picture: str | Image.Image | None, count: int, pattern: str, seed: int) -> Observed:
-    """Pixels of a picture, made to fit the checkpoint's native grid, see `choose_cells`."""
+    """Pixels of a picture, made to fit the checkpoint's native grid, that one of `PATTERNS` reveals.
+
+    `count` is the number of random pixels; the other patterns do not look at it.
+    """
     config = config_of(checkpoint, "image")
     count = whole("count", count, 0, MAX_CONTEXT)
     seed = whole("seed", seed, 0, MAX_SEED)
-    if pattern not in PATTERNS:
-        raise ValueError(f"pattern: expected one of {', '.join(PATTERNS)}, got {str(pattern)[:40]!r}")
     values = read_picture(picture, config.native_grid, config.value_dim)
-    return observe_cells(values, choose_cells(config.native_grid, count, pattern, seed))
+    positions = cell_positions(config.native_grid, torch.arange(values[..., 0].numel()))
+    return observe_cells(values, choose_cells(Images.patterns, positions, count, pattern, seed, EVERYTHING))
 
 
 def refit(observed: Observed, checkpoint: str, grid: list[int] | None = None) -> Observed:
@@ -57,7 +65,8 @@ def refit(observed: Observed, checkpoint: str, grid: list[int] | None = None) ->
     values = observed.values
     if config.value_dim == 1 and values.shape[-1] == 3:
         values = (values @ torch.tensor([0.299, 0.587, 0.114]))[:, None]
-    values = ((values * 255).round() / 255).expand(-1, config.value_dim).clone()
+    values = round_to_levels(values, config.value_range, config.quantization_step)
+    values = values.expand(-1, config.value_dim).clone()
     return Observed(positions, values, scales if scales.any() else None)
 
 
@@ -122,7 +131,7 @@ def drawing_files(frames: list[list[Tensor]]) -> tuple[bytes, bytes]:
 def ask(checkpoint: str, observed: Observed, position: list[float]) -> ValueDistribution:
     """The distribution (batch shape ()) of the value at a position [x, y]."""
     place = read_rows([position], 2, "position", "(x, y)")
-    check_range("position", place, -1.0, 1.0)
+    check_rows("position", place, -1.0, 1.0)
     return marginal(checkpoint, observed, place)[0]
 
 

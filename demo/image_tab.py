@@ -12,9 +12,10 @@ from demo import examples, models, share
 from demo.answers import ORDERS, Sampling
 from demo.density import density_svg
 from demo.files import keep
-from demo.grids import PATTERNS, observe_cells
+from demo.grids import observe_cells
 from demo.guard import guarded, on_gpu
 from demo.image_actions import (
+    PATTERNS,
     UNCERTAIN,
     Partial,
     ask,
@@ -196,8 +197,8 @@ def build() -> Tab:
     with gr.Row(elem_classes="pt-settings"):
         with gr.Column(min_width=300), gr.Accordion("A picture of yours", open=True):
             upload = gr.File(label="Upload a picture", file_types=["image"], height=110, elem_id="upload")
-            pattern = gr.Radio(list(PATTERNS), value="random", label="Which pixels to reveal", elem_id="pattern")
-            count = LogSlider(64, 1, longest * longest, "Pixels to reveal", elem_id="count")
+            pattern = gr.Radio(list(PATTERNS), value=PATTERNS[0], label="Which pixels to reveal", elem_id="pattern")
+            count = LogSlider(64, 1, longest * longest, "Random pixels to reveal", elem_id="count")
             which = gr.Slider(0, 99, value=0, step=1, label="Shuffle", elem_id="which")
         with gr.Column(min_width=300), gr.Accordion("Model and sampling", open=True):
             checkpoint = gr.Dropdown(names, value=names[0], label="Model", elem_id="checkpoint")

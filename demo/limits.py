@@ -1,6 +1,7 @@
 """What one request may ask for: sized so that a free Space (2 cores, 16 GB) answers everyone in good time."""
 
 MAX_CONTEXT = 4096  # observed places
+MAX_VALUE = 1000.0  # of a continuous value, either way
 MAX_RESOLUTION, MIN_RESOLUTION = 256, 16  # side of an image that is asked for
 MAX_SHAPE_RESOLUTION, MIN_SHAPE_RESOLUTION = 64, 12  # side of a cube of signed distances
 MAX_QUERIES = 65_536  # places asked for by `predict`
@@ -13,6 +14,7 @@ MAX_PAIRS = 2**28  # pairs of a query and a token it looks at, in one request
 MAX_SECONDS = 90  # of work on one request
 MAX_PIXELS = 4096 * 4096  # of an uploaded picture
 MAX_FACES = 200_000  # of an uploaded mesh
+MAX_POINTS = 500_000  # of an uploaded point cloud
 MAX_FILE = "10mb"
 MAX_WAITING = 64  # requests in the queue
 MAX_SESSIONS = 128  # visitors whose state is kept, about a megabyte each; a call of the API is one

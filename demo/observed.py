@@ -1,14 +1,14 @@
 """The observed set as it travels: JSON arrays of positions and values, checked against a checkpoint."""
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
-from demo.limits import MAX_CONTEXT
+from demo.limits import MAX_CONTEXT, MAX_VALUE
+from pixeltransformer.checks import check_rows, read_context
 
 AXES = {"image": "x, y", "polynomial": "x", "shape": "x, y, z", "video": "t, x, y"}
 
@@ -98,56 +98,10 @@ def read_observed(data: Any, config, name: str = "observed") -> Observed:
         got = f"keys {sorted(map(str, data))[:6]}" if isinstance(data, dict) else type(data).__name__
         raise ValueError(f'{name}: expected an object {{"positions": [[…], …], "values": [[…], …]}}, got {got}')
     axes = AXES.get(config.signal, "coordinates")
-    positions = read_rows(data["positions"], config.position_dim, f"{name}.positions", f"({axes})")
-    values = read_rows(data["values"], config.value_dim, f"{name}.values", "(channels)")
-    if len(positions) != len(values):
-        raise ValueError(f"{name}: expected as many values as positions, got {len(positions)} and {len(values)}")
-    check_range(f"{name}.positions", positions, -1.0, 1.0)
-    if config.value_range is not None:
-        check_range(f"{name}.values", values, *config.value_range)
-    else:
-        check_range(f"{name}.values", values, -1000.0, 1000.0)
-    return Observed(positions, values, read_scales(data.get("scales"), len(positions), config, f"{name}.scales"))
-
-
-def read_scales(numbers: Any, count: int, config, name: str) -> Tensor | None:
-    """A list of `count` scales as a tensor (K,); `None` for `None`, or where all are 0.
-
-    Raises:
-        ValueError: naming the first that is wrong, or that the checkpoint knows no scales.
-    """
-    if numbers is None:
-        return None
-    if not isinstance(numbers, list) or len(numbers) != count:
-        got = len(numbers) if isinstance(numbers, list) else type(numbers).__name__
-        raise ValueError(f"{name}: expected a list of as many numbers as positions ({count}), got {got}")
-    scales = read_rows([[number] for number in numbers], 1, name, "(scale)")
-    largest = config.num_scales - 1
-    if not largest and scales.any():
-        got = f"{scales[scales != 0][0]:g}"
-        raise ValueError(f"{name}: expected only 0, as this checkpoint knows no averages (num_scales 1), got {got}")
-    check_range(name, scales, 0.0, largest)
-    return scales[:, 0].clamp(0.0, largest) if scales.any() else None
-
-
-def read_rows(rows: Any, width: int, name: str, letters: str, limit: int = MAX_CONTEXT) -> Tensor:
-    """Rows of `width` finite numbers as a tensor (K, width).
-
-    Raises:
-        ValueError: naming the first row that is wrong.
-    """
-    if not isinstance(rows, list):
-        raise ValueError(f"{name}: expected a list of lists of {width} numbers {letters}, got {type(rows).__name__}")
-    if len(rows) > limit:
-        raise ValueError(f"{name}: expected at most {limit:,} places (the limit of this app), got {len(rows):,}")
-    for index, row in enumerate(rows):
-        if not isinstance(row, list) or len(row) != width:
-            got = f"{len(row)} of them" if isinstance(row, list) else repr(row)[:40]
-            raise ValueError(f"{name}[{index}]: expected a list of {width} numbers {letters}, got {got}")
-        for number in row:
-            if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
-                raise ValueError(f"{name}[{index}]: expected finite numbers, got {str(number)[:40]!r}")
-    return torch.tensor(rows, dtype=torch.float32).view(len(rows), width)
+    positions, values, scales = read_context(config, data, name, f"({axes})", MAX_CONTEXT)
+    if config.quantization_step is None:
+        check_rows(f"{name}.values", values, -MAX_VALUE, MAX_VALUE)
+    return Observed(positions, values, scales)
 
 
 def read_json(text: str, name: str) -> Any:
@@ -162,12 +116,3 @@ def read_json(text: str, name: str) -> Any:
         raise ValueError(f"{name}: expected JSON, got an error in line {error.lineno}, column {error.colno}") from error
     except RecursionError as error:
         raise ValueError(f"{name}: expected JSON of a few levels, got one nested too deeply") from error
-
-
-def check_range(name: str, numbers: Tensor, low: float, high: float) -> None:
-    """Raise `ValueError` unless all numbers lie between the bounds."""
-    outside = (numbers < low - 1e-4) | (numbers > high + 1e-4)
-    if outside.any():
-        index = int(outside.any(-1).nonzero()[0])
-        got = ", ".join(f"{x:g}" for x in numbers[index].tolist())
-        raise ValueError(f"{name}[{index}]: expected numbers from {low:g} to {high:g}, got {got}")

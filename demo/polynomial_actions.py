@@ -10,11 +10,13 @@ from baselines.polynomial import PolynomialPosterior
 from demo.answers import Sampling, joint, marginal
 from demo.limits import MAX_SEED, whole
 from demo.models import config_of
-from demo.observed import Observed, nothing, read_rows
+from demo.observed import Observed, nothing
+from pixeltransformer.checks import read_rows
 from pixeltransformer.distribution import ValueDistribution
-from signals.polynomial import Coefficients, polynomial
+from signals.polynomial import REGIONS, Coefficients, polynomial
 
 DEGREE = 6
+REGION_NAMES = tuple(REGIONS)
 MAX_POINTS, MAX_VALUE = 64, 50.0
 CURVE, SAMPLED = 129, 33  # places of a drawn curve, and of a sampled one
 
@@ -61,10 +63,18 @@ def true_curve(seed: int, positions: Tensor) -> Tensor:
     return polynomial(row[None], positions[None, :, None])[0, :, 0].float()
 
 
-def observe(seed: int, count: int) -> Observed:
-    """`count` random points of the random polynomial with this number."""
+def observe(seed: int, count: int, where: str = REGION_NAMES[0]) -> Observed:
+    """`count` points of the random polynomial with this number: all over it, or in one of `REGIONS`."""
     count = whole("count", count, 0, MAX_POINTS)
-    x = torch.rand(count, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    if where not in REGIONS:
+        raise ValueError(f"where: expected one of {', '.join(REGIONS)}, got {str(where)[:40]!r}")
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(max(16 * count, 256), generator=generator) * 2 - 1
+    if count:
+        seen = REGIONS[where].with_count(count, len(x)).observe(x[None, :, None], generator)[0][0]
+        x = x[seen]
+    else:
+        x = x[:0]
     return Observed(x[:, None], true_curve(seed, x)[:, None])
 
 

@@ -8,7 +8,7 @@ from demo.density import density_svg
 from demo.guard import guarded, on_gpu
 from demo.limits import LIVE, MAX_SAMPLES
 from demo.observed import read_observed
-from demo.polynomial_actions import ask, curves, observe, read_points, sampled, write_points
+from demo.polynomial_actions import REGION_NAMES, ask, curves, observe, read_points, sampled, write_points
 from demo.share_panel import SharePanel
 from demo.tab import Tab, is_quick
 from demo.widgets.curves import Curves
@@ -56,6 +56,7 @@ def build() -> Tab:
                 fresh = gr.Button("New random curve", size="sm", min_width=120, elem_id="fresh")
                 empty = gr.Button("Clear", size="sm", min_width=70)
             count = gr.Slider(0, 12, value=3, step=1, label="Points of a random curve")
+            where = gr.Radio(list(REGION_NAMES), value=REGION_NAMES[0], label="Where", elem_id="curve-where")
             with gr.Accordion("Model and sampling", open=False):
                 checkpoint = gr.Dropdown(names, value=names[0], label="Model")
                 number = gr.Slider(1, MAX_SAMPLES, value=5, step=1, label="Sampled curves")
@@ -83,9 +84,13 @@ def build() -> Tab:
         return density_svg(ask(place, read_points(text, place), event.x), f"Value at x = {event.x:.2f}")
 
     @guarded
-    def another(known, count):
+    def another(known, count, where):
         following = 1 if known is None else known + 1
-        return write_points(observe(following, count)), following
+        return write_points(observe(following, count, where)), following
+
+    @guarded
+    def same(known, count, where):
+        return another(1 if known is None else known - 1, count, where)
 
     def state_of(place, text, number, temperature, seed, known):
         sampling = {"samples": number, "temperature": temperature, "seed": seed, "polynomial": known}
@@ -107,10 +112,9 @@ def build() -> Tab:
     points.blur(**live)
     for source in (number.release, temperature.release, seed.change, checkpoint.input):
         source(**live)
-    fresh.click(another, [truth, count], [points, truth], **quiet, **LIVE).then(**live)
-    count.release(
-        lambda known, count: another(1 if known is None else known - 1, count), [truth, count], [points, truth], **quiet
-    ).then(**live)
+    fresh.click(another, [truth, count, where], [points, truth], **quiet, **LIVE).then(**live)
+    for source in (count.release, where.input):
+        source(same, [truth, count, where], [points, truth], **quiet).then(**live)
     empty.click(lambda: ("", None), None, [points, truth], **quiet).then(**live)
     for name, button in zip(EXAMPLES, buttons, strict=True):
         known, text = EXAMPLES[name]

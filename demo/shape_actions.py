@@ -9,17 +9,20 @@ from matplotlib import colormaps
 from torch import Tensor
 
 from demo.answers import Sampling, joint, marginal
-from demo.grids import split
-from demo.limits import MAX_CONTEXT, MAX_FACES, MAX_SEED, MAX_SHAPE_RESOLUTION, MIN_SHAPE_RESOLUTION, whole
+from demo.grids import choose_cells, split
+from demo.limits import MAX_CONTEXT, MAX_FACES, MAX_POINTS, MAX_SEED, MAX_SHAPE_RESOLUTION, MIN_SHAPE_RESOLUTION, whole
 from demo.models import config_of
 from demo.observed import Observed
 from signals.mesh import mesh_to_sdf, normalize, read_mesh, sdf_to_mesh
 from signals.places import cell_positions, values_at_positions, weighted_cells
-from signals.shape import NEAR
+from signals.point_clouds import read_point_cloud
+from signals.shape import NEAR, Shapes, points_of
+from signals.surface import has_surface
 
-WHERE = ("near the surface", "anywhere")
+NEAR_SURFACE = "near the surface"
+WHERE = (NEAR_SURFACE, *Shapes.patterns)
 DRAWN = 512  # values drawn one after another; the rest takes its mean given them
-INSIDE, OUTSIDE = (226, 74, 66), (66, 126, 226)
+INSIDE, OUTSIDE, ON = (226, 74, 66), (66, 126, 226), (232, 168, 56)
 UNCERTAIN = 0.08  # standard deviation of a distance that is shown brightest
 
 
@@ -38,17 +41,54 @@ def distances(mesh: trimesh.Trimesh, checkpoint: str) -> Tensor:
 
 
 def observe(sdf: Tensor, count: int, where: str, seed: int) -> Observed:
-    """Distances at `count` cell centres, half of them near the surface or anywhere."""
+    """Distances at `count` cell centres, or points of the surface, where the distance is 0.
+
+    Args:
+        where (`str`): One of `WHERE`.
+    """
     grid = list(sdf.shape[-2::-1])
     count = whole("count", count, 1, min(MAX_CONTEXT, sdf.numel()))
-    generator = torch.Generator().manual_seed(whole("seed", seed, 0, MAX_SEED))
+    seed = whole("seed", seed, 0, MAX_SEED)
+    generator = torch.Generator().manual_seed(seed)
     if where not in WHERE:
         raise ValueError(f"where: expected one of {', '.join(WHERE)}, got {str(where)[:40]!r}")
-    near = sdf.flatten().abs() < NEAR * 2 / max(grid)
-    share = near.float().mean().clamp(1e-3, 1 - 1e-3)
-    weight = (1 - share) / share if where == WHERE[0] else 1.0
-    cells = weighted_cells(torch.where(near, weight, 1.0)[None], count, generator)[0]
+    if where == NEAR_SURFACE:
+        near = sdf.flatten().abs() < NEAR * 2 / max(grid)
+        share = near.float().mean().clamp(1e-3, 1 - 1e-3)
+        cells = weighted_cells(torch.where(near, (1 - share) / share, 1.0)[None], count, generator)[0]
+    elif Shapes.patterns[where].surface:
+        if not has_surface(sdf[None]):
+            raise ValueError(
+                f"where: expected a shape thick enough for {grid} cells, got one that holds no cell's centre"
+            )
+        pattern = Shapes.patterns[where].with_count(count, sdf.numel())
+        return on_surface(points_of(pattern, sdf[None], generator)[0])
+    else:
+        positions = cell_positions(grid, torch.arange(sdf.numel()))
+        cells = choose_cells(Shapes.patterns, positions, count, where, seed)
     return Observed(cell_positions(grid, cells), sdf.flatten()[cells][:, None])
+
+
+def on_surface(points: Tensor) -> Observed:
+    """Points (K, 3) of a surface as an observed set: their distance to it is 0."""
+    return Observed(points, torch.zeros(len(points), 1))
+
+
+def read_scan(path: str | None, checkpoint: str) -> Tensor:
+    """Points (N, 3) of a file, in random order, as many as may be observed: a point cloud, or samples of a mesh."""
+    if not path:
+        raise ValueError("point cloud: expected a file, got none; upload one")
+    config_of(checkpoint, "shape")
+    generator = torch.Generator().manual_seed(0)
+    points = read_point_cloud(path, MAX_CONTEXT, generator, "point cloud", str(path).rsplit(".", 1)[-1], MAX_POINTS)
+    return points[torch.randperm(len(points), generator=generator)]
+
+
+def observe_scan(points: Tensor, count: int, seed: int) -> Observed:
+    """`count` random ones of points (N, 3) on a surface, or all where there are fewer."""
+    count = whole("count", count, 1, MAX_CONTEXT)
+    generator = torch.Generator().manual_seed(whole("seed", seed, 0, MAX_SEED))
+    return on_surface(points[torch.randperm(len(points), generator=generator)[:count]])
 
 
 def cube(side: int) -> list[int]:
@@ -81,12 +121,14 @@ def sampled_surfaces(
 
 
 def point_cloud(observed: Observed, size: float = 0.022) -> trimesh.Trimesh:
-    """Observed points as small octahedra: red inside the shape, blue outside, paler the farther from the surface."""
+    """Observed points as small octahedra: red inside the shape, blue outside, paler the farther from it; yellow on
+    the surface."""
     corners = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], dtype=np.float64) * size
     faces = np.array([[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5], [0, 3, 5]])
     centers, value = observed.positions.double().numpy(), observed.values[:, 0].numpy()
     pale = np.clip(np.abs(value) / 0.8, 0, 0.8)[:, None]
-    colours = np.where((value < 0)[:, None], INSIDE, OUTSIDE) * (1 - pale) + 235 * pale
+    colours = np.where((value < 0)[:, None], INSIDE, np.where((value > 0)[:, None], OUTSIDE, ON))
+    colours = colours * (1 - pale) + 235 * pale
     mesh = trimesh.Trimesh(
         (centers[:, None] + corners).reshape(-1, 3),
         (faces[None] + 6 * np.arange(len(centers))[:, None, None]).reshape(-1, 3),

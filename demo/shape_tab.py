@@ -11,16 +11,29 @@ from demo.files import keep
 from demo.guard import guarded, on_gpu
 from demo.limits import LIVE, MAX_SHAPE_RESOLUTION, MIN_SHAPE_RESOLUTION, SLOW
 from demo.observed import Observed, read_observed
-from demo.shape_actions import WHERE, distances, glb, mean_surface, observe, point_cloud, read_shape, sampled_surfaces
+from demo.shape_actions import (
+    WHERE,
+    distances,
+    glb,
+    mean_surface,
+    observe,
+    observe_scan,
+    point_cloud,
+    read_scan,
+    read_shape,
+    sampled_surfaces,
+)
 from demo.share_panel import SharePanel
 from demo.tab import Tab, is_quick
 from demo.widgets.log_slider import LogSlider
 from signals.mesh import sdf_to_mesh
+from signals.point_clouds import EXTENSIONS
 
 NAME = "shape"
 INTRO = (
     "**How far is the surface from a few points in space?** From signed distances at the points you choose, red inside "
-    "and blue outside, the model infers the whole shape. Turn the views with pointer or touch."
+    "and blue outside, the model infers the whole shape. A scan works too: points on the surface, shown yellow, have "
+    "distance 0. Turn the views with pointer or touch."
 )
 
 
@@ -37,7 +50,8 @@ def build() -> Tab:
         gr.Markdown("There is no checkpoint for shapes: train one, or name one with `--checkpoint`.")
         return Tab(NAME, [])
     gr.Markdown(INTRO, elem_classes="pt-intro")
-    sdf, known, drawn_files = gr.State(None), gr.State(None), gr.State((None, None))
+    # What is looked at: distances (z, y, x, 1) of a mesh, or points (N, 3) of a scan.
+    shape, known, drawn_files = gr.State(None), gr.State(None), gr.State((None, None))
     with gr.Row(elem_classes="pt-buttons"):
         buttons = [gr.Button(name, size="sm", min_width=90) for name in example_shapes.SHAPES]
     look = dict(height=300, clear_color=(0, 0, 0, 0), camera_position=(60, 72, 3.6))
@@ -62,6 +76,9 @@ def build() -> Tab:
             upload = gr.File(
                 label="Upload a watertight mesh", file_types=[".obj", ".off", ".ply", ".stl", ".glb"], height=110
             )
+            scan = gr.File(
+                label="Upload a point cloud, or any mesh", file_types=list(EXTENSIONS), height=110, elem_id="scan"
+            )
         with gr.Column(min_width=300), gr.Accordion("Model and sampling", open=False):
             checkpoint = gr.Dropdown(names, value=names[0], label="Model")
             side = gr.Slider(MIN_SHAPE_RESOLUTION, MAX_SHAPE_RESOLUTION, value=32, step=4, label="Cells a side")
@@ -80,10 +97,11 @@ def build() -> Tab:
 
     @guarded
     @on_gpu
-    def update(field, place, count, where, seed, side):
-        if field is None:
+    def update(shape, place, count, where, seed, side):
+        if shape is None:
             return (gr.skip(),) * 4
-        observed = observe(field, count, where, 0 if seed is None else seed)
+        seed = 0 if seed is None else seed
+        observed = observe_scan(shape, count, seed) if shape.dim() == 2 else observe(shape, count, where, seed)
         return observed, *all_views(place, observed, side)
 
     @guarded
@@ -110,6 +128,10 @@ def build() -> Tab:
         field = read_shape(path, place)
         return field, view(sdf_to_mesh(field), "truth")
 
+    @guarded
+    def open_scan(path, place):
+        return (gr.skip(), gr.skip()) if path is None else (read_scan(path, place), None)
+
     def state_of(observed, place, side, steps, temperature, seed):
         if observed is None:
             raise ValueError("shape: expected one, got none; click an example or upload a mesh")
@@ -127,7 +149,7 @@ def build() -> Tab:
         return place, side, chosen.steps, chosen.temperature, chosen.seed, observed, *views, None, None, None
 
     quiet = dict(show_progress="hidden", api_visibility="private")
-    what = [sdf, checkpoint, count, where, seed, side]
+    what = [shape, checkpoint, count, where, seed, side]
     views = [known, seen, mean, save]
     again = dict(fn=update, inputs=what, outputs=views, show_progress="minimal", **is_quick())
     for name, button in zip(example_shapes.SHAPES, buttons, strict=True):
@@ -136,8 +158,9 @@ def build() -> Tab:
             field = example_distances(name, place)
             return field, view(sdf_to_mesh(field), "truth")
 
-        button.click(guarded(open_example), checkpoint, [sdf, true], **quiet, **LIVE).then(**again)
-    upload.upload(open_mesh, [upload, checkpoint], [sdf, true], **quiet, **LIVE).then(**again)
+        button.click(guarded(open_example), checkpoint, [shape, true], **quiet, **LIVE).then(**again)
+    upload.upload(open_mesh, [upload, checkpoint], [shape, true], **quiet, **LIVE).then(**again)
+    scan.upload(open_scan, [scan, checkpoint], [shape, true], **quiet, **LIVE).then(**again)
     for source in (count.release, where.input, side.release):
         source(**again)
     drawn = go.click(
@@ -149,5 +172,5 @@ def build() -> Tab:
     stop.click(None, cancels=[drawn])
     restored = [checkpoint, side, steps, temperature, seed, known, seen, mean, save, true, *samples]
     panel.connect(guarded(state_of), [known, checkpoint, side, steps, temperature, seed], guarded(restore), restored)
-    begun = (begin, [sdf, known, *what[1:]], [sdf, true, *views])
+    begun = (begin, [shape, known, *what[1:]], [shape, true, *views])
     return Tab(NAME, restored, restore, chosen=begun)

@@ -9,14 +9,23 @@ from torch import Tensor
 
 from demo import examples
 from demo.answers import Sampling, joint, marginal
+from demo.grids import choose_cells
 from demo.limits import MAX_CONTEXT, MAX_SEED, whole
 from demo.models import config_of
 from demo.observed import Observed
 from signals.image import checkered, image_to_array, to_values
 from signals.places import cell_positions
-from signals.video import bounce, read_clip
+from signals.video import Videos, bounce, read_clip
 
-PATTERNS = ("scattered", "first and last frame", "first half")
+QUESTIONS = {  # what the app asks of a clip, by pattern
+    "random pixels": "Random pixels",
+    "first half of the frames": "Continue this clip",
+    "every second frame": "Fill in between",
+    "first and last frame": "From the first frame to the last",
+    "first frame": "What comes next?",
+    "top half of every frame": "The lower half",
+}
+PATTERNS = tuple(QUESTIONS)
 DRAWN = 768  # values drawn one after another; the rest takes its mean given them
 CLIPS = {"Three and seven": (3, 7, 1), "Two and eight": (2, 8, 4), "Zero and three": (0, 3, 9)}
 
@@ -50,26 +59,18 @@ def read_video(path: str | None, checkpoint: str) -> Tensor:
 
 
 def observe(clip: Tensor, count: int, pattern: str, seed: int) -> Observed:
-    """Places (t, x, y) of a clip: `count` scattered ones, or whole frames."""
+    """Positions (t, x, y) of a clip that one of `PATTERNS` observes; `count` is the number of random pixels."""
     frames, height, width, channels = clip.shape
     count = whole("count", count, 1, MAX_CONTEXT)
     seed = whole("seed", seed, 0, MAX_SEED)
-    each = height * width
-    if pattern == PATTERNS[0]:
-        cells = torch.randperm(frames * each, generator=torch.Generator().manual_seed(seed))[
-            : min(count, frames * each - 1)
-        ]
-    elif pattern == PATTERNS[1]:
-        cells = torch.cat((torch.arange(each), torch.arange((frames - 1) * each, frames * each)))
-    elif pattern == PATTERNS[2]:
-        cells = torch.arange(frames // 2 * each)
-    else:
-        raise ValueError(f"pattern: expected one of {', '.join(PATTERNS)}, got {str(pattern)[:40]!r}")
+    total = frames * height * width
+    positions = _places([frames, width, height], torch.arange(total))
+    cells = choose_cells(Videos.patterns, positions, min(count, total - 1), pattern, seed)
     if len(cells) > MAX_CONTEXT:
         raise ValueError(
-            f"pattern: expected at most {MAX_CONTEXT:,} places (the limit of this app), got {len(cells):,}"
+            f"pattern: expected at most {MAX_CONTEXT:,} positions (the limit of this app), got {len(cells):,}"
         )
-    return Observed(_places([frames, width, height], cells), clip.reshape(-1, channels)[cells])
+    return Observed(positions[cells], clip.reshape(-1, channels)[cells])
 
 
 def _places(grid: list[int], cells: Tensor) -> Tensor:

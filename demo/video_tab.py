@@ -13,7 +13,7 @@ from demo.observed import Observed, read_observed
 from demo.pictures import animation, beside, enlarge
 from demo.share_panel import SharePanel
 from demo.tab import Tab, is_quick
-from demo.video_actions import CLIPS, PATTERNS, Clip, bouncing, mean_clip, observe, read_video, sampled_clip
+from demo.video_actions import CLIPS, PATTERNS, QUESTIONS, Clip, bouncing, mean_clip, observe, read_video, sampled_clip
 from demo.widgets.log_slider import LogSlider
 from demo.widgets.player import Player, clip
 
@@ -41,8 +41,13 @@ def build() -> Tab:
         save = gr.DownloadButton("All side by side (GIF)", interactive=False, size="sm", elem_id="save-clip")
     with gr.Row():
         with gr.Column(min_width=300):
-            count = LogSlider(256, 4, MAX_CONTEXT, "Observed places", elem_id="video-count")
-            pattern = gr.Radio(list(PATTERNS), value=PATTERNS[0], label="Which places")
+            count = LogSlider(256, 4, MAX_CONTEXT, "Random pixels", elem_id="video-count")
+            pattern = gr.Radio(
+                [(label, name) for name, label in QUESTIONS.items()],
+                value=PATTERNS[0],
+                label="What is given",
+                elem_id="video-pattern",
+            )
             upload = gr.File(label="Upload a video", file_types=["video", ".gif"], height=110)
         with gr.Column(min_width=300), gr.Accordion("Model and sampling", open=True):
             checkpoint = gr.Dropdown(names, value=names[0], label="Model")

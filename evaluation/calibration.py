@@ -31,15 +31,13 @@ def pit_bounds(distribution, values: Tensor) -> tuple[Tensor, Tensor]:
 
     The outermost cells of quantised values take the tails, as they do in the likelihood.
     """
-    step = distribution.quantization_step
-    if step is None:
+    levels = distribution.quantiser
+    if levels is None:
         both = cdf(distribution, values)
         return both, both
-    low, high = distribution.value_range
-    last = round((high - low) / step)
-    level = ((values.double() - low) / step).round().clamp(0, last)
-    below = torch.where(level > 0, cdf(distribution, low + step * (level - 0.5)), 0.0)
-    above = torch.where(level < last, cdf(distribution, low + step * (level + 0.5)), 1.0)
+    index = levels.index(values.double())
+    below = torch.where(index > 0, cdf(distribution, levels.at(index - 0.5)), 0.0)
+    above = torch.where(index < levels.last, cdf(distribution, levels.at(index + 0.5)), 1.0)
     return below, above
 
 

@@ -21,8 +21,8 @@ from tqdm.auto import trange
 from transformers import HfArgumentParser
 
 from signals.base import flag
-from signals.data import find_column, load_splits, pick_split
-from signals.image import find_image_column, read, to_values
+from signals.data import find_column, pick_split
+from signals.image import choose_channels, find_image_column, load_images, open_image, read, to_values, undecoded
 
 
 @dataclass
@@ -86,12 +86,12 @@ def read_labels(rows: Dataset, column: str | None = None) -> list[int]:
 
 
 def read_images(rows: Dataset, side: int | None, channels: int | None) -> Tensor:
-    """Images (N, V, y, x), uint8, at one size and with the channels of the first unless given."""
+    """Images (N, V, y, x), uint8, at the first one's size, and grey or in colour, unless given."""
     name = find_image_column(rows)
-    first = rows[0][name]
-    channels = channels or (1 if first.mode in ("1", "L") else 3)
-    size = (side, side) if side else first.size
-    return torch.stack([read(row[name], size, channels).movedim(-1, 0) for row in rows.select_columns([name])])
+    rows = undecoded(rows, name)
+    channels = channels or choose_channels(rows, name, "auto")
+    size = (side, side) if side else open_image(rows[0][name]).size
+    return torch.stack([read(open_image(row[name]), size, channels).movedim(-1, 0) for row in rows])
 
 
 def train(images: Tensor, labels: Tensor, classes: int, arguments: Arguments) -> Classifier:
@@ -150,7 +150,7 @@ def load(path: str | Path) -> tuple[Classifier, dict]:
 def main() -> None:
     try:
         (arguments,) = HfArgumentParser(Arguments, description=Arguments.__doc__).parse_args_into_dataclasses()
-        splits = load_splits(arguments.dataset_name)
+        splits = load_images(arguments.dataset_name)
         parts = [pick_split(splits, split) for split in (arguments.train_split, arguments.test_split)]
         if arguments.limit:
             parts = [part.select(range(min(arguments.limit, len(part)))) for part in parts]

@@ -26,7 +26,7 @@ class Arguments:
 
     checkpoint: str = flag("Checkpoint folder or Hub id.")
     output: str = flag("File for the picture: PNG, or GIF for videos.")
-    signal: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
+    kind: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
     split: str = flag("Split to take signals from.", "test")
     index: int = flag("Row of the split.", 0)
     temperature: float = flag("Temperature of the samples.", 0.9)
@@ -40,7 +40,7 @@ def make(arguments: Arguments, signal: Signal) -> None:
     """Write the picture."""
     if importlib.util.find_spec(f"evaluation.figures.{signal.kind}") is None:
         raise ValueError(
-            f"--signal: there is no picture for {signal.plural} yet; add evaluation/figures/{signal.kind}.py"
+            f"--kind: there is no picture for {signal.plural} yet; add evaluation/figures/{signal.kind}.py"
         )
     if arguments.new < 0 or arguments.num_steps < 1:
         raise ValueError(

@@ -29,6 +29,7 @@ follow from `--seed 0`.
 
 NAMES = {
     "likelihood": "Likelihood and calibration",
+    "patterns": "Any observed set",
     "joint": "Joint likelihood",
     "samples": "Samples",
     "references": "References",

@@ -1,7 +1,7 @@
-"""A new kind of signal in one file, short sounds: `train_accelerate.py --signal examples/audio_signal.py` trains on it
+"""A new kind of signal in one file, short sounds: `train_accelerate.py --kind examples/audio_signal.py` trains on it
 (with `--output_dir` and `--max_train_minutes`).
 
-Copied to `signals/audio.py` it is known as `--signal audio`. It reads a folder of WAV files or, without one, makes
+Copied to `signals/audio.py` it is known as `--kind audio`. It reads a folder of WAV files or, without one, makes
 plucked strings: harmonics that fade.
 """
 
@@ -33,7 +33,17 @@ class Sounds(GridSignal):
     validation_size: int = flag("Sounds held out.", 16)
 
     def load(self, seed: int) -> tuple[Rows, Rows]:
-        sounds = Strings(self.samples, 2000) if self.folder is None else Files(self.folder, self.samples)
+        return self._split(self.samples)
+
+    def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
+        if split not in ("train", "test"):
+            raise ValueError(f"--split: expected train or test, got {split!r}")
+        rows = self._split(config.native_grid[0])[split == "test"]
+        return Rows(rows.source[:limit], rows.decode)
+
+    def _split(self, samples: int) -> tuple[Rows, Rows]:
+        """Training and held-out sounds of so many amplitudes."""
+        sounds = Strings(samples, 2000) if self.folder is None else Files(self.folder, samples)
         if len(sounds) <= self.validation_size:
             raise ValueError(
                 f"--validation_size: expected fewer than the {len(sounds)} sounds of {self.folder or 'the strings'}, "
@@ -43,13 +53,6 @@ class Sounds(GridSignal):
             Rows(range(self.validation_size, len(sounds)), sounds.__getitem__),
             Rows(range(self.validation_size), sounds.__getitem__),
         )
-
-    def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
-        if split not in ("train", "test"):
-            raise ValueError(f"--split: expected train or test, got {split!r}")
-        self.samples = config.native_grid[0]
-        rows = self.load(0)[split == "test"]
-        return Rows(rows.source[:limit], rows.decode)
 
     def config_fields(self, rows: Rows) -> dict[str, Any]:
         return {

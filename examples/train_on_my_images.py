@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> Path:
     parser.add_argument("--size", type=int, default=32, help="side to which images are resized")
     parser.add_argument("--output", default="runs/mine", help="folder for training states and the exported model")
     own, rest = parser.parse_known_args(argv)
-    flags = ["--signal", "image", "--dataset_name", own.folder, "--image_size", str(own.size)]
+    flags = ["--kind", "image", "--dataset_name", own.folder, "--image_size", str(own.size)]
     flags += ["--horizontal_flip", "--max_train_minutes", str(own.minutes), "--output_dir", own.output, *rest]
     try:
         export = train(*parse_arguments(flags))

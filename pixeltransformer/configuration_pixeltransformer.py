@@ -1,9 +1,21 @@
 """Configuration of a PixelTransformer: what the network is, and what a stranger needs to use its weights."""
 
 import math
-from typing import Any
+import numbers
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from transformers import PreTrainedConfig
+
+from .levels import Levels
+
+if TYPE_CHECKING:
+    # Never run, but transformers' loader follows it: the module of a checkpoint's config is then told apart by the code
+    # of the whole folder. Otherwise two checkpoints whose models differ and whose config files are equal would share
+    # one config class, and AutoModel, which looks up models by it, would run the first one's code for both.
+    from .modeling_pixeltransformer import PixelTransformerModel  # noqa: F401
+
+COUNTS = "value_dim num_bins hidden_size num_encoder_layers num_decoder_layers num_attention_heads intermediate_size"
 
 
 class PixelTransformerConfig(PreTrainedConfig):
@@ -15,6 +27,9 @@ class PixelTransformerConfig(PreTrainedConfig):
         signal (`str`): Kind of signal: "image", "polynomial", "shape", "video" or another's name.
         native_grid (`list[int]`): Number of cells of the training signals along each axis of a position (x before y
             before z; videos t, x, y). Its length is P. A 28×28 image has `[28, 28]`.
+        axes (`list[int]` or `None`): Coordinates of a position in the order in which a signal's array has its axes, the
+            slowest first: an image's array (y, x) and positions (x, y) have `[1, 0]`. `None`: `[0, 2, 1]` for videos
+            (arrays (t, y, x), positions (t, x, y)), else the last coordinate first.
         value_dim (`int`): V, number of channels of a value.
         value_range (`list[float]` or `None`): Smallest and largest value, or `None` where values are unbounded.
         quantization_step (`float` or `None`): Distance of two neighbouring values where values are quantised (1/255 for
@@ -46,8 +61,8 @@ class PixelTransformerConfig(PreTrainedConfig):
         value_fourier_scale (`float` or `None`): The same for features of the value, in cycles per unit of value.
             `None`: a value enters by a linear layer (the paper's way); its finer differences are then learned late.
         num_scales (`int`): Levels of the pyramid of cell averages that a value may come from, the finest included:
-            scales run from 0 (a cell of the native grid) to `num_scales - 1`, each twice as wide as the one before.
-            1: values have no size.
+            scales run from 0 (a cell of the native grid) to `num_scales - 1`, each twice as wide as the one before, so
+            that each side of the native grid can be halved `num_scales - 1` times. 1: values have no size.
         chain_scales (`list[int]` or `None`): The scales that sampling from coarse to fine draws one after another, from
             a coarse one to 0. `None`: all.
         step_losses (`dict` or `None`): The measured loss of the next value against the number of known ones, from which
@@ -65,11 +80,13 @@ class PixelTransformerConfig(PreTrainedConfig):
     """
 
     model_type = "pixeltransformer"
+    keys_to_ignore_at_inference = ["distribution", "buffer_distribution"]  # no tensors, which a Trainer could gather
 
     def __init__(
         self,
         signal: str = "image",
         native_grid: list[int] | None = None,
+        axes: list[int] | None = None,
         value_dim: int = 1,
         value_range: list[float] | None = (0.0, 1.0),
         quantization_step: float | None = 1 / 255,
@@ -102,9 +119,10 @@ class PixelTransformerConfig(PreTrainedConfig):
         **kwargs: Any,
     ):
         self.signal = signal
-        self.native_grid = list(native_grid) if native_grid is not None else [28, 28]
+        self.native_grid = native_grid if native_grid is not None else [28, 28]
+        self.axes = axes
         self.value_dim = value_dim
-        self.value_range = list(value_range) if value_range is not None else None
+        self.value_range = value_range
         self.quantization_step = quantization_step
         self.num_bins = num_bins
         self.min_scale = min_scale
@@ -126,7 +144,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         self.fourier_scale = fourier_scale
         self.value_fourier_scale = value_fourier_scale
         self.num_scales = num_scales
-        self.chain_scales = None if chain_scales is None else list(chain_scales)
+        self.chain_scales = chain_scales
         self.step_losses = step_losses
         self.max_buffer_share = max_buffer_share
         self.max_tokens = max_tokens
@@ -134,6 +152,13 @@ class PixelTransformerConfig(PreTrainedConfig):
         self.provenance = provenance
         self._check()
         super().__init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any):
+        """As inherited; what `kwargs` replace is checked like what a config is made with."""
+        loaded = super().from_dict(config_dict, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded)._check()
+        return loaded
 
     @classmethod
     def paper(cls, **kwargs: Any) -> "PixelTransformerConfig":
@@ -176,8 +201,14 @@ class PixelTransformerConfig(PreTrainedConfig):
     @property
     def axes_slowest_first(self) -> list[int]:
         """Coordinates of a position in the order in which a signal's array has its axes: (z, y, x); (t, y, x)."""
-        names = "txy" if self.signal == "video" else "xyz"[: self.position_dim]
-        return sorted(range(self.position_dim), key=lambda axis: "tzyx".index(names[axis]))
+        if self.axes is not None:
+            return self.axes
+        return [0, 2, 1] if self.signal == "video" else list(reversed(range(self.position_dim)))
+
+    @property
+    def levels(self) -> Levels | None:
+        """The levels of quantised values; `None` where they are continuous."""
+        return Levels.of(self.value_range, self.quantization_step)
 
     @property
     def head_dim(self) -> int:
@@ -201,48 +232,35 @@ class PixelTransformerConfig(PreTrainedConfig):
         return math.pi * max(self.native_grid) / 2
 
     def _check(self) -> None:
-        def expect(ok: bool, field: str, expected: str) -> None:
-            if not ok:
-                raise ValueError(f"PixelTransformerConfig.{field}: expected {expected}, got {getattr(self, field)!r}")
-
+        """Raise unless all fields fit together; numbers of other libraries become Python's own, which JSON knows."""
+        self._convert()
+        expect = self._expect
         expect(isinstance(self.signal, str) and bool(self.signal), "signal", "the name of a kind of signal")
         expect(
-            len(self.native_grid) in (1, 2, 3) and all(int(n) == n and n > 0 for n in self.native_grid),
+            self.native_grid and len(self.native_grid) <= 3 and all(_is_count(n) for n in self.native_grid),
             "native_grid",
             "one to three positive integers, one for each coordinate of a position",
         )
-        counts = "value_dim num_bins hidden_size num_encoder_layers num_decoder_layers num_attention_heads"
-        for field in f"{counts} intermediate_size num_scales max_tokens".split():
+        expect(
+            self.axes is None or sorted(self.axes) == list(range(self.position_dim)),
+            "axes",
+            f"None or each of the {self.position_dim} coordinates of native_grid once, counted from 0",
+        )
+        for field in f"{COUNTS} num_scales max_tokens".split():
+            expect(_is_count(getattr(self, field)), field, "an integer of at least 1")
+        self._check_scales()
+        self._check_values()
+        expect(
+            _is_real(self.max_buffer_share) and 0 <= self.max_buffer_share <= 1,
+            "max_buffer_share",
+            "a number from 0 to 1",
+        )
+        for field in ("fourier_scale", "initializer_range"):
             value = getattr(self, field)
-            expect(isinstance(value, int) and value >= 1, field, "an integer of at least 1")
-        if self.chain_scales is not None:
-            known, chain = range(self.num_scales), self.chain_scales
-            expect(
-                len(chain) > 1 and chain == [scale for scale in reversed(known) if scale in chain] and chain[-1] == 0,
-                "chain_scales",
-                f"None or falling scales from at most {known[-1]} (num_scales - 1) to 0",
-            )
-        expect(0 <= self.max_buffer_share <= 1, "max_buffer_share", "a number from 0 to 1")
-        expect(self.fourier_scale > 0, "fourier_scale", "a number above 0")
-        expect(
-            self.value_fourier_scale is None or self.value_fourier_scale > 0,
-            "value_fourier_scale",
-            "None or a number above 0",
-        )
-        expect(self.rotary_nyquist > 0, "rotary_max_frequency", "None or a number above 0")
-        expect(
-            self.value_range is None or (len(self.value_range) == 2 and self.value_range[0] < self.value_range[1]),
-            "value_range",
-            "None or two increasing numbers",
-        )
-        expect(
-            self.quantization_step is None or (self.value_range is not None and self.quantization_step > 0),
-            "quantization_step",
-            "None, or a positive number together with a value_range",
-        )
-        low, high = self.scale_bounds
-        expect(low > 0, "min_scale", "None or a number above 0")
-        expect(low < high, "max_scale", f"None or a number above min_scale ({low:g})")
+            expect(_is_real(value) and value > 0, field, "a number above 0")
+        for field in ("value_fourier_scale", "rotary_max_frequency"):
+            value = getattr(self, field)
+            expect(value is None or (_is_real(value) and value > 0), field, "None or a number above 0")
         expect(
             self.hidden_size % (2 * self.num_attention_heads) == 0,
             "hidden_size",
@@ -253,6 +271,70 @@ class PixelTransformerConfig(PreTrainedConfig):
         expect(self.norm_position in ("pre", "post"), "norm_position", '"pre" or "post"')
         expect(self.value_dim > 1 or not self.correlated_channels, "correlated_channels", "False where value_dim is 1")
         expect(self.rotary or not self.rotary_values, "rotary_values", "False where rotary is False")
+
+    def _expect(self, ok: bool, field: str, expected: str) -> None:
+        if not ok:
+            raise ValueError(f"PixelTransformerConfig.{field}: expected {expected}, got {getattr(self, field)!r}")
+
+    def _check_scales(self) -> None:
+        most = 1 + min((side & -side).bit_length() - 1 for side in self.native_grid)  # halvings without a rest, and 1
+        self._expect(
+            self.num_scales <= most,
+            "num_scales",
+            f"at most {most}, as the sides of native_grid {self.native_grid} can be halved {most - 1} times",
+        )
+        if self.chain_scales is not None:
+            known, chain = range(self.num_scales), self.chain_scales
+            self._expect(
+                len(chain) > 1 and chain == [scale for scale in reversed(known) if scale in chain] and chain[-1] == 0,
+                "chain_scales",
+                f"None or falling scales from at most {known[-1]} (num_scales - 1) to 0",
+            )
+
+    def _check_values(self) -> None:
+        expect, bounds, step = self._expect, self.value_range, self.quantization_step
+        expect(
+            bounds is None or (len(bounds) == 2 and all(map(_is_real, bounds)) and bounds[0] < bounds[1]),
+            "value_range",
+            "None or two increasing numbers",
+        )
+        expect(
+            step is None or (bounds is not None and _is_real(step) and step > 0),
+            "quantization_step",
+            "None, or a positive number together with a value_range",
+        )
+        if step is not None:
+            count = (bounds[1] - bounds[0]) / step
+            expect(abs(count - round(count)) < 1e-3 and round(count) > 0, "quantization_step", f"a part of {bounds}")
+        for field in ("min_scale", "max_scale", "offset_radius"):
+            value = getattr(self, field)
+            expect(value is None or (_is_real(value) and value > 0), field, "None or a number above 0")
+        low, high = self.scale_bounds
+        expect(low < high, "max_scale", f"None or a number above min_scale ({low:g})")
+
+    def _convert(self) -> None:
+        for field in ("native_grid", "axes", "value_range", "chain_scales"):
+            value = getattr(self, field)
+            if value is not None:
+                listed = hasattr(value, "__iter__") and not isinstance(value, str | bytes | dict)
+                self._expect(listed, field, "a list of numbers")
+                setattr(self, field, [_plain(part) for part in value])
+        for field, value in list(vars(self).items()):
+            if isinstance(value, np.generic):
+                setattr(self, field, value.item())
+
+
+def _plain(value: Any) -> Any:
+    """A scalar of NumPy or torch as Python's own; others as they are."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 PixelTransformerConfig.register_for_auto_class()

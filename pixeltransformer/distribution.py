@@ -1,15 +1,16 @@
-"""The distribution of a value at one place: a mixture with one Gaussian per bin, exact on quantised values."""
+"""The distribution of a value at one position: a mixture with one Gaussian per bin, exact on quantised values."""
 
 import math
+import numbers
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, constraints
 
-# Highest power first.
-_ERFC = (0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807)
-_ERFC += (-0.18628806, 0.09678418, 0.37409196, 1.00002368, -1.26551223)
+from .gaussians import ChannelGaussians
+from .levels import Levels
+
 LOG_SCALES = (-20.0, 20.0)
 
 
@@ -67,8 +68,6 @@ class ValueDistribution(Distribution):
         bin_centers: Tensor | None = None,
         coefficients: Tensor | None = None,
     ):
-        if quantization_step is not None and value_range is None:
-            raise ValueError("value_range: expected the smallest and largest value with a quantization_step, got None")
         # Beyond these bounds a scale is a point or a plain for any data, and float32 arithmetic breaks down.
         log_scales = log_scales.float().clamp(*LOG_SCALES)
         coefficients = None if coefficients is None else coefficients.float()
@@ -85,7 +84,13 @@ class ValueDistribution(Distribution):
         self.value_range = tuple(value_range) if value_range is not None else None
         self.quantization_step = quantization_step
         self.bin_centers = bin_centers
+        self.quantiser = Levels.of(self.value_range, quantization_step)
         super().__init__(self.log_weights.shape[:-1], self.means.shape[-1:], validate_args=False)
+
+    @property
+    def components(self) -> ChannelGaussians:
+        """The mixture's components, of batch shape `(*batch, B)`."""
+        return ChannelGaussians(self.means, self._channel_log_scales, self.coefficients)
 
     @property
     def probs(self) -> Tensor:
@@ -95,11 +100,9 @@ class ValueDistribution(Distribution):
     @property
     def levels(self) -> Tensor:
         """All values that a channel can take, `(L,)`. Raises `ValueError` where values are not quantised."""
-        if self.quantization_step is None:
+        if self.quantiser is None:
             raise ValueError("levels: values of this distribution are not quantised")
-        low, high = self.value_range
-        count = round((high - low) / self.quantization_step) + 1
-        return low + self.quantization_step * torch.arange(count, device=self.means.device)
+        return self.quantiser.all(self.means.device)
 
     @classmethod
     def normalized(
@@ -156,17 +159,25 @@ class ValueDistribution(Distribution):
         """Log-scales (*batch, B, 1 or V)."""
         return self.log_scales if self.log_scales.dim() == self.means.dim() else self.log_scales.unsqueeze(-1)
 
-    def _means_given(self, value: Tensor) -> Tensor:
-        """Mean of each channel of the components given the earlier channels of `value` (..., 1 or B, V)."""
-        if self.coefficients is None:
-            return self.means
-        away, weights = (value - self.means).unbind(-1), iter(self.coefficients.unbind(-1))
-        means = []
-        for channel, mean in enumerate(self.means.unbind(-1)):
-            for distance in away[:channel]:
-                mean = torch.addcmul(mean, next(weights), distance)
-            means.append(mean.expand_as(away[0]))
-        return torch.stack(means, -1)
+    def tempered(self, temperature: float) -> "ValueDistribution":
+        """The distribution that `sample(temperature=temperature)` draws from.
+
+        Each factor of the mixture is raised to the power 1 / temperature and normalised: weights become
+        softmax(log q / T), standard deviations shrink by √T. At 0 the most probable bin's mean is left.
+
+        Raises:
+            ValueError: for a temperature that is negative or not finite.
+        """
+        temperature = check_temperature(temperature)
+        if temperature == 1:
+            return self
+        from_best = self.log_weights - self.log_weights.amax(-1, keepdim=True)
+        if temperature == 0:
+            best = torch.zeros_like(from_best).scatter_(-1, from_best.argmax(-1, keepdim=True), 1.0)
+            log_weights, change = best.log(), -math.inf
+        else:
+            log_weights, change = (from_best / temperature).log_softmax(-1), 0.5 * math.log(temperature)
+        return self.with_parts(log_weights=log_weights, log_scales=(self.log_scales + change).clamp(*LOG_SCALES))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-likelihood in nats, `(*sample, *batch)`, of values `(*sample, *batch, V)`.
@@ -174,82 +185,31 @@ class ValueDistribution(Distribution):
         A value between two levels counts as the nearer one; one outside the range as the outermost.
         """
         value = value.float().unsqueeze(-2)  # (..., 1, V)
-        if self.quantization_step is None:
-            log_scales = self._channel_log_scales  # (*batch, B, 1 or V)
-            standard = (value - self._means_given(value)) / log_scales.exp()
-            channels = self.means.shape[-1]
-            spread = log_scales.expand_as(self.means).sum(-1) + 0.5 * channels * math.log(2 * math.pi)
-            component = -0.5 * standard.square().sum(-1) - spread
+        if self.quantiser is None:
+            component = self.components.log_density(value)
         else:
-            component = self._log_cell_mass(value).sum(-1)
+            component = self.components.log_cell_masses(value, self.quantiser).sum(-1)
         return (self.log_weights + component).logsumexp(-1)
-
-    def _log_cell_mass(self, value: Tensor) -> Tensor:
-        """Log of each component's mass in the cell of `value` (..., 1 or B, V), per channel: (..., B, V)."""
-        low, high = self.value_range
-        step = self.quantization_step
-        last = round((high - low) / step)
-        level = ((value - low) / step).round().clamp(0, last)
-        center = low + step * level
-        lower = torch.where(level > 0, center - step / 2, -math.inf)
-        upper = torch.where(level < last, center + step / 2, math.inf)
-        shape = torch.broadcast_shapes(value.shape, self.means.shape)
-        rows, (bins, channels), own = shape[:-2], shape[-2:], value.shape[-2]
-        lower, upper = (edge.expand(*rows, own, channels).reshape(-1, own, channels) for edge in (lower, upper))
-        means = self._means_given(center).expand(shape).reshape(-1, bins, channels)
-        log_scales = self._channel_log_scales
-        log_scales = log_scales.expand(*rows, bins, log_scales.shape[-1]).reshape(-1, bins, log_scales.shape[-1])
-        return LogGaussianMass.apply(means, log_scales, lower, upper).view(shape)
 
     @property
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance of each channel, both `(*batch, V)`, for less than the two one by one.
 
-        Where channels depend on each other, as if a component were clamped after all of them were drawn.
+        Of what `sample` draws, with each channel clamped to the range before the next one moves with it. Rounding to
+        levels, at most a quarter step² of variance, is left out.
         """
-        mean, variance = self._component_moments
         weights = self.probs.unsqueeze(-1)
+        if self.quantiser is None:
+            mean, variance = self.components.moments()
+        else:
+            mean, variance = self.components.clamped_moments(*self.value_range, self.probs)
         overall = (weights * mean).sum(-2, keepdim=True)
         return overall.squeeze(-2), (weights * (variance + (mean - overall).square())).sum(-2)
 
     @property
     def marginal_scales(self) -> Tensor:
         """Standard deviation of each channel of the components, (*batch, B, 1 or V), whatever the others are."""
-        scales = self._channel_log_scales.exp()
-        if self.coefficients is None:
-            return scales
-        scales = scales.expand_as(self.means)
-        # Row c tells how far channel c moves with the noise of each: the inverse of 1 - coefficients.
-        rows: list[Tensor] = []
-        weights = iter(self.coefficients.split(1, -1))
-        for own in torch.eye(self.means.shape[-1], device=scales.device):
-            row = own.expand_as(scales)
-            for earlier in rows.copy():
-                row = torch.addcmul(row, next(weights), earlier)
-            rows.append(row)
-        return torch.stack([(row * scales).square().sum(-1) for row in rows], -1).sqrt()
-
-    @property
-    def _component_moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each component (*batch, B, V), clamped to the range where values are quantised."""
-        scale = self.marginal_scales
-        if self.quantization_step is None:
-            return self.means, (scale * scale).expand_as(self.means)
-        # A Gaussian whose tails beyond both ends become point masses there. A tail that begins t deviations σ from the
-        # mean m moves the mean inwards by h(t) = φ(t) - t Φ(-t) of them, and takes t h(t) + Φ(-t) from E (x - m)² / σ².
-        low, high = self.value_range
-        inwards, left = [], 1.0
-        for distance in (self.means - low, high - self.means):
-            t = (distance / scale).clamp(
-                max=8.0
-            )  # beyond, nothing is left but denormal numbers, which CPUs are slow at
-            tail = 0.5 * torch.erfc(t * math.sqrt(0.5))
-            moved = torch.exp(-0.5 * t * t - 0.5 * math.log(2 * math.pi)) - t * tail
-            inwards.append(moved)
-            left = left - (t * moved + tail)
-        shift = inwards[0] - inwards[1]
-        mean = (self.means + scale * shift).clamp(low, high)
-        return mean, (scale * scale * (left - shift * shift)).clamp(min=0)
+        return self.components.marginal_scales()
 
     @property
     def mean(self) -> Tensor:
@@ -258,7 +218,7 @@ class ValueDistribution(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        """Variance of each channel, `(*batch, V)` (rounding to a level, at most a quarter step², left out)."""
+        """Variance of each channel, `(*batch, V)` (see `moments`)."""
         return self.moments[1]
 
     @property
@@ -273,7 +233,7 @@ class ValueDistribution(Distribution):
         Exact for one quantised channel. Otherwise the maximum of a mixture has no closed form, and this is the most
         probable of its components' own modes: near it unless components merge.
         """
-        if self.quantization_step is not None and self.event_shape[0] == 1:
+        if self.quantiser is not None and self.event_shape[0] == 1:
             return self.levels[self._log_masses().argmax(-1)].unsqueeze(-1)
         candidates = self._component_modes().movedim(-2, 0)  # (B, *batch, V)
         best = torch.stack([self.log_prob(candidate) for candidate in candidates]).argmax(0)  # (*batch,)
@@ -293,8 +253,7 @@ class ValueDistribution(Distribution):
                 1 / temperature; 0 takes the most probable bin's mean.
             generator (`torch.Generator` or `None`): Source of randomness on the distribution's device.
         """
-        check_temperature(temperature)
-        shape = tuple(sample_shape)
+        temperature, shape = check_temperature(temperature), tuple(sample_shape)
         with torch.no_grad():
             uniform = torch.rand(shape + self.log_weights.shape, generator=generator, device=self.means.device)
             noise = torch.randn(
@@ -303,20 +262,7 @@ class ValueDistribution(Distribution):
             # Gumbel's trick: argmax(log q / T + g) is a draw from softmax(log q / T), also at T = 0.
             gumbel = uniform.clamp_(1e-20, 1 - 6e-8).log_().neg_().log_()  # and the sign below
             scores = torch.sub(self.log_weights, gumbel, alpha=temperature)
-            return self._drawn(scores.argmax(-1, keepdim=True), noise.mul_(math.sqrt(temperature)))
-
-    def tempered(self, temperature: float) -> "ValueDistribution":
-        """The distribution that `sample(temperature=…)` draws from: weights to the power of 1 / temperature, variances
-        times the temperature; at 0, nearly all mass at the mean of the most probable bin."""
-        check_temperature(temperature)
-        if temperature == 1:
-            return self
-        if temperature == 0:
-            best = torch.zeros_like(self.log_weights).scatter_(-1, self.log_weights.argmax(-1, keepdim=True), 1.0)
-            return self.with_parts(log_weights=best.log(), log_scales=torch.full_like(self.log_scales, LOG_SCALES[0]))
-        weights = (self.log_weights / temperature).log_softmax(-1)
-        log_scales = (self.log_scales + 0.5 * math.log(temperature)).clamp(*LOG_SCALES)
-        return self.with_parts(log_weights=weights, log_scales=log_scales)
+            return self._drawn(scores.argmax(-1, keepdim=True), noise, temperature)
 
     def draw(self, choice: Tensor, noise: Tensor) -> Tensor:
         """The value `(*sample, *batch, V)` that given random numbers make: the same numbers give the same value, and
@@ -331,30 +277,16 @@ class ValueDistribution(Distribution):
         aim = choice.unsqueeze(-1).clamp(max=1 - 6e-8) * cumulative[..., -1:]
         return self._drawn((cumulative <= aim).sum(-1, keepdim=True), noise)
 
-    def _drawn(self, chosen: Tensor, noise: Tensor) -> Tensor:
+    def _drawn(self, chosen: Tensor, noise: Tensor, temperature: float = 1.0) -> Tensor:
         """Values (..., V) of the chosen bins (..., 1) with standard normal noise (..., V)."""
 
         def of_chosen(part: Tensor) -> Tensor:  # (*batch, B, C) -> (..., C)
             index = chosen.unsqueeze(-1).expand(*chosen.shape, part.shape[-1])
             return part.expand(*chosen.shape[:-1], *part.shape[-2:]).gather(-2, index).squeeze(-2)
 
-        mean, scale = of_chosen(self.means), of_chosen(self._channel_log_scales).exp()
-        moved = torch.addcmul(mean, scale, noise)
-        if self.coefficients is None:
-            return self._quantize(moved)
-        return self._in_turn(mean, moved, of_chosen(self.coefficients))
-
-    def _in_turn(self, means: Tensor, moved: Tensor, coefficients: Tensor) -> Tensor:
-        """Draws (..., V) from draws `moved` of independent channels: each moves with the earlier ones as drawn."""
-        drawn: list[Tensor] = []
-        away: list[Tensor] = []
-        weights = iter(coefficients.unbind(-1))
-        for mean, value in zip(means.unbind(-1), moved.unbind(-1), strict=True):
-            for distance in away:
-                value = torch.addcmul(value, next(weights), distance)
-            drawn.append(self._quantize(value))
-            away.append(drawn[-1] - mean)
-        return torch.stack(drawn, -1)
+        coefficients = None if self.coefficients is None else of_chosen(self.coefficients)
+        gaussians = ChannelGaussians(of_chosen(self.means), of_chosen(self._channel_log_scales), coefficients)
+        return gaussians.draw(noise, temperature, self.quantiser)
 
     def entropy(self, num_samples: int = 256) -> Tensor:
         """Entropy in nats, `(*batch,)`.
@@ -363,7 +295,7 @@ class ValueDistribution(Distribution):
         with a fixed seed, so that the same distribution always has the same entropy.
         """
         with torch.no_grad():
-            if self.quantization_step is not None and self.event_shape[0] == 1:
+            if self.quantiser is not None and self.event_shape[0] == 1:
                 log_mass = self._log_masses()
                 return -(log_mass.exp() * log_mass).sum(-1)
             generator = torch.Generator(self.means.device).manual_seed(0)
@@ -378,100 +310,26 @@ class ValueDistribution(Distribution):
 
     def _component_modes(self) -> Tensor:
         """The most probable value of each component, (*batch, B, V): its mean's level, or an end that takes a tail."""
-        modes = self._quantize(self.means)
-        if self.quantization_step is None:
-            return modes
+        levels, components = self.quantiser, self.components
+        if levels is None:
+            return self.means
+        modes = levels.nearest(self.means)
         # Channel by channel, as each has its mean from the earlier ones.
         for channel in range(1 if self.coefficients is None else self.means.shape[-1]):
             part = slice(None) if self.coefficients is None else slice(channel, channel + 1)
             candidates = []
-            for candidate in (self._quantize(self._means_given(modes)), *self.value_range):
+            for candidate in (levels.nearest(components.conditional_means(modes)), levels.low, levels.high):
                 candidates.append(modes.clone())
                 candidates[-1][..., part] = candidate if isinstance(candidate, float | int) else candidate[..., part]
             candidates = torch.stack(candidates)
-            masses = torch.stack([self._log_cell_mass(candidate)[..., part] for candidate in candidates])
+            masses = torch.stack([components.log_cell_masses(given, levels)[..., part] for given in candidates])
             modes[..., part] = candidates[..., part].gather(0, masses.argmax(0, keepdim=True))[0]
         return modes
 
-    def _quantize(self, value: Tensor) -> Tensor:
-        """Clamp to the range and round to a level, where values are quantised."""
-        if self.quantization_step is None:
-            return value
-        low, high = self.value_range
-        level = value.clamp(low, high).sub_(low).div_(self.quantization_step).round_()
-        return level.mul_(self.quantization_step).add_(low).clamp_(low, high)
 
-
-class LogGaussianMass(torch.autograd.Function):
-    """log(Φ(u) - Φ(l)), the mass of Gaussians between two edges, with l and u the edges in their standard deviations.
-
-    Everything is relative to the density at the nearer edge, so that neither the mass nor its gradients overflow or
-    cancel, however far in a tail the cell lies; autograd through `torch.special.log_ndtr` takes twice as long.
-
-    Args:
-        means (`Tensor` (N, B, V)), log_scales (`Tensor` (N, B, 1 or V)): The Gaussians.
-        lower, upper (`Tensor` (N, 1 or B, V)): The edges, lower < upper; infinite ones are tails.
-    """
-
-    @staticmethod
-    def forward(ctx, means: Tensor, log_scales: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-        mass, *saved = log_gaussian_mass(means, log_scales, lower, upper)
-        ctx.save_for_backward(*saved)
-        return mass
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        return *log_gaussian_mass_gradients(gradient, *ctx.saved_tensors), None, None
-
-
-def log_gaussian_mass(means: Tensor, log_scales: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, ...]:
-    """The mass of `LogGaussianMass`, and what its gradients need."""
-    inverse = torch.exp(-log_scales)
-    # Beyond the bounds a density is 0 for certain, and its square still a number.
-    lower = ((lower - means) * inverse).clamp(-1e12, 1e12)
-    upper = ((upper - means) * inverse).clamp(-1e12, 1e12)
-    # By symmetry the cell is moved to the left of the mean: away < near, and |away| is the larger.
-    flip = lower + upper > 0
-    near = torch.where(flip, -lower, upper)
-    away = torch.where(flip, upper, -lower)  # its distance, positive
-    x, y = near.abs() * math.sqrt(0.5), away * math.sqrt(0.5)
-    falls = (x - y) * (x + y)  # log φ(away) - log φ(near), no larger than 0
-    # A cell to the left of the mean: erfc(x)/2 - erfc(y)/2. One around it: erf(x)/2 + erf(y)/2.
-    first = _log_erfcx(x)
-    share = _log_erfcx(y).add_(falls).sub_(first).clamp_(max=-1e-6).expm1_().neg_()  # what is left of erfc(x)
-    beside = share.log_().add_(first)
-    around = torch.erf(x).add_(torch.erf(y)).log_().add_(x * x)
-    scaled = torch.where(near > 0, around, beside) - math.log(2.0)  # log of mass / exp(-near²/2)
-    side = torch.where(flip, 1.0, -1.0)  # not `flip` itself: compiled, what returns a bool takes five times as long
-    return scaled - x * x, inverse, side, near, away, falls, scaled
-
-
-def log_gaussian_mass_gradients(
-    gradient: Tensor, inverse: Tensor, side: Tensor, near: Tensor, away: Tensor, falls: Tensor, scaled: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gradients by means and log-scales, given that by the mass."""
-    density = gradient * torch.exp(-scaled - 0.5 * math.log(2 * math.pi))  # φ(near) / mass
-    beyond = density * torch.exp(falls)  # φ(away) / mass
-    of_scales = -(density * near + beyond * away)
-    if inverse.shape[-1] == 1:
-        of_scales = of_scales.sum(-1, keepdim=True)
-    return side * (density - beyond) * inverse, of_scales
-
-
-def _log_erfcx(x: Tensor) -> Tensor:
-    """log(exp(x²) erfc(x)) for x >= 0, to 1.2e-7 (Chebyshev fit in t = 1 / (1 + x/2), Press et al., Numerical Recipes).
-
-    `torch.special.erfcx` and `log_ndtr` are not vectorised on CPUs.
-    """
-    t = (0.5 * x).add_(1).reciprocal_()
-    polynomial = t * _ERFC[0]
-    for coefficient in _ERFC[1:-1]:  # in place: a new tensor for each step would take longer than the arithmetic
-        polynomial.add_(coefficient).mul_(t)
-    return polynomial.add_(_ERFC[-1]).add_(t.log_())
-
-
-def check_temperature(temperature: float) -> None:
-    """Raise `ValueError` unless `temperature` is a finite number that is not negative."""
-    if not (isinstance(temperature, (int, float)) and math.isfinite(temperature) and temperature >= 0):
+def check_temperature(temperature: float) -> float:
+    """`temperature` as a `float`. Raises `ValueError` unless it is a finite number that is not negative."""
+    real = isinstance(temperature, numbers.Real) and not isinstance(temperature, bool | np.bool_)
+    if not (real and math.isfinite(temperature) and temperature >= 0):
         raise ValueError(f"temperature: expected a finite number of at least 0, got {temperature!r}")
+    return float(temperature)

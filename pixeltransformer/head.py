@@ -1,4 +1,4 @@
-"""From what a network gives for a query to the numbers of a `ValueDistribution`: bins, bounds, channels."""
+"""From the outputs of the network's head to the parameters of a `ValueDistribution`: bins, bounds, channels."""
 
 import math
 from dataclasses import dataclass
@@ -12,25 +12,29 @@ from .distribution import LOG_SCALES
 CHANNEL_COEFFICIENT = 0.6  # of each channel by the one before it, at first: in natural images they err together
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Within what the head's numbers are held: log-scales by a sigmoid, means (where they are bounded) by tanh.
+    """Bounds on the parameters that the head predicts, and how its outputs, near 0 at first, become these.
+
+    log_std = min_log_std + log_std_range × sigmoid(output + log_std_offset);
+    mean = mean_center + mean_radius × tanh(output + mean_offset), or mean_center + output where means are unbounded.
 
     Attributes:
-        log_scale_low, log_scale_extent (`float`): Lowest log-scale, and how far above it the highest lies.
-        scale_offset (`float`): What is added to the head's log-scales, which start near 0.
-        centers (`Tensor` (bins, V)): Of the bins.
-        half, start (`Tensor` (bins, V) or `None`): Half the width of the interval of each component's mean, whose
-            middle `centers` then is, and where tanh is at the bin's centre. It saturates at the ends of the interval,
-            so that no mean is ever stuck behind a clamp without gradient.
+        min_log_std, log_std_range (`float`): Smallest log-std, and the largest minus the smallest.
+        log_std_offset (`float`): Places the first log-stds near the distance between two bins.
+        mean_center (`Tensor` (bins, V)): Middle of the interval of each component's mean; the bin's centre where means
+            are unbounded.
+        mean_radius, mean_offset (`Tensor` (bins, V) or `None`): Half the interval's width, and where tanh is at the
+            bin's centre. Tanh saturates at the ends of the interval, so that no mean is ever stuck behind a clamp
+            without gradient.
     """
 
-    log_scale_low: float
-    log_scale_extent: float
-    scale_offset: float
-    centers: Tensor
-    half: Tensor | None = None
-    start: Tensor | None = None
+    min_log_std: float
+    log_std_range: float
+    log_std_offset: float
+    mean_center: Tensor
+    mean_radius: Tensor | None = None
+    mean_offset: Tensor | None = None
 
     @classmethod
     def of(cls, config: PixelTransformerConfig, centers: Tensor) -> "Bounds":
@@ -39,33 +43,47 @@ class Bounds:
         extent = config.value_range[1] - config.value_range[0] if config.value_range else 1.0
         start = math.log(extent / len(centers)) - 0.5
         start = min(max((start - lowest) / (highest - lowest), 0.05), 0.95)
-        scales = (lowest, highest - lowest, math.log(start / (1 - start)))
+        log_stds = {
+            "min_log_std": lowest,
+            "log_std_range": highest - lowest,
+            "log_std_offset": math.log(start / (1 - start)),
+        }
         if config.offset_radius is None and config.value_range is None:
-            return cls(*scales, centers)
+            return cls(**log_stds, mean_center=centers)
         low, high = config.value_range or (-math.inf, math.inf)
         radius = math.inf if config.offset_radius is None else config.offset_radius
         radius = radius * (high - low) if config.value_range else radius
         left, right = (centers - radius).clamp(min=low), (centers + radius).clamp(max=high)
         middle, half = (left + right) / 2, ((right - left) / 2).clamp(min=1e-6)
-        return cls(*scales, middle, half, torch.atanh(((centers - middle) / half).clamp(-0.95, 0.95)))
+        offset = torch.atanh(((centers - middle) / half).clamp(-0.95, 0.95))
+        return cls(**log_stds, mean_center=middle, mean_radius=half, mean_offset=offset)
 
     def components(self, x: Tensor, of_channels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Log-weights (B, Q, bins), means (B, Q, bins, V), log-scales (B, Q, bins) and no coefficients from what the
-        head gives; log-scales (B, Q, bins, V) and coefficients, if there is, too, what `channel_head` gives."""
-        bins, channels = self.centers.shape
-        logits, offsets, log_scales = x.float().split((bins, bins * channels, bins), -1)
+        """The parameters of a `ValueDistribution` from the outputs of the head.
+
+        Args:
+            x (`Tensor` (B, Q, bins × (V + 2))): Of each bin a logit, then of each V offsets of the mean, then of each a
+                log-std.
+            of_channels (`Tensor` (B, Q, bins × channel_outputs(V)) or `None`): What `ChannelHead` gives.
+
+        Returns:
+            Log-weights (B, Q, bins), means (B, Q, bins, V), log-stds (B, Q, bins) and `None`. When `of_channels` is
+            given also log-stds per channel (B, Q, bins, V) and coefficients (B, Q, bins, V (V - 1) / 2).
+        """
+        bins, channels = self.mean_center.shape
+        logits, offsets, log_stds = x.float().split((bins, bins * channels, bins), -1)
         offsets = offsets.unflatten(-1, (bins, channels))
-        if self.half is None:
-            means = self.centers + offsets
-        else:  # near the bin's centre at 0, never out of reach or range
-            means = torch.addcmul(self.centers, self.half, torch.tanh(offsets + self.start))
+        if self.mean_radius is None:
+            means = self.mean_center + offsets
+        else:
+            means = torch.addcmul(self.mean_center, self.mean_radius, torch.tanh(offsets + self.mean_offset))
         coefficients = None
         if of_channels is not None:
             of_channels = of_channels.float().unflatten(-1, (bins, -1))
-            log_scales = log_scales.unsqueeze(-1) + of_channels[..., :channels]
+            log_stds = log_stds.unsqueeze(-1) + of_channels[..., :channels]
             coefficients = of_channels[..., channels:]
-        log_scales = self.log_scale_low + self.log_scale_extent * torch.sigmoid(log_scales + self.scale_offset)
-        return logits.log_softmax(-1), means, log_scales, coefficients
+        log_stds = self.min_log_std + self.log_std_range * torch.sigmoid(log_stds + self.log_std_offset)
+        return logits.log_softmax(-1), means, log_stds, coefficients
 
 
 def channel_outputs(value_dim: int) -> int:

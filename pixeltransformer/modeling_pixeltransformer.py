@@ -7,10 +7,10 @@ and V = dimensions of positions and values, W = hidden size, H = heads, D = head
 """
 
 import math
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,16 +30,19 @@ from .attention import (
     project_queries,
     project_tokens,
 )
-from .card import model_card
-from .checks import check_given, check_places
+from .checks import check_given, check_places, read_context, read_positions
 from .configuration_pixeltransformer import PixelTransformerConfig
 from .distribution import ValueDistribution
 from .embeddings import FourierFeatures, RotaryEmbedding, ScaleEmbedding
 from .head import Bounds, ChannelHead, uniform_bins
+from .hub import HubMixin
 from .sampling import joint_log_prob, sample, sample_iter
 
 CHUNK_SIZES = {"cpu": 2048}  # queries answered at a time: what is computed of them should stay in a core's cache
 CHUNK_SIZE = 65536  # on other devices
+LOOK_EVERY = 100  # calls in training on an accelerator, at whose numbers the checks look once
+
+Places3 = tuple[Tensor, Tensor | None, Tensor | None]  # positions, values and scales as `forward` takes them
 
 
 @dataclass
@@ -49,12 +52,17 @@ class PixelTransformerOutput(ModelOutput):
     Args:
         loss (`Tensor` of shape `()`): With `query_values` only: mean negative log-likelihood in nats over queries and
             buffer values together.
+        mean (`Tensor` of shape `(B, Q, V)`), log_prob (`Tensor` of shape `(B, Q)`): With `query_values` and outside of
+            training only: mean of each query's distribution, and the log-likelihood of its true value in nats. These
+            are the predictions that `transformers.Trainer` gathers and gives to `compute_metrics`.
         distribution (`ValueDistribution`, batch shape `(B, Q)`): Of each query given the context alone.
         buffer_distribution (`ValueDistribution`, batch shape `(B, M)`): Of each buffer value given the context and the
             buffer's earlier blocks.
     """
 
     loss: Tensor | None = None
+    mean: Tensor | None = None
+    log_prob: Tensor | None = None
     distribution: ValueDistribution | None = None
     buffer_distribution: ValueDistribution | None = None
 
@@ -102,6 +110,28 @@ class PixelTransformerPreTrainedModel(PreTrainedModel):
     base_model_prefix = "pixeltransformer"
     main_input_name = "context_positions"
     _supports_sdpa = True
+    # Frequencies make angles, bin centres are data, log-weights and log-stds are small differences of large numbers:
+    # they stay in float32 whatever the dtype that a model is loaded in or converted to.
+    _keep_in_fp32_modules_strict = ["frequencies", "bin_centers", "value_embedding", "head", "channel_head"]
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
+        """As inherited, but weights that do not fit the code are refused where the config is the checkpoint's own.
+
+        Raises:
+            ValueError: naming the weights that are missing, or that the code does not know.
+        """
+        own_config = not any(key in PixelTransformerConfig.__init__.__annotations__ for key in kwargs)
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        wrong = {kind: sorted(map(str, info.get(f"{kind}_keys") or ())) for kind in ("missing", "unexpected")}
+        if own_config and any(wrong.values()):
+            found = "; ".join(f"{kind}: {', '.join(keys[:4])}" for kind, keys in wrong.items() if keys)
+            raise ValueError(
+                f"{pretrained_model_name_or_path}: expected weights of this version of the code "
+                f"({cls.__module__}), got other ones ({found}); load the checkpoint with its own code: "
+                "AutoModel.from_pretrained(..., trust_remote_code=True) in a process that has not imported this one"
+            )
+        return (model, info) if output_loading_info else model
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -137,7 +167,7 @@ class PixelTransformerPreTrainedModel(PreTrainedModel):
                 nn.init.normal_(branch.weight, std=deviation / math.sqrt(depth))
 
 
-class PixelTransformerModel(PixelTransformerPreTrainedModel):
+class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
     """Encoder over the observed set, cross-attention decoder over queries, mixture distribution over values.
 
     Positions lie in [-1, 1]^P at cell centres, x before y before z (videos t, x, y). A `context_mask` (B, K) is True at
@@ -155,6 +185,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
     """
 
     def __init__(self, config: PixelTransformerConfig):
+        config._check()  # fields may have been set since it was made
         super().__init__(config)
         width, half = config.hidden_size, config.hidden_size // 2
         self.position_features = FourierFeatures(config.position_dim, half, config.fourier_scale)
@@ -185,53 +216,33 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         if config.correlated_channels:
             self.channel_head = ChannelHead(width, config.num_bins, config.value_dim)
         self.register_buffer("bin_centers", torch.empty(config.num_bins, config.value_dim))
+        self._calls_in_training = 0
         self.post_init()
 
-    # -------------------------------------------------------------------- hub
+    def _apply(self, fn: Callable, recurse: bool = True):
+        """As inherited (`to`, `half`, `bfloat16`, …), but what needs float32 is only moved, never rounded."""
+        exact = {
+            id(tensor)
+            for name, tensor in chain(self.named_parameters(), self.named_buffers())
+            if set(self._keep_in_fp32_modules_strict) & set(name.split("."))
+        }
+        exact |= {id(p.grad) for p in self.parameters() if p.grad is not None and id(p) in exact}
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
-        """Write config, safetensors weights, the code files and a model card (README.md) into a folder."""
-        if kwargs.pop("push_to_hub", False):
-            raise ValueError("push_to_hub: call model.push_to_hub(repo_id) instead, which uploads the card too")
-        super().save_pretrained(save_directory, **kwargs)
-        self._card(str(save_directory)).save(os.path.join(save_directory, "README.md"))
+        def convert(tensor: Tensor) -> Tensor:
+            if id(tensor) not in exact or not tensor.is_floating_point():
+                return fn(tensor)
+            becomes = fn(tensor.new_empty(0))
+            return fn(tensor) if becomes.dtype.itemsize >= 4 else tensor.to(becomes.device)
 
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        commit_message: str = "Upload PixelTransformer",
-        private: bool | None = None,
-        token: bool | str | None = None,
-        revision: str | None = None,
-        create_pr: bool = False,
-        **kwargs,
-    ) -> str:
-        """Create the repository if need be and upload what `save_pretrained` writes, card included, as one commit.
+        return super()._apply(convert, recurse)
 
-        (The inherited method would replace the card by an empty one.) Further arguments go to `save_pretrained`.
+    def get_input_embeddings(self) -> nn.Module:
+        """The layer that makes tokens of the features of values and positions."""
+        return self.token_embedding
 
-        Returns:
-            `str`: The address of the commit.
-        """
-        from huggingface_hub import HfApi  # slow to import, and only pushing needs it
-
-        api = HfApi(token=token)
-        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder, **kwargs)
-            self._card(repo_id).save(os.path.join(folder, "README.md"))
-            commit = api.upload_folder(
-                repo_id=repo_id,
-                folder_path=folder,
-                commit_message=commit_message,
-                revision=revision,
-                create_pr=create_pr,
-            )
-        return commit.commit_url
-
-    def _card(self, name: str):
-        return model_card(self.config, sum(p.numel() for p in self.parameters()), name)
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the layer that makes tokens of the features of values and positions."""
+        self.token_embedding = value
 
     # ------------------------------------------------------------------ embed
 
@@ -262,7 +273,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         return self._add_values(self._embed_token_places(self._features(positions), scales), values)
 
     def _features(self, positions: Tensor) -> Tensor:
-        return self.position_features(positions).to(self.dtype)
+        return self.position_features(positions).to(self.nothing_observed.dtype)
 
     # A token is one linear layer of both, in two parts: its place is known before its value.
     def _embed_token_places(self, features: Tensor, scales: Tensor | None) -> Tensor:
@@ -272,7 +283,8 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
 
     def _add_values(self, tokens: Tensor, values: Tensor) -> Tensor:
         weight = self.token_embedding.weight
-        encoded = self.value_embedding(values.to(weight.dtype)).to(weight.dtype)
+        own = next(self.value_embedding.parameters()).dtype  # float32, where the weight is of fewer digits
+        encoded = self.value_embedding(values.to(own)).to(weight.dtype)
         return tokens + F.linear(encoded, weight[:, : encoded.shape[-1]])
 
     def embed_queries(self, positions: Tensor, scales: Tensor | None = None) -> Tensor:
@@ -385,6 +397,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
 
         `bounds` spares computing them again.
         """
+        x = x.to(self.head.weight.dtype)
         of_channels = None if self.channel_head is None else self.channel_head(x)
         *components, coefficients = (bounds or self._bounds()).components(self.head(x), of_channels)
         config = self.config
@@ -392,8 +405,8 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         return ValueDistribution.normalized(*components, *shared, coefficients)
 
     def scale_offset(self) -> float:
-        """What the head's log-scales start from, before they are bounded: near the distance between two bins."""
-        return self._bounds().scale_offset
+        """What is added to the head's log-stds before they are bounded, see `Bounds.log_std_offset`."""
+        return self._bounds().log_std_offset
 
     def _bounds(self) -> Bounds:
         return Bounds.of(self.config, self.bin_centers.float())
@@ -413,6 +426,7 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         context_scales: Tensor | None = None,
         query_scales: Tensor | None = None,
         buffer_scales: Tensor | None = None,
+        return_loss: bool = True,
     ) -> PixelTransformerOutput:
         """Distributions at the queries given the context and, in the same pass, of a buffer of values in order.
 
@@ -428,18 +442,22 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
             context_scales (`Tensor` (B, K)), query_scales (`Tensor` (B, Q)), buffer_scales (`Tensor` (B, M)): log2 of
                 the side of the cell that a value is the average of, over the side of a native cell, from 0 to
                 `config.num_scales - 1`; `None`: all are native cells.
+            return_loss (`bool`): Compute the loss where `query_values` are given.
+
+        Numbers are checked at each call, with two exceptions: in training on an accelerator, where that would wait for
+        it, at the first call and at each hundredth; and within a compiled graph by its own assertions, a
+        `RuntimeError`.
 
         Raises:
             ValueError: naming the argument, what was expected and what came.
         """
-        check = not (self.training or torch.compiler.is_compiling())  # the trainer makes its own, valid, input
-        if check:
-            check_places(self.config, "context", context_positions, context_values, context_mask, scales=context_scales)
-            batch = context_positions.shape[0]
-            check_places(self.config, "query", query_positions, query_values, batch=batch, scales=query_scales)
-            if buffer_positions is not None:
-                check_given("buffer_values", buffer_values)
-                check_places(self.config, "buffer", buffer_positions, buffer_values, batch=batch, scales=buffer_scales)
+        buffer = (buffer_positions, buffer_values, buffer_scales)
+        self._check_call(
+            (context_positions, context_values, context_scales),
+            context_mask,
+            (query_positions, query_values, query_scales),
+            buffer if buffer_positions is not None else None,
+        )
         query_positions = query_positions.expand(context_positions.shape[0], -1, -1)
         tokens, token_positions = self._context_tokens(context_positions, context_values, context_scales)
         memory = self._new_memory(context_mask)
@@ -470,13 +488,30 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         self._run_encoder(tokens, self.rotation(token_positions), memory, spans)
         decoded = self._run_decoder(queries, self.rotation(query_positions), memory, query_spans)
         distribution = self.value_distribution(decoded, memory.bounds)
-        loss = None
-        if query_values is not None:
-            targets = query_values if not num_buffer else torch.cat((query_values, buffer_values), 1)
-            loss = -distribution.log_prob(targets).mean()
-        if not num_buffer:
-            return PixelTransformerOutput(loss, distribution)
-        return PixelTransformerOutput(loss, distribution[:, :num_queries], distribution[:, num_queries:])
+        ours = distribution[:, :num_queries] if num_buffer else distribution
+        of_buffer = distribution[:, num_queries:] if num_buffer else None
+        if query_values is None:
+            return PixelTransformerOutput(distribution=ours, buffer_distribution=of_buffer)
+        targets = query_values if not num_buffer else torch.cat((query_values, buffer_values), 1)
+        log_prob = distribution.log_prob(targets)
+        loss = -log_prob.mean() if return_loss else None
+        if self.training:
+            return PixelTransformerOutput(loss=loss, distribution=ours, buffer_distribution=of_buffer)
+        return PixelTransformerOutput(loss, ours.mean, log_prob[:, :num_queries], ours, of_buffer)
+
+    def _check_call(self, context: Places3, mask: Tensor | None, query: Places3, buffer: Places3 | None) -> None:
+        """Check what `forward` is given: positions, values and scales of context, queries and buffer."""
+        numbers = True
+        if self.training and not torch.compiler.is_compiling() and isinstance(context[0], Tensor):
+            numbers = context[0].device.type == "cpu" or self._calls_in_training % LOOK_EVERY == 0
+            self._calls_in_training += 1
+        config = self.config
+        check_places(config, "context", *context[:2], mask, scales=context[2], numbers=numbers)
+        batch = context[0].shape[0]
+        check_places(config, "query", *query[:2], batch=batch, scales=query[2], numbers=numbers)
+        if buffer is not None:
+            check_given("buffer_values", buffer[1])
+            check_places(config, "buffer", *buffer[:2], batch=batch, scales=buffer[2], numbers=numbers)
 
     @torch.no_grad()
     def predict(
@@ -543,6 +578,14 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         if reduce is not None:
             return whole[0] if isinstance(reduced, Tensor) else tuple(whole)
         return parts[0] if len(parts) == 1 else ValueDistribution.cat(parts, 1)
+
+    def read_context(self, data: dict[str, Any], name: str = "context", letters: str = "", limit: int | None = None):
+        """See `validation_pixeltransformer.read_context`: an observed set from JSON, under this model's config."""
+        return read_context(self.config, data, name, letters, limit)
+
+    def read_positions(self, rows: Any, name: str = "positions", letters: str = "", limit: int | None = None) -> Tensor:
+        """See `validation_pixeltransformer.read_positions`: positions from JSON, under this model's config."""
+        return read_positions(self.config, rows, name, letters, limit)
 
     # Plain functions of the model, see `sampling_pixeltransformer.py`.
     sample = sample

@@ -1,13 +1,30 @@
 """Kinds of signals: where their data comes from, how they are looked at, and how they are shown."""
 
+import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from signals.base import Signal
 
-HELPERS = ("base", "data", "mesh", "places", "plots", "streams")
+HELPERS = (
+    "base",
+    "clips",
+    "data",
+    "folders",
+    "mesh",
+    "mesh_repair",
+    "patterns",
+    "places",
+    "plots",
+    "point_clouds",
+    "polygons",
+    "streams",
+    "surface",
+)
 
 
 def kinds() -> list[str]:
@@ -20,17 +37,14 @@ def find(kind: str) -> type[Signal]:
     """The class of a kind in this folder, or the one that a Python file defines.
 
     Raises:
-        ValueError: for an unknown kind, or a file without one subclass of `Signal`.
+        ValueError: for an unknown kind, a file that cannot be imported, or one without one subclass of `Signal`.
     """
     if kind in kinds():
         module = importlib.import_module(f"signals.{kind}")
     elif kind.endswith(".py") and Path(kind).is_file():
-        spec = importlib.util.spec_from_file_location(Path(kind).stem, kind)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses look their module up there
-        spec.loader.exec_module(module)
+        module = import_file(Path(kind))
     else:
-        raise ValueError(f"--signal: expected one of {', '.join(kinds())}, or a Python file, got {kind!r}")
+        raise ValueError(f"--kind: expected one of {', '.join(kinds())}, or a Python file, got {kind!r}")
     found = [
         value
         for value in vars(module).values()
@@ -38,5 +52,27 @@ def find(kind: str) -> type[Signal]:
     ]
     if len(found) != 1:
         names = ", ".join(value.__name__ for value in found) or "none"
-        raise ValueError(f"--signal: expected one subclass of Signal in {module.__file__}, got {names}")
+        raise ValueError(f"--kind: expected one subclass of Signal in {module.__file__}, got {names}")
+    if inspect.isabstract(found[0]):
+        missing = ", ".join(sorted(found[0].__abstractmethods__))
+        raise ValueError(f"--kind: expected {found[0].__name__} in {module.__file__} to define {missing} too")
     return found[0]
+
+
+def import_file(path: Path) -> ModuleType:
+    """Run a Python file as a module whose name no other module has, whatever the file is called."""
+    digest = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(f"signals_file_{digest}", path)
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(spec.name)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's code raises
+        if before is None:
+            del sys.modules[spec.name]
+        else:
+            sys.modules[spec.name] = before
+        reason = " ".join(str(error).split()) or "no message"
+        raise ValueError(f"--kind: cannot import {path}: {type(error).__name__}: {reason}") from error
+    return module

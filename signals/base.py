@@ -4,19 +4,32 @@ A kind is one file of this folder (or any Python file, named by its path) with o
 whose fields are its flags on the command line.
 """
 
+import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pixeltransformer.levels import Levels
+from signals.patterns import ANY_KIND, Pattern
 from signals.places import average_cells, cell_positions, random_places, values_at_scales
 
 Batch = Tensor | list[Tensor]  # signals as stored, stacked where they have one shape
+
+
+class Observation(NamedTuple):
+    """What is known of some signals, and what is asked for."""
+
+    context_positions: Tensor  # (B, K, P)
+    context_values: Tensor  # (B, K, V)
+    query_positions: Tensor  # (B, Q, P)
+    query_values: Tensor  # (B, Q, V)
 
 
 def flag(text: str, default: Any = None) -> Any:
@@ -29,36 +42,100 @@ def flags(text: str, default: Sequence) -> Any:
     return field(default_factory=lambda: list(default), metadata={"help": text})
 
 
+class FlagError(ValueError):
+    """What a flag asks of the data cannot be done at all; no single row is at fault. The message names the flag."""
+
+
+class BadRowError(ValueError):
+    """A row that cannot be read. The message names the dataset's own row and, where there is one, its file."""
+
+
 class Rows(Dataset):
     """Signals as stored, decoded when first asked for and kept while they take no more than `cache_bytes`.
 
     Args:
         source (`Sequence`): What `decode` turns into a signal, row by row.
         decode (`Callable`): From a row of the source to a tensor.
+        skip (`int`): Rows that cannot be read and are left out, each reported, before a `BadRowError` is raised. In
+            place of such a row comes the one after it.
+        name (`Callable`): From an index to the words for that row in an error.
+        stream: The `signals.streams.Stream` that the rows come from, if any. Its rows are asked for in order, without
+            end, and none is kept.
     """
 
-    def __init__(self, source: Sequence, decode: Callable[[Any], Tensor], cache_bytes: int = 2 << 30):
-        self.source, self.decode, self.left = source, decode, cache_bytes
+    def __init__(
+        self,
+        source: Sequence,
+        decode: Callable[[Any], Tensor],
+        cache_bytes: int = 2 << 30,
+        *,
+        skip: int = 0,
+        name: Callable[[int], str] | None = None,
+        stream: Any = None,
+    ):
+        self.source, self.decode, self.left = source, decode, 0 if stream is not None else cache_bytes
+        self.skip, self.name, self.stream = skip, name or "row {} of the data".format, stream
+        self.bad: dict[int, str] = {}  # why a row cannot be read, by index
         self._kept: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Tensor:
-        row = self._kept.get(index)
-        if row is None:
-            try:
-                row = self.decode(self.source[index])
-            except ValueError as error:
-                raise ValueError(f"row {index} of the data: {error}") from error
-            if row.nbytes <= self.left:
-                self.left -= row.nbytes
-                self._kept[index] = row
+        if self.stream is None:
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"index: expected a row below {len(self)}, got {index}")
+            index %= len(self)
+        while (row := self._read(index)) is None:
+            if len(self.bad) >= len(self) > 0:
+                raise BadRowError(f"none of {len(self)} rows can be read; the last one: {self.bad[index]}")
+            index = index + 1 if self.stream is not None else (index + 1) % len(self)
         return row
 
+    def _read(self, index: int) -> Tensor | None:
+        """A row, or `None` for one that is left out."""
+        if index in self._kept:
+            return self._kept[index]
+        if index in self.bad:
+            return None
+        try:
+            row = self.decode(self.source[index])
+        except (FlagError, MemoryError):
+            raise
+        except Exception as error:  # libraries that decode raise every kind there is
+            self._leave_out(index, error)
+            return None
+        if row.nbytes <= self.left:
+            self.left -= row.nbytes
+            self._kept[index] = row
+        return row
+
+    def _leave_out(self, index: int, error: Exception) -> None:
+        reason = " ".join(str(error).split())[:400] or type(error).__name__
+        message = f"{self.name(index)}: {reason}"
+        if len(self.bad) >= self.skip:
+            more = f" ({len(self.bad)} rows before it could not be read either)" if self.bad else ""
+            raise BadRowError(message + more) from error
+        self.bad[index] = message
+        say(f"left out ({len(self.bad)} of at most {self.skip}) {message}")
+
     def first(self, count: int) -> list[Tensor]:
-        """The first `count` rows, or all."""
-        return [self[index] for index in range(min(count, len(self)))]
+        """The first `count` rows that can be read, or all."""
+        found: list[Tensor] = []
+        for index in range(len(self)):
+            if len(found) == count:
+                break
+            if (row := self._read(index)) is not None:
+                found.append(row)
+        if count and not found and self.bad:
+            raise BadRowError(f"none of {len(self)} rows can be read; the last one: {[*self.bad.values()][-1]}")
+        return found
+
+
+def say(text: str) -> None:
+    """A line about the data on stderr, from the first of several processes alone."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"data: {text}", file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -67,6 +144,8 @@ class Signal(ABC):
 
     kind: ClassVar[str]  # the name that a checkpoint's config carries
     plural: ClassVar[str]  # what several of them are called in a sentence
+    families: ClassVar[tuple[str, ...]] = ANY_KIND  # of patterns that training draws contexts from
+    patterns: ClassVar[dict[str, Pattern]] = {}  # by the names that evaluation and the app show
 
     @abstractmethod
     def load(self, seed: int) -> tuple[Rows, Rows]:
@@ -78,7 +157,10 @@ class Signal(ABC):
 
     @abstractmethod
     def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
-        """The first `limit` rows (default: all) of a split by name, made to fit a checkpoint's config."""
+        """The first `limit` rows (default: all) of a split by name, made to fit a checkpoint's config.
+
+        The signal itself stays as it is.
+        """
 
     @abstractmethod
     def config_fields(self, rows: Rows) -> dict[str, Any]:
@@ -101,6 +183,11 @@ class Signal(ABC):
     def render(self, values: Tensor, grid: list[int]) -> Image.Image:
         """One signal's values (cells, V) on a grid as a picture; NaN where nothing is known."""
 
+    @property
+    def axes(self) -> list[int] | None:
+        """Coordinates of a position in the order of an array's axes, slowest first; `None`: as the config derives."""
+        return None
+
     def positions(self, grid: list[int]) -> Tensor:
         """Positions (cells, P) of a grid's cells, in the order of `grid_values`."""
         return cell_positions(grid, torch.arange(torch.Size(grid).numel()))
@@ -113,13 +200,34 @@ class Signal(ABC):
         """Whether `grid_values` can look a stored signal up on a grid."""
         return True
 
-    def pyramid(self, batch: Batch, num_scales: int, step: float | None = None) -> list[Tensor]:
+    def pyramid(self, batch: Batch, num_scales: int, levels: Levels | None = None) -> list[Tensor]:
         """Values of the batch, and their averages over ever larger cells; see `GridSignal.pyramid`."""
         raise ValueError(f"--num_scales: expected 1, as {self.plural} have no cells to average over, got {num_scales}")
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """A random variation of the signals that is as likely as they are; by default none."""
         return batch
+
+    def revise(
+        self, batch: Batch, positions: Tensor, values: Tensor, context: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Positions (B, N, P) and values (B, N, V) that training shows, the first `context` of them observed.
+
+        By default as they are. A kind may observe what random positions never give: points on a surface, or values
+        that a polynomial rarely has.
+        """
+        return positions, values
+
+    def observe(
+        self, batch: Batch, pattern: Pattern, grid: list[int], generator: torch.Generator | None = None
+    ) -> Observation:
+        """The cells of a grid that a pattern observes, and all the others."""
+        values = self.grid_values(batch, grid)
+        positions = self.positions(grid).to(values.device).expand(len(values), -1, -1)
+        parts = []
+        for indices in pattern.observe(positions, generator):
+            parts += [x.gather(1, indices[..., None].expand(-1, -1, x.shape[-1])) for x in (positions, values)]
+        return Observation(*parts)
 
     def describe(self, count: int) -> str:
         """A sentence of the model card: what `count` training rows were."""
@@ -148,6 +256,10 @@ class GridSignal(Signal):
     # Which of an array's axes, counted from the fastest (x), is the first, second, … coordinate of a position.
     coordinates: ClassVar[tuple[int, ...]]
 
+    @property
+    def axes(self) -> list[int]:
+        return [self.coordinates.index(axis) for axis in reversed(range(len(self.coordinates)))]
+
     def values(self, arrays: Tensor) -> Tensor:
         """Float values of arrays as stored (default: floats already)."""
         return arrays.float()
@@ -173,27 +285,27 @@ class GridSignal(Signal):
         fastest_first = [self.coordinates.index(axis) for axis in range(positions.shape[-1])]
         return values_at_scales(pyramid, positions[..., fastest_first], scales)
 
-    def pyramid(self, batch: Batch, num_scales: int, step: float | None = None) -> list[Tensor]:
+    def pyramid(self, batch: Batch, num_scales: int, levels: Levels | None = None) -> list[Tensor]:
         """Arrays (B, …, y, x, V) of the batch's values and of their averages over cells of 2, 4, 8, … cells a side.
 
         Args:
-            step (`float` or `None`): Averages are rounded to multiples of it, where values are quantised.
+            levels (`Levels` or `None`): Averages are rounded to the nearest one, where values are quantised.
 
         Raises:
             ValueError: for signals of several shapes, or of sides that cannot be halved so often.
         """
         if not isinstance(batch, Tensor):
             raise ValueError(f"--num_scales: expected {self.plural} of one shape for a pyramid, got several")
-        levels = [self.values(batch)]
+        scales = [self.values(batch)]
         for _ in range(num_scales - 1):
-            if any(side % 2 for side in levels[-1].shape[1:-1]):
+            if any(side % 2 for side in scales[-1].shape[1:-1]):
                 raise ValueError(
                     f"--num_scales: expected sides that can be halved {num_scales - 1} times, "
-                    f"got {self.plural} of {tuple(levels[0].shape[1:-1])}"
+                    f"got {self.plural} of {tuple(scales[0].shape[1:-1])}"
                 )
-            averages = average_cells(levels[-1])
-            levels.append(averages if step is None else (averages / step).round() * step)
-        return levels
+            averages = average_cells(scales[-1])
+            scales.append(averages if levels is None else levels.nearest(averages))
+        return scales
 
     def grid_values(self, batch: Batch, grid: list[int]) -> Tensor:
         if not isinstance(batch, Tensor) or batch.shape[1:-1] != self.array_shape(grid):

@@ -1,21 +1,35 @@
 """Images as signals: any HF image dataset, local folder of dataset files or of image files, grey or colour."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict, IterableDatasetDict
 from datasets import Image as ImageFeature
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from signals.base import Batch, Rows, flag, flags
-from signals.data import DatasetSignal, find_column, first_rows, pick_split
+from signals.base import Batch, Rows, flag, flags, say
+from signals.data import DatasetSignal, find_column, first_rows, load_media, pick_split
+from signals.patterns import Pattern, anywhere, around_center, blobs, every, outside, strokes, toward
+from signals.streams import Stream
 
 CHANNEL_MODES = {1: "L", 3: "RGB"}
 PAPER, PAPER_LIGHT = (0.16, 0.18, 0.24), (0.22, 0.25, 0.32)
-GREY_MODES = ("1", "L", "I", "I;16", "F")
+STUBS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")  # formats that Pillow names and cannot decode by itself
+LOOKED_AT = 32  # images by which --channels auto decides
+GREY_TOLERANCE = 2  # levels by which the channels of a grey picture may differ: what a JPEG's rounding leaves
+LOOKED_SIDE = 256  # of larger images fewer pixels are looked at
+
+
+def endings() -> frozenset[str]:
+    """Endings of the files that Pillow decodes."""
+    known = Image.registered_extensions()
+    return frozenset(ending for ending, name in known.items() if name in Image.OPEN and name not in STUBS)
 
 
 @dataclass
@@ -25,6 +39,20 @@ class Images(DatasetSignal):
     kind: ClassVar[str] = "image"
     plural: ClassVar[str] = "images"
     coordinates: ClassVar[tuple[int, ...]] = (0, 1)
+    patterns: ClassVar[dict[str, Pattern]] = {
+        "random pixels": Pattern(anywhere, 1, density=1 / 15),
+        "top half": Pattern(toward(0, -1), 1 / 2),
+        "left half": Pattern(toward(-1, 0), 1 / 2),
+        "top quarter": Pattern(toward(0, -1), 1 / 4),
+        "three strokes": Pattern(partial(strokes, count=3, length=0.6), 1 / 15),
+        "all but the centre": Pattern(outside(around_center), 3 / 4),
+        "the centre": Pattern(around_center, 1 / 4),
+        "smooth regions": Pattern(blobs, 1 / 3),
+        "every second row": Pattern(every(None, 2), 1 / 2),
+        "every second pixel": Pattern(every(2, 2), 1 / 4),
+        "every fourth pixel": Pattern(every(4, 4), 1 / 16),
+        "top half and a few": Pattern(toward(0, -1), 1 / 2, also=1 / 64),
+    }
 
     dataset_name: str | None = flag("Hub dataset (ylecun/mnist), folder of dataset files, or folder of image files.")
     image_column: str | None = flag("Column with the images; needed only where there are several.")
@@ -32,7 +60,9 @@ class Images(DatasetSignal):
         "Side to which images are resized and centre-cropped, or several: every image then comes at each. "
         "Default: as they are.", []
     )  # fmt: skip
-    channels: Literal["auto", "grey", "colour"] = flag("Channels of a value; auto looks at the first image.", "auto")
+    channels: Literal["auto", "grey", "colour"] = flag(
+        f"Channels of a value; auto: grey if {LOOKED_AT} images, taken from all over the data, have no colours.", "auto"
+    )
     horizontal_flip: bool = flag("Mirror every other image in training.", False)
 
     def __post_init__(self):
@@ -40,23 +70,29 @@ class Images(DatasetSignal):
         if any(size < 1 for size in self.image_size):
             raise ValueError(f"--image_size: expected numbers above 0, got {self.image_size}")
 
+    def splits(self) -> DatasetDict | IterableDatasetDict:
+        return load_images(self.dataset_name, self.cache_dir, self.streaming)
+
     def load(self, seed: int) -> tuple[Rows, Rows]:
         training, validation = self.hold_out(self.splits(), seed)
         column = find_image_column(training, self.image_column)
-        channels = {"grey": 1, "colour": 3}.get(self.channels)
-        if channels is None:
-            channels = 1 if training[0][column].mode in GREY_MODES else 3
+        training, validation = (undecoded(part, column) for part in (training, validation))
+        channels = choose_channels(training, column, self.channels)
         sizes = [(size, size) for size in self.image_size] or [None]
         return (
-            Rows(EverySize(training, column, sizes), lambda row: read(*row, channels)),
-            Rows(EverySize(validation, column, sizes[:1]), lambda row: read(*row, channels)),
+            self._rows(training, column, sizes, channels, self.max_bad_rows),
+            self._rows(validation, column, sizes[:1], channels, self.max_bad_rows),
         )
 
     def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
-        rows = first_rows(pick_split(self.splits(), split), limit)
-        sizes = [tuple(config.native_grid)]
+        rows = pick_split(self.splits(), split)
         column = find_image_column(rows, self.image_column)
-        return Rows(EverySize(rows, column, sizes), lambda row: read(*row, config.value_dim))
+        rows = undecoded(first_rows(rows, limit), column)
+        return self._rows(rows, column, [tuple(config.native_grid)], config.value_dim)
+
+    def _rows(self, rows: Dataset | Stream, column: str, sizes: list, channels: int, skip: int = 0) -> Rows:
+        source = EverySize(rows, column, sizes)
+        return self.make_rows(source, partial(_read_row, channels), rows, column, skip, len(sizes))
 
     def config_fields(self, rows: Rows) -> dict[str, Any]:
         return {"native_grid": self.grid_of(rows[0]), "value_dim": rows[0].shape[-1]}
@@ -81,23 +117,90 @@ class Images(DatasetSignal):
         return f"{count:,} images of `{self.source()[0]}`, split `{self.train_split}`{mirrored}."
 
 
-class EverySize:
-    """Each image of a dataset's column at each of some sizes: pairs of image and size (or `None`)."""
+class EverySize(Sequence):
+    """Each undecoded image of a dataset's column at each of some sizes: pairs of file and size (or `None`)."""
 
-    def __init__(self, rows: Dataset, column: str, sizes: list[tuple[int, int] | None]):
-        self.rows, self.column, self.sizes = rows.select_columns([column]), column, sizes
+    def __init__(self, rows: Dataset | Stream, column: str, sizes: list[tuple[int, int] | None]):
+        self.rows, self.column, self.sizes = rows, column, sizes
 
     def __len__(self) -> int:
         return len(self.rows) * len(self.sizes)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, tuple[int, int] | None]:
+    def __getitem__(self, index: int) -> tuple[dict, tuple[int, int] | None]:
         row, size = divmod(index, len(self.sizes))
         return self.rows[row][self.column], self.sizes[size]
 
 
-def find_image_column(rows: Dataset, wanted: str | None = None) -> str:
-    """Name of the image column: `wanted`, or the only one there is."""
-    return find_column(rows.features, (ImageFeature,), "an image", wanted, "image_column")
+def load_images(name: str, cache_dir: str | None = None, streaming: bool = False) -> DatasetDict | IterableDatasetDict:
+    """Splits of an image dataset or of a folder of images, see `signals.data.load_media`."""
+    return load_media(name, endings(), "image", ImageFeature(), cache_dir, streaming)
+
+
+def find_image_column(rows: Dataset | Stream, wanted: str | None = None) -> str:
+    """Name of the image column: `wanted`, or the only one there is. Undecoded files will do."""
+    return find_column(rows.features, (ImageFeature,), "an image", wanted, "image_column", raw=True)
+
+
+def undecoded(rows: Dataset | Stream, column: str) -> Dataset | Stream:
+    """The column of images alone, as files: dictionaries of `bytes` and `path`."""
+    return rows.select_columns([column]).cast_column(column, ImageFeature(decode=False))
+
+
+def open_image(stored: dict | None) -> Image.Image:
+    """The image of an undecoded file.
+
+    Raises:
+        ValueError: where a row holds none.
+        Exception: whatever Pillow raises for what it cannot decode.
+    """
+    if stored is None:
+        raise ValueError("expected an image, got an empty row")
+    return ImageFeature().decode_example(stored)
+
+
+def sample_images(rows: Dataset | Stream, column: str) -> Iterator[Image.Image]:
+    """Images from all over an undecoded column, of a stream from the first rows; without those that cannot be read."""
+    if isinstance(rows, Stream):
+        rows[0]  # after that the rows of the first block are known
+    for index in np.unique(np.linspace(0, len(rows) - 1, min(LOOKED_AT, len(rows))).astype(int)):
+        with suppress(Exception):  # reported when the row is read
+            yield open_image(rows[int(index)][column])
+
+
+def is_animated(image: Image.Image) -> bool:
+    return getattr(image, "n_frames", 1) > 1
+
+
+def choose_channels(rows: Dataset | Stream, column: str, wanted: str) -> int:
+    """1 or 3 for "grey" or "colour"; for "auto" 1 where images from all over the data are grey, whatever their mode.
+
+    What is decided is reported, as are images of which only the first frame will be used.
+    """
+    looked, coloured, animated = 0, 0, 0
+    for image in sample_images(rows, column):
+        looked, animated = looked + 1, animated + is_animated(image)
+        coloured += has_colours(image)
+    if animated:
+        say(f"{animated} of {looked} images looked at are animated: their first frames are used (clips: --kind video)")
+    if wanted == "auto":
+        wanted = "colour" if coloured or not looked else "grey"
+        say(f"--channels auto: {wanted}, as {coloured} of {looked} images looked at have colours")
+    return {"grey": 1, "colour": 3}[wanted]
+
+
+def has_colours(image: Image.Image) -> bool:
+    """Whether any of the pixels looked at is not grey."""
+    image.thumbnail((LOOKED_SIDE, LOOKED_SIDE), Image.Resampling.NEAREST)
+    try:
+        array = image_to_array(image, None, 3).astype(int)
+    except ValueError:  # reported when the row is read
+        return False
+    return bool((array.max(-1) - array.min(-1)).max() > GREY_TOLERANCE)
+
+
+def _read_row(channels: int, row: tuple[dict, tuple[int, int] | None]) -> Tensor:
+    stored, size = row
+    return read(open_image(stored), size, channels)
 
 
 def read(image: Image.Image, size: tuple[int, int] | None, channels: int) -> Tensor:

@@ -11,6 +11,8 @@ from scipy.ndimage import distance_transform_edt
 from skimage.measure import marching_cubes
 from torch import Tensor
 
+from signals.mesh_repair import NotClosed, enclose
+
 EXTENSIONS = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
 FORMATS = (".glb", ".obj", ".ply")
 Y_UP = ("glb", "gltf")  # by their standard; everything here has z up
@@ -20,7 +22,9 @@ MARGIN = 0.9  # half of the longest side of a mesh, in the units of positions
 def read_mesh(
     source: str | Path | bytes, name: str | None = None, file_type: str | None = None, max_faces: int | None = None
 ) -> trimesh.Trimesh:
-    """A watertight mesh from a file or its bytes; small holes are filled.
+    """A mesh that encloses a volume from a file or its bytes, see `signals.mesh_repair.enclose`.
+
+    Polygons become triangles, the parts of a scene one mesh. Units do not matter, as `normalize` removes them.
 
     Args:
         name (`str`): What messages call it; default: the file.
@@ -32,46 +36,63 @@ def read_mesh(
     name = name or str(source)
     try:
         file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-        mesh = trimesh.load(file, file_type=file_type, force="mesh")
+        mesh = trimesh.load(file, file_type=file_type, force="mesh", process=False)
     except Exception as error:  # the parsers raise many kinds; the user needs one sentence
         raise ValueError(f"{name}: expected a mesh file, cannot read it: {error}") from error
-    if (file_type or Path(name).suffix.lstrip(".").lower()) in Y_UP and isinstance(mesh, trimesh.Trimesh):
-        mesh.apply_transform(trimesh.transformations.rotation_matrix(np.pi / 2, (1, 0, 0)))
-    if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces) or not np.isfinite(mesh.vertices).all():
+    if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces):
         raise ValueError(f"{name}: expected a mesh with triangles and finite vertices, got none")
-    if max_faces is not None and len(mesh.faces) > max_faces:
-        raise ValueError(f"{name}: expected at most {max_faces:,} faces (the limit here), got {len(mesh.faces):,}")
-    mesh.merge_vertices(merge_tex=True, merge_norm=True)
-    mesh.update_faces(mesh.nondegenerate_faces() & mesh.unique_faces())
-    if not mesh.is_watertight:
-        trimesh.repair.fill_holes(mesh)
-    if not mesh.is_watertight:
-        broken = len(trimesh.grouping.group_rows(mesh.edges_sorted, require_count=1))
-        raise ValueError(
-            f"{name}: expected a watertight mesh, got one with {broken} open edges after filling small holes; "
-            "close it, for example by remeshing"
-        )
-    trimesh.repair.fix_normals(mesh)
-    return mesh
+    vertices, faces = np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64)
+    if faces.min() < 0 or faces.max() >= len(vertices) or not np.isfinite(vertices[faces]).all():
+        raise ValueError(f"{name}: expected a mesh with triangles and finite vertices, got others")
+    if max_faces is not None and len(faces) > max_faces:
+        raise ValueError(f"{name}: expected at most {max_faces:,} faces (the limit here), got {len(faces):,}")
+    if (file_type or Path(name).suffix.lstrip(".").lower()) in Y_UP:
+        vertices = vertices[:, [0, 2, 1]] * (1, -1, 1)
+    try:
+        return trimesh.Trimesh(*enclose(vertices, faces), process=False)
+    except NotClosed as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def normalize(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     """The mesh centred, its longest side from -0.9 to 0.9."""
-    low, high = mesh.bounds
     mesh = mesh.copy()
-    mesh.apply_translation(-(low + high) / 2)
-    mesh.apply_scale(2 * MARGIN / max((high - low).max(), 1e-12))
+    mesh.vertices = normalize_points(np.asarray(mesh.vertices, dtype=np.float64), mesh.bounds)
     return mesh
 
 
+def normalize_points(points: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Points (N, 3) moved and scaled, alike along all axes, so that `bounds` (2, 3) are centred on 0 and their longest
+    side reaches from -0.9 to 0.9: `(points - (low + high) / 2) * 1.8 / max(high - low)`.
+
+    Raises:
+        ValueError: for bounds without an extent.
+    """
+    low, high = np.asarray(bounds, dtype=np.float64)
+    if not (high - low).max() > 0:
+        raise ValueError(f"points: expected some at different positions, got all at {low.round(4).tolist()}")
+    return (points - (low + high) / 2) * (2 * MARGIN / (high - low).max())
+
+
 def mesh_to_sdf(mesh: trimesh.Trimesh, grid: list[int]) -> Tensor:
-    """Signed distances (z, y, x, 1) at the cell centres of a grid, exact, negative inside."""
+    """Signed distances (z, y, x, 1) at the cell centres of a grid, negative inside."""
     axes = [(np.arange(size) + 0.5) * (2 / size) - 1 for size in grid]
     points = np.stack(np.meshgrid(*axes[::-1], indexing="ij"), -1)[..., ::-1].reshape(-1, 3)
+    return torch.from_numpy(signed_distances(mesh, points).astype(np.float32)).view(*grid[::-1], 1)
+
+
+def signed_distances(mesh: trimesh.Trimesh, points: np.ndarray) -> np.ndarray:
+    """Distances (N,) of points (N, 3) to the nearest triangle of a mesh, negative inside.
+
+    A point is inside where the winding number (Barill et al. 2018) is above 0.5: in any of several bodies, overlapping
+    or nested ones too. Triangles inside of another body count as surface for the distance like all others.
+    """
+    points = np.ascontiguousarray(points, dtype=np.float64)
     vertices, faces = np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64)
-    kind = igl.SIGNED_DISTANCE_TYPE_FAST_WINDING_NUMBER  # bears with self-intersections
-    distances = igl.signed_distance(np.ascontiguousarray(points), vertices, faces, kind)[0]
-    return torch.from_numpy(distances.astype(np.float32)).view(*grid[::-1], 1)
+    distances = np.sqrt(igl.point_mesh_squared_distance(points, vertices, faces)[0])
+    low, size = mesh.bounds[0], np.ptp(mesh.bounds, 0).max()  # the winding number is computed in single precision
+    winding = igl.fast_winding_number((vertices - low) / size, faces, (points - low) / size)
+    return np.where(winding > 0.5, -distances, distances)
 
 
 def occupancy_to_sdf(occupancy: np.ndarray) -> Tensor:

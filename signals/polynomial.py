@@ -10,9 +10,20 @@ from PIL import Image
 from torch import Tensor
 
 from signals.base import Batch, Rows, Signal, flag
+from signals.patterns import Pattern, anywhere, ball, clusters
 from signals.plots import render_curve
 
+PLOT = 6.0  # values that a plot of polynomials shows, above and below 0
+STEEPEST = 200.0  # largest coefficient of a revised polynomial: beyond it, clicked points nearly contradict each other
 TEST_SPLITS = {"train": 0, "validation": 1, "test": 2}  # streams of coefficients that share nothing
+
+
+# Where points of a curve are observed: all over it, in one interval (its continuation is asked for), in a few clusters.
+REGIONS = {
+    "random points": Pattern(anywhere, 1),
+    "points of an interval": Pattern(ball, 1 / 4),
+    "points of clusters": Pattern(clusters, 1 / 8),
+}
 
 
 @dataclass
@@ -21,12 +32,21 @@ class Polynomials(Signal):
 
     kind: ClassVar[str] = "polynomial"
     plural: ClassVar[str] = "polynomials"
+    patterns: ClassVar[dict[str, Pattern]] = {
+        f"{count} {name}": pattern.with_count(count, 256) for name, pattern in REGIONS.items() for count in (1, 2, 4, 6)
+    }
 
     degree: int = flag("Degree of the polynomials.", 6)
     num_polynomials: int = flag("Polynomials in an epoch.", 1_000_000)
     validation_size: int = flag("Polynomials to validate on.", 1000)
+    clicked_probability: float = flag(
+        "Share of training signals with observed values that no typical polynomial has; all others are then drawn "
+        "from the exact posterior given these.", 0.4
+    )  # fmt: skip
 
     def __post_init__(self):
+        if not 0 <= self.clicked_probability <= 1:
+            raise ValueError(f"--clicked_probability: expected a number from 0 to 1, got {self.clicked_probability}")
         for name in ("degree", "num_polynomials", "validation_size"):
             if getattr(self, name) < (name != "degree"):
                 raise ValueError(f"--{name}: expected a number above 0, got {getattr(self, name)}")
@@ -65,6 +85,32 @@ class Polynomials(Signal):
     ) -> tuple[Tensor, Tensor]:
         positions = torch.rand(len(batch), count, 1, generator=generator, device=batch.device) * 2 - 1
         return positions, polynomial(batch, positions).to(batch.dtype)
+
+    def revise(
+        self, batch: Batch, positions: Tensor, values: Tensor, context: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """For some signals, the first `context` values are atypical and the others follow from the exact posterior.
+
+        The atypical values are those of a polynomial with larger coefficients or, where a polynomial exists through any
+        values, uniform numbers: points clicked anywhere in a plot. A draw a from the prior becomes one from the
+        posterior by the smallest change that brings it through the observed values v: a + Φ⁺(v - Φ a) (Matheron).
+        """
+        if not self.clicked_probability or not context:
+            return positions, values
+        count, draw = len(batch), {"generator": generator, "device": batch.device}
+        numbers = torch.rand(count, 3, **draw)
+        features = positions[:, :context].double() ** torch.arange(self.degree + 1, device=batch.device)
+        prior = batch.double()
+        size = PLOT ** numbers[:, 1:2].double()  # log-uniform
+        other = torch.randn(batch.shape, **draw).double() * size
+        target = (features @ other[..., None])[..., 0]
+        if context <= self.degree + 1:
+            anywhere = (torch.rand(count, context, **draw).double() * 2 - 1) * size
+            target = torch.where(numbers[:, 2:3] < 0.7, anywhere, target)
+        missing = target - (features @ prior[..., None])[..., 0]
+        posterior = prior + (torch.linalg.pinv(features, rtol=1e-13) @ missing[..., None])[..., 0]
+        revised = (numbers[:, :1] < self.clicked_probability) & (posterior.abs().amax(1, keepdim=True) < STEEPEST)
+        return positions, polynomial(torch.where(revised, posterior, prior), positions).to(values.dtype)
 
     def grid_values(self, batch: Batch, grid: list[int]) -> Tensor:
         return polynomial(batch, self.positions(grid).to(batch.device).expand(len(batch), -1, -1)).to(batch.dtype)

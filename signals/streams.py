@@ -7,6 +7,8 @@ from typing import Any
 from datasets import Features, IterableDataset
 from datasets.distributed import split_dataset_by_node
 
+from signals.base import FlagError
+
 
 class Stream:
     """The rows of a streamed dataset, numbered 0, 1, … over endless epochs, to be asked for in order.
@@ -66,10 +68,10 @@ class Stream:
         """Row number `index`: of the block at hand, or of one after it.
 
         Raises:
-            ValueError: for a row before it, or where the dataset has none at all.
+            FlagError: for a row before it, or where the dataset has none at all.
         """
         if index < self.start:
-            raise ValueError(
+            raise FlagError(
                 f"--streaming: expected rows in order, from {self.start} on, got {index}; leave it out here"
             )
         while index >= self.start + len(self.block):
@@ -89,7 +91,7 @@ class Stream:
         self.block = [row for _, row in zip(range(self.block_rows), self.iterator, strict=False)]
         if not self.block:
             if self.longest == 0 and self.start == 0:
-                raise ValueError(f"--dataset_name: expected rows for each of {self.world_size} processes, got none")
+                raise FlagError(f"--dataset_name: expected rows for each of {self.world_size} processes, got none")
             self.longest = max(self.longest, len(self))
             self.epoch, self.source, self.place = self.epoch + 1, None, None
             return

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,11 +14,13 @@ from datasets import Dataset, DatasetDict
 from PIL import Image
 from torch import Tensor
 
-from signals.base import Rows, flag
+from signals.base import Rows, flag, say
+from signals.clips import ANIMATIONS, VIDEOS, is_clip, read_clip
 from signals.data import DatasetSignal, find_column, first_rows, load_media, pick_split
-from signals.image import image_to_array, to_image, to_values
-
-EXTENSIONS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpeg")
+from signals.folders import find_files
+from signals.image import image_to_array, is_animated, load_images, open_image, sample_images, to_image, to_values
+from signals.patterns import ANY_KIND, OF_TIME, Pattern, anywhere, around_center, every, outside, toward
+from signals.streams import Stream
 
 
 @dataclass
@@ -27,6 +30,16 @@ class Videos(DatasetSignal):
     kind: ClassVar[str] = "video"
     plural: ClassVar[str] = "videos"
     coordinates: ClassVar[tuple[int, ...]] = (2, 0, 1)
+    families: ClassVar[tuple[str, ...]] = (*ANY_KIND, *OF_TIME)
+    patterns: ClassVar[dict[str, Pattern]] = {
+        "random pixels": Pattern(anywhere, 1, density=1 / 16),
+        "first half of the frames": Pattern(toward(-1, 0, 0), 1 / 2),
+        "first frame": Pattern(toward(-1, 0, 0), 1 / 8),
+        "every second frame": Pattern(every(2, None, None), 1 / 2),
+        "first and last frame": Pattern(outside(partial(around_center, axes=(0,))), 1 / 4),
+        "all but a box through time": Pattern(outside(partial(around_center, axes=(1, 2))), 3 / 4),
+        "top half of every frame": Pattern(toward(0, 0, -1), 1 / 2),
+    }
 
     dataset_name: str | None = flag(
         "Video dataset, folder of clips, or dataset of grey images (ylecun/mnist) that then bounce in pairs."
@@ -43,15 +56,14 @@ class Videos(DatasetSignal):
         for name in ("frames", "frame_size", "digit_size", "num_digits"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name}: expected a number above 0, got {getattr(self, name)}")
-        if self.digit_size > self.frame_size:
-            raise ValueError(f"--digit_size: expected at most --frame_size ({self.frame_size}), got {self.digit_size}")
 
     def load(self, seed: int) -> tuple[Rows, Rows]:
         parts = self.hold_out(self.splits(), seed)
         grid = [self.frames, self.frame_size, self.frame_size]
         channels = 1 if self.channels == "grey" else 3
         training, validation = (
-            self._rows(part, grid, channels, split) for part, split in zip(parts, ("train", "validation"), strict=True)
+            self._rows(part, grid, channels, split, skip=self.max_bad_rows)
+            for part, split in zip(parts, ("train", "validation"), strict=True)
         )
         return training, validation
 
@@ -59,22 +71,37 @@ class Videos(DatasetSignal):
         return self._rows(pick_split(self.splits(), split), config.native_grid, config.value_dim, split, limit)
 
     def splits(self) -> DatasetDict:
+        """Those of a dataset, of a folder of clips or, where it holds none, of its images."""
+        options = (self.cache_dir, self.streaming)
+        if Path(self.dataset_name).is_dir():
+            found = find_files(self.dataset_name, VIDEOS | ANIMATIONS, is_clip)
+            if not found.splits and not found.tables:
+                return load_images(self.dataset_name, *options)
         feature = datasets.Video(decode=False)
-        return load_media(self.dataset_name, EXTENSIONS, "video", feature, self.cache_dir, self.streaming)
+        return load_media(self.dataset_name, VIDEOS | ANIMATIONS, "video", feature, *options, wanted=is_clip)
 
-    def _rows(self, rows: Dataset, grid: list[int], channels: int, split: str, limit: int | None = None) -> Rows:
+    def _rows(
+        self,
+        rows: Dataset | Stream,
+        grid: list[int],
+        channels: int,
+        split: str,
+        limit: int | None = None,
+        skip: int = 0,
+    ) -> Rows:
         kinds = (datasets.Video, datasets.Image)
-        column = find_column(rows.features, kinds, "a video or image", self.video_column, "video_column")
-        rows = rows.select_columns([column])
-        if isinstance(rows.features[column], datasets.Video):
-            rows = first_rows(rows, limit).cast_column(column, datasets.Video(decode=False))
-            return Rows(rows, lambda row: video_row_to_array(row[column], grid, channels))
+        column = find_column(rows.features, kinds, "a video or image", self.video_column, "video_column", raw=True)
+        clips = isinstance(rows.features[column], datasets.Video)
+        rows = rows.select_columns([column]).cast_column(column, datasets.Video(decode=False))
+        if clips or holds_clips(rows, column):
+            rows = first_rows(rows, limit)
+            return self.make_rows(rows, partial(_read_row, column, grid, channels), rows, column, skip)
         if self.streaming:
             raise ValueError("--streaming: expected a dataset of videos, as bouncing images come from all of its rows")
         if channels != 1:
             raise ValueError("--channels: expected grey for bouncing images, got colour")
-        clips = MovingDigits(rows, column, grid, self.digit_size, self.num_digits, split, limit)
-        return Rows(clips, torch.from_numpy)
+        moving = MovingDigits(rows, column, grid, self.digit_size, self.num_digits, split, limit)
+        return self.make_rows(moving, torch.from_numpy, rows, column, skip)
 
     def config_fields(self, rows: Rows) -> dict[str, Any]:
         return {"native_grid": self.grid_of(rows[0]), "value_dim": rows[0].shape[-1]}
@@ -98,6 +125,7 @@ class MovingDigits:
     that the split's name and the number seed (Srivastava et al., ICML 2015). Where images overlap the brighter shows.
 
     Args:
+        rows (`Dataset`): Its `column` holds undecoded images.
         grid (`list[int]`): Frames, width and height.
         limit (`int` or `None`): Number of clips; others than the first images still come from the whole dataset.
     """
@@ -130,7 +158,7 @@ class MovingDigits:
         size = self.digit_size
         room = np.array([height - size, width - size])
         for number in (index, *others):
-            digit = image_to_array(self.rows[int(number)][self.column], (size, size), 1)
+            digit = image_to_array(open_image(self.rows[int(number)][self.column]), (size, size), 1)
             start, angle = random.uniform(0, room + 1e-9), random.uniform(0, 2 * np.pi)
             speed = random.uniform(0.06, 0.12) * np.array([height, width])  # of the frame's side, each frame
             velocity = speed * np.array([np.sin(angle), np.cos(angle)])
@@ -147,36 +175,27 @@ def bounce(position: np.ndarray, room: np.ndarray) -> np.ndarray:
     return np.minimum(folded, 2 * room - folded).clip(0, room)
 
 
-def video_row_to_array(row: dict, grid: list[int], channels: int) -> Tensor:
+def holds_clips(rows: Dataset | Stream, column: str) -> bool:
+    """Whether a column of undecoded images or unknown files holds clips: no images, or mostly animated ones."""
+    images = list(sample_images(rows, column))
+    animated = sum(map(is_animated, images))
+    if images and 2 * animated <= len(images):
+        return False
+    if animated:
+        say(f"{animated} of {len(images)} images looked at are animated: they are clips, still ones will be left out")
+    return True
+
+
+def _read_row(column: str, grid: list[int], channels: int, row: dict) -> Tensor:
+    return video_row_to_array(row[column], grid, channels)
+
+
+def video_row_to_array(row: dict | None, grid: list[int], channels: int) -> Tensor:
     """A row of a `datasets.Video` column as uint8 clip (frames, y, x, V)."""
+    if row is None:
+        raise ValueError("expected a video, got an empty row")
     source = row["path"] if row.get("bytes") is None else io.BytesIO(row["bytes"])
     return read_clip(source, grid, channels, row.get("path") or "video of the dataset")
-
-
-def read_clip(source: str | Path | io.BytesIO, grid: list[int], channels: int, name: str | None = None) -> Tensor:
-    """Frames spread evenly over a video file, resized and centre-cropped: uint8 (frames, y, x, V).
-
-    Args:
-        grid (`list[int]`): Frames, width and height.
-
-    Raises:
-        ValueError: naming the file, where it cannot be decoded or has fewer frames than asked for.
-    """
-    count, width, height = grid
-    name = name or str(source)
-    try:
-        with av.open(source if isinstance(source, io.BytesIO) else str(source)) as container:
-            total = sum(1 for _ in container.decode(video=0))
-            wanted = {round((index + 0.5) * total / count - 0.5) for index in range(count)}
-            container.seek(0)
-            images = [
-                frame.to_image() for number, frame in enumerate(container.decode(video=0)) if number in wanted
-            ]  # only these are kept: a long video need not fit into memory
-    except (av.FFmpegError, IndexError, OSError) as error:
-        raise ValueError(f"{name}: expected a video file, cannot decode it: {error}") from error
-    if len(images) < count:
-        raise ValueError(f"{name}: expected at least {count} frames (--frames), got {total}")
-    return torch.from_numpy(np.stack([image_to_array(image, (width, height), channels) for image in images]))
 
 
 def save_clip(values: Tensor, path: str | Path, fps: int = 8, zoom: int = 4) -> None:

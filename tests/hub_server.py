@@ -40,8 +40,13 @@ class Hub(BaseHTTPRequestHandler):
             self._answer({"error": f"unknown call {path}"}, 404)
 
     def do_GET(self) -> None:
-        self.server.calls.append(self.path.split("?")[0])
-        self._answer({"error": "not found"}, 404)
+        path = self.path.split("?")[0]
+        self.server.calls.append(path)
+        held = Path(self.server.folder) / path.rpartition("/resolve/main/")[2]
+        if "/resolve/main/" in path and held.is_file():
+            self._answer({})
+        else:
+            self._answer({"error": "not found"}, 404)
 
     do_HEAD = do_GET
 
@@ -57,6 +62,10 @@ class Hub(BaseHTTPRequestHandler):
         payload = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        self.send_header("ETag", '"0"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        if status == 404:
+            self.send_header("X-Error-Code", "EntryNotFound")
         self.send_header("Content-Length", str(len(payload)))
         self.end_headers()
         if self.command != "HEAD":

@@ -9,7 +9,7 @@ from pathlib import Path
 from conftest import ROOT
 
 TINY = dict(
-    signal="polynomial",
+    kind="polynomial",
     hidden_size=16,
     num_encoder_layers=1,
     num_decoder_layers=1,
@@ -57,10 +57,10 @@ def launch(folder: Path, processes: int, before: str = "", expect: int = 0, **fl
     """Run `train_accelerate.py` in so many processes after the Python code `before`; returns what it printed.
 
     Args:
-        flags: Of the training; a `signal` of another kind than polynomials brings all of its own.
+        flags: Of the training; a `kind` other than polynomials brings all of its own.
     """
-    tiny = TINY if flags.get("signal", "polynomial") == "polynomial" else {
-        name: value for name, value in TINY.items() if name not in ("signal", "num_polynomials")
+    tiny = TINY if flags.get("kind", "polynomial") == "polynomial" else {
+        name: value for name, value in TINY.items() if name not in ("kind", "num_polynomials")
     }  # fmt: skip
     preset, script = folder / "preset.json", folder / "train.py"
     preset.write_text(json.dumps(tiny | flags))

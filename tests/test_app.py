@@ -3,25 +3,34 @@
 import base64
 import io
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import trimesh
 from app_server import call, checkpoints, client, serve
+from gradio_client import handle_file
 from PIL import Image
 
 from demo import models, share
-from demo.answers import Sampling, joint, marginal
+from demo.answers import Sampling, entropies, joint, marginal
 from demo.density import density_svg
 from demo.grids import choose_cells, observe_cells, split
-from demo.image_actions import draw, infer, refit, reveal
+from demo.image_actions import EVERYTHING, draw, infer, refit, reveal
 from demo.image_tab import level_tiles
 from demo.limits import MAX_PAIRS, drawn_at_most
 from demo.observed import Observed, read_observed
-from demo.polynomial_actions import observe, read_points, true_curve, write_points
+from demo.polynomial_actions import REGION_NAMES, observe, read_points, true_curve, write_points
+from demo.shape_actions import WHERE
+from demo.shape_actions import observe as observe_shape
+from demo.video_actions import PATTERNS as VIDEO_PATTERNS
+from demo.video_actions import observe as observe_clip
 from demo.widgets.pad import pad_value, read_pad
 from pixeltransformer.distribution import ValueDistribution
+from signals.image import Images
+from signals.places import cell_positions
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,7 +40,12 @@ def offered():
 
 def some_pixels(count: int = 20, grid=(32, 32), channels: int = 3) -> Observed:
     values = torch.rand(grid[1], grid[0], channels, generator=torch.Generator().manual_seed(0))
-    return observe_cells((values * 255).round() / 255, choose_cells(list(grid), count, "random", 1))
+    return observe_cells((values * 255).round() / 255, chosen(grid, count, "random pixels"))
+
+
+def chosen(grid, count: int, pattern: str) -> torch.Tensor:
+    positions = cell_positions(list(grid), torch.arange(math.prod(grid)))
+    return choose_cells(Images.patterns, positions, count, pattern, 1, EVERYTHING)
 
 
 def test_the_pad_gives_back_what_it_is_given():
@@ -123,14 +137,50 @@ def test_another_checkpoint_gets_the_same_places_in_its_cells_and_channels():
     assert len(split(moved, [28, 28]).known) == len(moved.positions.unique(dim=0))
 
 
-@pytest.mark.parametrize(("pattern", "count"), [("random", 50), ("grid", 49), ("centre", 768), ("left half", 512)])
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [("random pixels", 50), ("every fourth pixel", 64), ("all but the centre", 768), ("left half", 512)]
+    + [("everything", 1024)],
+)
 def test_patterns_reveal_as_many_pixels_as_they_say(pattern, count):
-    assert len(choose_cells([32, 32], count, pattern, 0).unique()) == count
+    assert len(chosen((32, 32), 50, pattern).unique()) == count
+
+
+def test_random_pixels_may_be_none():
+    assert len(chosen((32, 32), 0, "random pixels")) == 0
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_as_many_points_of_a_shape_are_observed_as_asked_for(where):
+    axis = (torch.arange(32) + 0.5) / 16 - 1
+    ball = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1, keepdim=True) - 0.6
+    observed = observe_shape(ball, 200, where, 0)
+    assert len(observed.positions) == 200
+    if where == "surface of the front":
+        assert (observed.values == 0).all() and (observed.positions[:, 1] < 0.2).all()
+
+
+@pytest.mark.parametrize("pattern", VIDEO_PATTERNS)
+def test_a_clip_is_observed_as_its_pattern_says(pattern):
+    clip = torch.rand(8, 32, 32, 1)
+    observed = observe_clip(clip, 100, pattern, 0)
+    frames = ((observed.positions[:, 0] + 1) * 4).long()
+    expected = {"first half of the frames": [0, 1, 2, 3], "every second frame": [0, 2, 4, 6], "first frame": [0]}
+    expected["first and last frame"] = [0, 7]
+    if pattern in expected:
+        assert frames.unique().tolist() == expected[pattern] and len(frames) == 1024 * len(expected[pattern])
+    index = ((observed.positions + 1) / 2 * torch.tensor([8, 32, 32])).long()
+    assert torch.equal(clip[index[:, 0], index[:, 2], index[:, 1]], observed.values)
+
+
+def test_points_of_an_interval_lie_closer_together():
+    spans = [observe(1, 6, where).positions.max() - observe(1, 6, where).positions.min() for where in REGION_NAMES[:2]]
+    assert spans[1] < 0.6 < spans[0]
 
 
 def test_hidden_centre_is_not_revealed():
     picture = Image.new("RGB", (32, 32), "red")
-    observed = reveal("cat-faces", picture, 1, "centre", 0)
+    observed = reveal("cat-faces", picture, 1, "all but the centre", 0)
     assert (observed.positions.abs().amax(1) > 0.5).all()
 
 
@@ -252,6 +302,33 @@ def test_a_surface_comes_as_glb():
     observed = {"positions": [[0.0, 0, 0], [0.9, 0.9, 0.9]], "values": [[-0.3], [0.8]]}
     path = client().predict("chairs", observed, 16, api_name="/infer_shape")["surface"]
     assert Path(path).read_bytes()[:4] == b"glTF"
+
+
+def test_a_mesh_and_a_scan_are_observed_on_their_surface(tmp_path):
+    mesh = trimesh.creation.box((1.0, 2.0, 3.0))
+    mesh.export(tmp_path / "box.ply")
+    trimesh.PointCloud(mesh.sample(300, seed=0)).export(tmp_path / "scan.ply")
+    corners = np.array([0.3, 0.6, 0.9])
+    for endpoint, file, pattern, near in (
+        ("observe_mesh", "box.ply", "on the surface", 0.05),  # the field has 32 cells a side and round edges
+        ("observe_point_cloud", "box.ply", "random", 1e-5),
+        ("observe_point_cloud", "scan.ply", "random", 0.02),
+    ):
+        found = client().predict("chairs", handle_file(tmp_path / file), 90, pattern, 0, api_name=f"/{endpoint}")
+        positions = np.abs(found["positions"])
+        assert positions.shape == (90, 3) and found["values"] == [[0.0]] * 90
+        assert np.abs(positions - corners).min(1).max() <= near and (positions <= corners + near).all()
+    assert client().predict("chairs", found, 16, api_name="/infer_shape")["surface"] is not None
+
+
+def test_predict_gives_entropies_in_the_order_of_the_queries():
+    observed, queries = some_pixels(), [[0.1, 0.2], [-0.5, 0.9], [0.9, -0.9]]
+    found = client().predict("cat-faces", observed.to_json(), queries, api_name="/predict")
+    expected = marginal("cat-faces", observed, torch.tensor(queries))
+    assert np.allclose(found["entropy"], expected.entropy().tolist(), atol=1e-3)
+    assert np.array(found["mean"]).shape == np.array(found["deviation"]).shape == (3, 3)
+    many = entropies(expected.expand((3,))[torch.arange(9000) % 3])  # in parts, with fewer draws
+    assert many.shape == (9000,) and np.allclose(many[:3], found["entropy"], atol=1.5)
 
 
 def test_a_clip_keeps_its_observed_places():

@@ -59,7 +59,7 @@ REQUESTS = {
     "too many places": (image(observed([[0, 0]] * 4097, [[0, 0, 0]] * 4097)), "at most 4,096 places .the limit"),
     "scales as a number": (
         scaled(2),
-        r"observed.scales: expected a list of as many numbers as positions \(1\), got int",
+        r"observed.scales: expected a list of as many numbers as positions \(1\), got 2",
     ),
     "more scales than positions": (scaled([0, 1]), r"observed.scales: expected .* positions \(1\), got 2"),
     "a scale as text": (scaled(["1"]), r"observed.scales\[0\]: expected finite numbers"),
@@ -124,6 +124,9 @@ def files(folder) -> dict[str, tuple[str, str, str]]:
     bowl = trimesh.creation.icosphere()
     bowl.update_faces(bowl.triangles_center[:, 2] < 0)
     bowl.export(folder / "open.ply")
+    (folder / "words.xyz").write_text("0 0 0\nno numbers here\n")
+    (folder / "one.xyz").write_text("1 2 3\n")
+    (folder / "text.ply").write_text("no ply")
     (folder / "text.mp4").write_text("no video")
     return {
         "a picture cut short": ("reveal_picture", "cut.png", "picture: expected an image file"),
@@ -134,13 +137,21 @@ def files(folder) -> dict[str, tuple[str, str, str]]:
         "a mesh without faces": ("observe_mesh", "nofaces.obj", "mesh: expected"),
         "text called OBJ": ("observe_mesh", "text.obj", "mesh: expected"),
         "a mesh with a hole": ("observe_mesh", "open.ply", "watertight"),
+        "words among points": ("observe_point_cloud", "words.xyz", "point cloud, line 2: expected three numbers"),
+        "a single point": ("observe_point_cloud", "one.xyz", "point cloud: .*expected some at different positions"),
+        "text called PLY": ("observe_point_cloud", "text.ply", "point cloud: expected a file of points or a mesh"),
+        "a picture for a scan": ("observe_point_cloud", "whole.png", "point cloud: expected a file ending in"),
         "text called MP4": ("reveal_video", "text.mp4", "video: expected a video file"),
     }
 
 
 def test_bad_files_are_told_what_was_expected_and_good_ones_still_work(tmp_path):
-    extra = {"reveal_picture": ["cat-faces", 16, "random", 0], "observe_mesh": ["chairs", 16, "anywhere", 0]}
-    extra["reveal_video"] = ["moving-mnist", 16, "scattered", 0]
+    extra = {
+        "reveal_picture": ["cat-faces", 16, "random pixels", 0],
+        "observe_mesh": ["chairs", 16, "random distances", 0],
+    }
+    extra["observe_point_cloud"] = ["chairs", 16, "random", 0]
+    extra["reveal_video"] = ["moving-mnist", 16, "random pixels", 0]
     for endpoint, file, expected in files(tmp_path).values():
         first, *rest = extra[endpoint]
         with pytest.raises(Exception, match=expected):
@@ -149,11 +160,11 @@ def test_bad_files_are_told_what_was_expected_and_good_ones_still_work(tmp_path)
     for count in (-1, 10**9, 1.5):
         with pytest.raises(Exception, match="count: expected an integer"):
             client().predict(
-                "mnist", handle_file(tmp_path / "whole.png"), count, "random", 0, api_name="/reveal_picture"
+                "mnist", handle_file(tmp_path / "whole.png"), count, "random pixels", 0, api_name="/reveal_picture"
             )
     with pytest.raises(Exception, match="pattern: expected one of"):
         client().predict("mnist", whole, 4, "spiral", 0, api_name="/reveal_picture")
-    found = client().predict("mnist", whole, 9, "random", 0, api_name="/reveal_picture")
+    found = client().predict("mnist", whole, 9, "random pixels", 0, api_name="/reveal_picture")
     assert len(found["positions"]) == len(found["values"]) == 9
 
 
@@ -163,7 +174,7 @@ def test_unusual_pictures_are_read(mode, tmp_path):
     picture = Image.new("RGB" if mode == "tiny" else mode, size)
     path = tmp_path / ("picture.tiff" if mode in ("CMYK", "I;16") else "picture.png")
     picture.save(path)
-    found = client().predict("cat-faces", handle_file(path), 5, "random", 0, api_name="/reveal_picture")
+    found = client().predict("cat-faces", handle_file(path), 5, "random pixels", 0, api_name="/reveal_picture")
     white = mode in ("RGBA", "LA", "CMYK")  # what is transparent, or has no ink, is white
     assert found["values"] == [[1.0 if white else 0.0] * 3] * 5
 

@@ -1,17 +1,23 @@
 """Baselines answer the model's calls, and agree with cases whose answer is known."""
 
 import math
+import sys
 
+import numpy as np
 import pytest
 import torch
+import trimesh
 from sklearn.gaussian_process.kernels import Kernel
 
+from baselines import surface_reconstruction
 from baselines.base import PointwiseBaseline
 from baselines.gaussian_process import GaussianProcess
 from baselines.interpolation import Interpolation
 from baselines.nearest import NearestNeighbour
 from baselines.polynomial import PolynomialPosterior
+from baselines.surface_reconstruction import iou, occupied, screened_poisson
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
+from signals.places import cell_positions
 from signals.polynomial import polynomial
 
 IMAGE = PixelTransformerConfig(native_grid=[8, 8], value_dim=3)
@@ -161,3 +167,33 @@ def test_quantised_joint_density_of_a_gaussian_process_is_near_its_marginal_mass
     known, asked, truth = (positions[:, :4], values[:, :4]), positions[:, 4:5], (values[:, 4:5] * 255).round() / 255
     one = process.predict(*known, asked).log_prob(truth)[:, 0]
     assert torch.allclose(process.log_prob(*known, asked, truth), one, atol=0.02)
+
+
+def test_a_closed_surface_fills_the_cells_inside_of_it():
+    mesh = trimesh.creation.box((1.0, 1.0, 1.0))
+    faces = np.asarray(mesh.faces, dtype=np.int64)
+    found = occupied(np.asarray(mesh.vertices), faces, [8, 9, 12])
+    assert found.shape == (12, 9, 8) and found.mean() == pytest.approx(1 / 8, abs=0.04)
+    assert found[6, 4, 4] and not found[0].any()
+    assert (found == occupied(np.asarray(mesh.vertices), faces[:, ::-1], [8, 9, 12])).all()
+    assert not occupied(np.zeros((0, 3)), faces[:0], [4, 4, 4]).any()
+    assert iou(found, found) == 1 and iou(found, ~found) == 0
+    half = found.copy()
+    half[6:] = False
+    assert iou(found, half) == pytest.approx(0.5)
+
+
+def test_surface_reconstruction_says_what_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymeshlab", None)
+    with pytest.raises(ImportError, match="pip install pymeshlab"):
+        screened_poisson(np.zeros((4, 3)))
+    with pytest.raises(SystemExit, match="surface_reconstruction: "):
+        surface_reconstruction.main(["--dataset_name", str(tmp_path / "nothing")])
+
+
+def test_surface_reconstruction_rebuilds_a_ball():
+    pytest.importorskip("pymeshlab", reason="pymeshlab is not installed")
+    centres = cell_positions([16] * 3, torch.arange(16**3))
+    ball = (centres.norm(dim=-1) - 0.6).view(16, 16, 16, 1)
+    found = next(surface_reconstruction.compare([ball], 400, 0))
+    assert found["screened Poisson, true normals"] > 0.9

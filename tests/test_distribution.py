@@ -1,11 +1,14 @@
 """The value distribution is a proper one, and its summaries agree with it."""
 
 import math
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
-from pixeltransformer.distribution import LogGaussianMass, ValueDistribution
+from pixeltransformer.distribution import ValueDistribution
+from pixeltransformer.levels import Levels, LogGaussianMass, round_to_levels
 
 STEP = 1 / 255
 
@@ -111,6 +114,83 @@ def test_moments_are_those_of_samples(channels, quantized):
 def test_moments_of_channels_that_depend_on_each_other_are_those_of_samples(step):
     """Exact without clamping, which these narrow components hardly meet."""
     check_moments(correlated(step, scale=-4.0, spread=0.3), 3)
+
+
+@pytest.mark.parametrize("coefficient", [-0.8, 0.6, 2.0])
+@pytest.mark.parametrize(("mean", "deviation"), [(0.95, 0.22), (0.02, 0.1), (0.5, 0.6), (-0.2, 0.3)])
+def test_moments_of_clamped_channels_that_depend_on_each_other_are_those_of_samples(mean, deviation, coefficient):
+    """A later channel moves with an earlier one as drawn, that is clamped."""
+    parts = torch.zeros(1, 1), torch.full((1, 1, 3), mean), torch.full((1, 1, 3), math.log(deviation))
+    d = ValueDistribution(*parts, (0.0, 1.0), STEP, coefficients=torch.full((1, 1, 3), coefficient))
+    samples = d.sample((100_000,), generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(d.mean, samples.mean(0), atol=4e-3)
+    assert torch.allclose(d.stddev, samples.std(0), atol=4e-3)
+
+
+def test_moments_of_a_wide_mixture_of_clamped_channels_are_those_of_samples():
+    """No component weighs enough to be integrated."""
+    d = correlated(STEP, scale=-2.0, bins=64)
+    samples = d.sample((200_000,), generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(d.mean, samples.mean(0), atol=5e-3) and torch.allclose(d.stddev, samples.std(0), atol=5e-3)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.3, 0.8, 1.7])
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_tempered_distribution_is_the_one_that_sampling_at_a_temperature_draws_from(temperature, colour):
+    step = 1 / 7
+    d = correlated(step, scale=-1.5) if colour else mixture()
+    d = d if colour else ValueDistribution(d.log_weights, d.means, d.log_scales, (0.0, 1.0), step)
+    tempered = d.tempered(temperature)
+    values = all_colours(8) if colour else (torch.arange(8) / 7)[:, None]
+    masses = tempered.log_prob(values[:, None].expand(-1, 3, -1)).exp()
+    assert torch.allclose(masses.sum(0), torch.ones(3), atol=1e-4)
+    drawn = d.sample((60_000,), temperature, torch.Generator().manual_seed(0))
+    code = (drawn * 7).round().long() @ torch.tensor([64, 8, 1] if colour else [1])
+    for item in range(3):
+        counts = torch.bincount(code[:, item], minlength=len(values)) / len(drawn)
+        assert (counts - masses[:, item]).abs().max() < 0.008
+    if temperature:  # the same random numbers give the same draws, but for rounding
+        again = tempered.sample((500,), generator=torch.Generator().manual_seed(0))
+        first = d.sample((500,), temperature, torch.Generator().manual_seed(0))
+        assert (again == first).all(-1).float().mean() > 0.99
+
+
+def test_a_tempered_density_is_that_of_the_draws():
+    d = correlated(step=None)
+    drawn = d.sample((100_000,), 0.5, torch.Generator().manual_seed(0))
+    tempered = d.tempered(0.5)
+    assert torch.allclose(tempered.mean, drawn.mean(0), atol=0.02)
+    assert torch.allclose(tempered.stddev, drawn.std(0), atol=0.02)
+    assert d.tempered(1.0).log_prob(drawn[:9]).equal(d.log_prob(drawn[:9]))
+    with pytest.raises(ValueError, match="temperature: expected .* got -1"):
+        d.tempered(-1)
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.int64(1), Fraction(1, 2)])
+def test_a_temperature_is_any_real_number(number):
+    d = mixture()
+    first, second = (d.sample((5,), t, torch.Generator().manual_seed(0)) for t in (number, float(number)))
+    assert torch.equal(first, second) and torch.equal(
+        d.tempered(number).log_scales, d.tempered(float(number)).log_scales
+    )
+
+
+@pytest.mark.parametrize("number", [True, np.bool_(True), math.nan, math.inf, "1", None, torch.ones(2)])
+def test_what_is_no_temperature_is_refused(number):
+    with pytest.raises(ValueError, match="temperature: expected a finite number of at least 0, got"):
+        mixture().sample(temperature=number)
+
+
+@pytest.mark.parametrize("value_range", [(0.0, 1.0), (-1.0, 1.0), (-0.3, 0.9)])
+def test_values_are_rounded_to_levels_of_their_range(value_range):
+    levels = Levels(*value_range, (value_range[1] - value_range[0]) / 7)
+    values = torch.linspace(value_range[0] - 0.5, value_range[1] + 0.5, 401)
+    nearest = levels.nearest(values)
+    distance = (values[:, None] - levels.all()).abs()
+    assert torch.allclose((values - nearest).abs(), distance.amin(1), atol=1e-6)
+    assert torch.allclose(levels.at(levels.index(values)), nearest, atol=1e-6)
+    assert torch.equal(round_to_levels(values, value_range, levels.step), nearest)
+    assert torch.equal(round_to_levels(values, value_range, None), values)
 
 
 def check_moments(d: ValueDistribution, channels: int) -> None:

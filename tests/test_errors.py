@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from conftest import make_model
 from training.arguments import parse_arguments
 
 NAN, INF = float("nan"), float("inf")
@@ -47,6 +48,78 @@ BAD = [
 def test_bad_tensor_is_named(grey_model, method, argument, value, message):
     with pytest.raises((ValueError, TypeError), match=f"{argument}: expected .*{message}|{argument}: .*{message}"):
         call(grey_model, method, **{argument: value})
+
+
+IN_TRAINING = [
+    ("context_values", torch.full((1, 3, 1), 255.0), r"values in \[0.0, 1.0\]"),
+    ("query_values", torch.full((1, 4, 1), 255.0), r"values in \[0.0, 1.0\]"),
+    ("buffer_values", torch.full((1, 2, 1), 255.0), r"values in \[0.0, 1.0\]"),
+    ("context_values", torch.full((1, 3, 1), 200, dtype=torch.uint8), "floating-point"),
+    ("query_values", torch.full((1, 4, 1), 200, dtype=torch.uint8), "floating-point"),
+    ("context_positions", torch.full((1, 3, 2), 27.0), r"\[-1, 1\]"),
+    ("query_positions", torch.full((1, 4, 2), 27.0), r"\[-1, 1\]"),
+    ("buffer_positions", torch.full((1, 2, 2), 27.0), r"\[-1, 1\]"),
+    ("query_positions", torch.zeros(1, 4, 2, dtype=torch.long), "floating-point"),
+    ("context_values", torch.full((1, 3, 1), NAN), "finite"),
+    ("query_values", torch.full((1, 4, 1), -INF), "finite"),
+    ("context_scales", torch.full((1, 3), 4.0), "scales from 0 to 0"),
+]
+GOOD = {
+    "context_positions": torch.zeros(1, 3, 2),
+    "context_values": torch.zeros(1, 3, 1),
+    "query_positions": torch.zeros(1, 4, 2),
+    "query_values": torch.zeros(1, 4, 1),
+    "buffer_positions": torch.zeros(1, 2, 2),
+    "buffer_values": torch.zeros(1, 2, 1),
+}
+
+
+@pytest.mark.parametrize(("argument", "value", "message"), IN_TRAINING)
+def test_bad_numbers_are_named_in_training_too(grey_model, argument, value, message):
+    """Not on the first batch alone: on a CPU looking costs nothing."""
+    grey_model.train()
+    grey_model(**GOOD)
+    with pytest.raises(ValueError, match=f"{argument}: expected .*{message}"):
+        grey_model(**GOOD | {argument: value})
+
+
+def check(model, **given) -> None:
+    """The checks of `forward` alone, which take no minute to compile."""
+    given = dict.fromkeys(("context_scales", "query_scales", "context_mask", "buffer_scales")) | given
+    parts = ([given[f"{name}_{part}"] for part in ("positions", "values", "scales")] for name in CALLED)
+    context, query, buffer = parts
+    model._check_call(context, given["context_mask"], query, buffer)
+
+
+CALLED = ("context", "query", "buffer")
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return torch.compile(check, backend="eager", fullgraph=True), make_model().train()
+
+
+@pytest.mark.parametrize(("argument", "value"), [case[:2] for case in IN_TRAINING if case[1].is_floating_point()][::2])
+def test_bad_numbers_are_named_in_a_compiled_graph_too(compiled, argument, value):
+    checked, model = compiled
+    checked(model, **GOOD)
+    with pytest.raises(RuntimeError, match=f"{argument}: expected finite .*"):
+        checked(model, **GOOD | {argument: value})
+
+
+@pytest.mark.parametrize("mask", [torch.zeros(1, 3), torch.full((1, 3), -INF), torch.ones(1, 3, dtype=torch.half)])
+def test_an_additive_mask_is_refused(grey_model, mask):
+    """In it 0 means visible, which would be read as the opposite."""
+    with pytest.raises(ValueError, match="context_mask: expected bool, True at real tokens, got torch.float"):
+        call(grey_model, context_mask=mask)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32, torch.int64])
+def test_masks_of_whole_numbers_mean_what_booleans_mean(grey_model, dtype):
+    mask = torch.tensor([[True, False, True]])
+    context = {"context_positions": torch.rand(1, 3, 2), "context_values": torch.rand(1, 3, 1)}
+    expected = call(grey_model, context_mask=mask, **context).mean
+    assert torch.equal(call(grey_model, context_mask=mask.to(dtype), **context).mean, expected)
 
 
 @pytest.mark.parametrize(

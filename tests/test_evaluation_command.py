@@ -93,6 +93,43 @@ def test_a_second_call_goes_on_where_the_first_stopped(tmp_path, flags, monkeypa
     assert list(fourth["sections"]) == ["joint"] and fourth["rows"] == []
 
 
+@pytest.mark.parametrize(
+    ("change", "measured"),
+    [
+        ({"max_buffer_share": 0.9}, True),
+        ({"step_losses": {"random": {"known": [1, 2], "nats": [2.0, 1.0]}}}, True),
+        ({"max_tokens": 999}, True),
+        ({"provenance": {"max_context": 7}}, True),
+        ({"provenance": {"max_context": 40, "metrics": "Better."}}, False),  # what the card says changes no number
+        ({}, False),
+    ],
+)
+def test_a_section_is_measured_again_when_the_config_changed(tmp_path, flags, monkeypatch, change, measured):
+    calls = []
+    monkeypatch.setattr(evaluate, "SECTIONS", dict.fromkeys(evaluate.SECTIONS, lambda *_: stand_in(calls)))
+    command = [*flags, "--sections", "joint", "--output", str(tmp_path / "r.json")]
+    run(command)
+    file = tmp_path / "model" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    run(command)
+    assert len(calls) == 1 + measured
+
+
+def test_a_section_is_measured_again_when_the_classifier_s_file_changed(tmp_path, flags, monkeypatch):
+    calls = []
+    monkeypatch.setattr(evaluate, "SECTIONS", dict.fromkeys(evaluate.SECTIONS, lambda *_: stand_in(calls)))
+    command = [*flags, "--sections", "samples", "--output", str(tmp_path / "r.json")]
+    for content in ("first", "first", "second"):
+        (tmp_path / "c.safetensors").write_text(content)
+        run([*command, "--classifier", str(tmp_path / "c.safetensors")])
+    assert len(calls) == 2
+
+
+def stand_in(calls: list) -> tuple:
+    calls.append(1)
+    return evaluate.Section("seen"), {}
+
+
 def test_the_same_seed_gives_the_same_numbers(flags, monkeypatch):
     monkeypatch.setattr(samples, "PLANS", {"image": samples.Plan(2, 2, [4], steps=3)})
     tables = [run([*flags, "--sections", "samples", "references"])["sections"] for _ in range(2)]

@@ -74,7 +74,7 @@ def test_a_fifth_kind_of_signal_is_one_file(tmp_path):
     random = np.random.default_rng(0)
     for number in range(20):
         wavfile.write(tmp_path / f"{number}.wav", 8000, random.normal(0, 4000, (100, 2)).astype(np.int16))
-    flags = f"--signal examples/audio_signal.py --output_dir {tmp_path}/run --samples 64 {SMALL}"
+    flags = f"--kind examples/audio_signal.py --output_dir {tmp_path}/run --overwrite --samples 64 {SMALL}"
     for source in ([], ["--folder", str(tmp_path)]):
         export = train(*parse_arguments([*flags.split(), *source]))
         config = PixelTransformerModel.from_pretrained(export).config

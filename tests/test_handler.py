@@ -5,11 +5,16 @@ import math
 import random
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conftest import ROOT, make_model
+from demo.observed import read_observed
 from handler import MAX_INPUTS, MAX_SAMPLES, EndpointHandler
+from pixeltransformer.checks import read_rows
 
 
 @pytest.fixture(scope="module")
@@ -88,18 +93,19 @@ BAD = [
     ({"inputs": [observed()] * (MAX_INPUTS + 1)}, "inputs: expected 1 to"),
     ({"inputs": [observed(), {"position": []}]}, r"inputs\[1\]: expected an object with positions"),
     (item(positions="x"), "inputs.positions: expected a list"),
-    (item(positions=[[0, 0]] * 5000), "inputs.positions: expected at most 4,096, got 5,000"),
+    (item(positions=[[0, 0]] * 5000), "inputs.positions: expected at most 4,096 .*, got 5,000"),
     (item(positions=[[0.0, 0.0], [0.0]]), r"inputs.positions\[1\]: expected a list of 2"),
     (item(positions=[[0.0, 0.0], [0.0, "a"]]), r"inputs.positions\[1\]"),
     (item(positions=[[0.0, 0.0], [0.0, math.nan]]), r"inputs.positions\[1\]: .*finite"),
     (item(positions=[[0.0, 0.0], [0.0, 10**400]]), r"inputs.positions\[1\]: .*finite"),
-    (item(positions=[[0.0, 0.0], [0.0, 1.5]]), r"inputs.positions: expected numbers in \[-1, 1\], got 1.5"),
-    (item(values=[[0.0]]), "inputs.values: expected one for each of 2 positions, got 1"),
-    (item(values=[[0.0], [7.0]]), r"inputs.values: expected numbers in \[0, 1\], got 0 to 7"),
+    (item(positions=[[0.0, 0.0], [0.0, 1.5]]), r"inputs.positions\[1\]: expected numbers from -1 to 1, got 0.0, 1.5"),
+    (item(positions=[[0.0, 0.0], [0.0, 1.0003]]), r"inputs.positions\[1\]: .* from -1 to 1, got 0.0, 1.0003"),
+    (item(values=[[0.0]]), "inputs: expected as many values as positions, got 2 and 1"),
+    (item(values=[[0.0], [7.0]]), r"inputs.values\[1\]: expected numbers from 0 to 1, got 7.0"),
     (item(values=[[0.0], [True]]), r"inputs.values\[1\]"),
-    (item(scales=[0]), "inputs.scales: expected one number for each of 2 positions"),
+    (item(scales=[0]), r"inputs.scales: expected a list of as many numbers as positions \(2\), got 1"),
     (item(scales=[0, math.nan]), r"inputs.scales\[1\]: .*finite"),
-    (item(scales=[0, 1]), "inputs.scales: expected numbers from 0 to 0 .*, got 0 to 1"),
+    (item(scales=[0, 1]), r"inputs.scales: expected only 0, .*num_scales 1.*, got 1.0"),
     (item(queries=[]), "inputs.queries: expected at least one"),
     (item(queries=[[0.0, 0.0]], grid=[2, 2]), "inputs.grid: expected either"),
     (item(grid=[2]), "inputs.grid: expected 2 integers"),
@@ -129,6 +135,59 @@ def test_bad_requests_are_refused_by_name_before_any_work(served, monkeypatch, r
     monkeypatch.setattr(served, "_answer", lambda *_: pytest.fail("work was done"))
     with pytest.raises(ValueError, match=message):
         served(request_)
+
+
+@pytest.mark.parametrize("beyond", [1.0, 1.0000001, -1.00005])
+def test_endpoint_model_and_app_accept_the_same_numbers(served, beyond):
+    """They read with the same functions, and move what lies within the tolerance into the range."""
+    data = {"positions": [[beyond, 0.0]], "values": [[max(beyond, 0.0)]]}
+    mean = served({"inputs": data | {"queries": [[0.0, beyond]]}})["mean"]
+    known = read_observed(data, served.model.config)
+    end = math.copysign(1.0, beyond)
+    assert known.positions.tolist() == [[end, 0.0]] and known.values.tolist() == [[max(end, 0.0)]]
+    expected = served.model.predict(*known.context, torch.tensor([[[0.0, end]]])).mean[0]
+    assert torch.allclose(torch.tensor(mean), expected, atol=1e-6)
+    tensors = torch.tensor([data["positions"]]), torch.tensor([data["values"]]), torch.tensor([[[0.0, beyond]]])
+    assert torch.allclose(served.model.predict(*tensors).mean[0], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("beyond", [1.0003, -1.0003])
+def test_endpoint_model_and_app_refuse_the_same_numbers_and_show_them(served, beyond):
+    data = {"positions": [[beyond, 0.0]], "values": [[0.5]]}
+    for call in (
+        lambda: served({"inputs": data}),
+        lambda: read_observed(data, served.model.config),
+        lambda: served.model.predict(*(torch.tensor([data[key]]) for key in data), torch.zeros(1, 1, 2)),
+    ):
+        with pytest.raises(ValueError, match=f"positions.*{beyond}"):
+            call()
+
+
+ROWS = st.lists(
+    st.lists(st.one_of(st.floats(), st.integers(), st.booleans(), st.text(max_size=3), st.none())), max_size=4
+)
+
+
+def is_finite(number) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < 1e30
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.one_of(ROWS, st.none(), st.text(), st.integers(), st.dictionaries(st.text(), st.integers())))
+def test_whatever_rows_come_they_are_read_or_refused_by_name(rows):
+    good = isinstance(rows, list) and all(len(row) == 2 and all(map(is_finite, row)) for row in rows)
+    if good:
+        assert read_rows(rows, 2, "rows").isfinite().all()
+    else:
+        with pytest.raises(ValueError, match=r"^rows.*: expected .*, got "):
+            read_rows(rows, 2, "rows")
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int64, np.uint8])
+def test_arrays_are_read_like_lists(dtype):
+    rows = np.array([[0, 1], [1, 0]], dtype)
+    for given_ in (rows, list(rows), [list(row) for row in rows], tuple(map(tuple, rows)), torch.from_numpy(rows)):
+        assert read_rows(given_, 2, "rows").tolist() == [[0, 1], [1, 0]]
 
 
 def test_a_folder_without_safetensors_is_refused(tmp_path):

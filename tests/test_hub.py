@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel
 
 from conftest import CODE, ROOT, make_context, make_model
 from hub_server import run_hub
+from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 
 LOAD = """
@@ -67,8 +69,55 @@ def test_a_loaded_model_saves_a_folder_that_loads_again(grey_model, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     again = LOAD + "model.save_pretrained(sys.argv[2])"
     run_outside(again, str(tmp_path / "first"), str(tmp_path / "second"), folder=tmp_path / "elsewhere")
-    assert {path.name for path in (tmp_path / "second").iterdir()} >= set(CODE)
+    names = sorted(path.name for path in (tmp_path / "second").iterdir())
+    assert names == sorted(["README.md", "config.json", "model.safetensors", *CODE])
     check_loads(grey_model, tmp_path / "second", tmp_path / "elsewhere")
+
+
+def test_two_checkpoints_in_a_process_run_their_own_code(grey_model, tmp_path):
+    for name in ("one", "two"):
+        grey_model.save_pretrained(tmp_path / name)
+        with (tmp_path / name / "modeling_pixeltransformer.py").open("a") as file:
+            file.write(f"\n\nPixelTransformerModel.code_of = {name!r}\n")
+    code = """
+import sys
+from transformers import AutoModel
+for folder in sys.argv[1:]:
+    print(AutoModel.from_pretrained(folder, trust_remote_code=True).code_of)
+"""
+    (tmp_path / "elsewhere").mkdir()
+    folders = [str(tmp_path / name) for name in ("one", "two", "one")]
+    assert run_outside(code, *folders, folder=tmp_path / "elsewhere").split() == ["one", "two", "one"]
+
+
+def test_a_broken_checkpoint_does_not_run_the_repositorys_code_instead(grey_model, tmp_path):
+    grey_model.save_pretrained(tmp_path / "model")
+    with (tmp_path / "model" / "orders.py").open("a") as file:
+        file.write("\n\nraise ImportError('broken on purpose')\n")
+    code = """
+import sys
+from transformers import AutoModel
+try:
+    AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True)
+except ImportError as error:
+    print(error)
+"""
+    (tmp_path / "elsewhere").mkdir()
+    words = run_outside(code, str(tmp_path / "model"), folder=tmp_path / "elsewhere", PYTHONPATH=str(ROOT))
+    assert words.strip() == "broken on purpose"
+
+
+def test_importing_the_package_makes_trust_needless(grey_model, tmp_path):
+    grey_model.save_pretrained(tmp_path / "model")
+    code = """
+import sys
+import pixeltransformer
+from transformers import AutoConfig, AutoModel
+assert type(AutoConfig.from_pretrained(sys.argv[1])) is pixeltransformer.PixelTransformerConfig
+assert type(AutoModel.from_pretrained(sys.argv[1])) is pixeltransformer.PixelTransformerModel
+"""
+    (tmp_path / "elsewhere").mkdir()
+    run_outside(code, str(tmp_path / "model"), folder=tmp_path / "elsewhere", PYTHONPATH=str(ROOT))
 
 
 def test_round_trip_keeps_every_number(model, tmp_path):
@@ -110,6 +159,140 @@ def test_card_of_a_large_grid_draws_a_part_of_it(tmp_path):
     example = re.search(r"```python\n(.*?)```", card, re.S).group(1).replace("512", "5").replace("2000", "20")
     (tmp_path / "elsewhere").mkdir()
     run_outside(example, folder=tmp_path / "elsewhere")
+
+
+def test_an_edited_card_and_what_stands_beside_it_survive_saving(grey_model, tmp_path):
+    """Also a licence and pictures; asked to, saving writes the card anew."""
+    grey_model.save_pretrained(tmp_path)
+    mine = {"README.md": "---\nlicense: mit\n---\nMine.", "LICENSE": "MIT", "picture.png": "picture", "notes.txt": "x"}
+    for name, text in mine.items():
+        (tmp_path / name).write_text(text)
+    PixelTransformerModel.from_pretrained(tmp_path).save_pretrained(tmp_path)
+    assert {name: (tmp_path / name).read_text() for name in mine} == mine
+    grey_model.save_pretrained(tmp_path, replace_card=True)
+    assert "## How to use" in (tmp_path / "README.md").read_text()
+    assert all((tmp_path / name).read_text() == mine[name] for name in mine if name != "README.md")
+
+
+PUSH = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
+PixelTransformerModel.from_pretrained(sys.argv[1]).push_to_hub("someone/discs", **eval(sys.argv[2]))
+"""
+
+
+def push(model_folder: Path, arrived: Path, elsewhere: Path, options: str = "{}") -> dict[str, str]:
+    """What a repository holds after a push, by name."""
+    with run_hub(arrived) as hub:
+        where = dict(HF_ENDPOINT=hub.url, HF_TOKEN="hf_x", HF_HUB_OFFLINE="0")
+        run_outside(PUSH, str(model_folder), options, folder=elsewhere, **where)
+    return {path.name: path.read_text() for path in arrived.iterdir() if path.suffix != ".safetensors"}
+
+
+def test_pushing_keeps_the_repository_s_card_and_else_sends_the_folder_s(grey_model, tmp_path):
+    grey_model.save_pretrained(tmp_path / "model")
+    example = 'AutoModel.from_pretrained("/old/path", trust_remote_code=True)'
+    (tmp_path / "model" / "README.md").write_text(f"---\nlicense: mit\n---\nMine. {example}")
+    (tmp_path / "model" / "LICENSE").write_text("MIT")
+    (tmp_path / "model" / "picture.png").write_text("picture")
+    arrived = tmp_path / "arrived"
+    arrived.mkdir()
+    first = push(tmp_path / "model", arrived, tmp_path)
+    assert "license: mit" in first["README.md"] and 'from_pretrained("someone/discs", ' in first["README.md"]
+    assert (first["LICENSE"], first["picture.png"]) == ("MIT", "picture")
+    (arrived / "README.md").write_text("theirs")
+    assert push(tmp_path / "model", arrived, tmp_path)["README.md"] == "theirs"
+    assert "## How to use" in push(tmp_path / "model", arrived, tmp_path, "{'replace_card': True}")["README.md"]
+
+
+def two_checkpoints(tmp_path: Path) -> list[Path]:
+    """Folders of one name and one config whose code differs: the second knows a weight by another name."""
+    folders = [tmp_path / parent / "export" for parent in ("first", "second")]
+    for seed, folder in enumerate(folders):
+        make_model(seed).save_pretrained(folder)
+    code = folders[1] / "modeling_pixeltransformer.py"
+    code.write_text(code.read_text().replace("nothing_observed", "empty_set"))
+    weights = load_file(folders[1] / "model.safetensors")
+    weights["empty_set"] = weights.pop("nothing_observed")
+    save_file(weights, folders[1] / "model.safetensors", {"format": "pt"})
+    return folders
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_checkpoints_of_different_code_in_one_process_each_run_their_own(tmp_path, order):
+    """And are saved with it."""
+    folders = two_checkpoints(tmp_path)
+    code = """
+import sys, torch
+from transformers import AutoModel
+for number, folder in enumerate(sys.argv[1:] * 2):
+    model, info = AutoModel.from_pretrained(folder, trust_remote_code=True, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"], info
+    positions, values = torch.linspace(-0.9, 0.9, 6).view(1, 3, 2), torch.linspace(0, 1, 3).view(1, 3, 1)
+    found = model.eval().predict(positions, values, model.native_positions())
+    print(hasattr(model, "empty_set"), *found.mean[0, :3, 0].tolist())
+    if number < 2:
+        model.save_pretrained(f"saved-{number}")
+"""
+    lines = run_outside(code, *(str(folders[number]) for number in order), folder=tmp_path).strip().splitlines()[-4:]
+    for line, number in zip(lines, order * 2, strict=True):
+        assert line.split()[0] == str(number == 1)
+        found = [float(word) for word in line.split()[1:]]
+        assert found == pytest.approx(expected_line(make_model(number)), abs=1e-5)
+    for place, number in enumerate(order):
+        text = (tmp_path / f"saved-{place}" / "modeling_pixeltransformer.py").read_text()
+        assert ("empty_set" in text) == (number == 1)
+
+
+def test_weights_of_other_code_are_refused_by_name(tmp_path):
+    _, other = two_checkpoints(tmp_path)
+    with pytest.raises(
+        ValueError, match="expected weights of this version .*missing: nothing_observed; unexpected: empty"
+    ):
+        PixelTransformerModel.from_pretrained(other)
+    with pytest.raises(ValueError, match="expected weights of this version"):  # this process has registered its own
+        AutoModel.from_pretrained(other, trust_remote_code=True)
+
+
+@pytest.mark.parametrize("load", [PixelTransformerModel, AutoModel, PixelTransformerConfig, AutoConfig])
+@pytest.mark.parametrize(
+    ("field", "value"), [("max_buffer_share", 2.0), ("num_bins", 0), ("value_range", [1, 0]), ("max_tokens", "many")]
+)
+def test_overrides_are_checked_like_a_config(grey_model, tmp_path, load, field, value):
+    grey_model.save_pretrained(tmp_path)
+    trust = {"trust_remote_code": True} if load in (AutoModel, AutoConfig) else {}
+    with pytest.raises(ValueError, match=f"PixelTransformerConfig.{field}: expected"):
+        load.from_pretrained(tmp_path, **trust, **{field: value})
+    grey_model.config.max_buffer_share = 2.0
+    with pytest.raises(ValueError, match="PixelTransformerConfig.max_buffer_share: expected"):
+        PixelTransformerModel(grey_model.config)
+
+
+def exact_parts(model) -> dict[str, torch.Tensor]:
+    names = ("frequencies", "bin_centers", "head", "channel_head", "value_embedding")
+    return {name: part for name, part in model.state_dict().items() if set(names) & set(name.split("."))}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_what_needs_float32_stays_so_in_any_dtype(model, tmp_path, dtype):
+    """Loaded or converted, whole or inside another module; all else has the dtype asked for."""
+    model.save_pretrained(tmp_path)
+    exact = exact_parts(model)
+    loaded = PixelTransformerModel.from_pretrained(tmp_path, dtype=dtype).eval()
+    converted = [PixelTransformerModel.from_pretrained(tmp_path).to(dtype), torch.nn.Sequential(loaded).to(dtype)[0]]
+    converted.append(PixelTransformerModel.from_pretrained(tmp_path).half() if dtype == torch.float16 else loaded)
+    context, queries = make_context(model), model.native_positions()
+    expected = model.predict(*context, queries)
+    for low in (loaded, *converted):
+        assert exact_parts(low).keys() == exact.keys()
+        assert all(torch.equal(part, exact[name]) for name, part in exact_parts(low).items())
+        assert low.encoder[0].query.weight.dtype == low.dtype == dtype
+        found = low.eval().predict(*context, queries)
+        assert found.means.dtype == torch.float32 and torch.allclose(found.probs, expected.probs, atol=0.1)
+        low.train()(*context, queries.expand(2, -1, -1), queries.new_zeros(2, queries.shape[1], model.config.value_dim))
+    assert all(p.dtype == torch.float32 for p in loaded.float().parameters())
+    assert all(p.device.type == "meta" for p in loaded.to("meta").parameters())
 
 
 def test_push_to_hub_sends_every_file_and_what_arrives_loads(grey_model, tmp_path):

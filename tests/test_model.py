@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -217,11 +218,76 @@ def test_paper_configuration_is_the_published_one():
         ("num_bins", 0),
         ("fourier_scale", 0.0),
         ("value_fourier_scale", -1.0),
+        ("value_fourier_scale", float("nan")),
+        ("value_range", [0.0, float("inf")]),
+        ("quantization_step", 0.3),
+        ("max_buffer_share", "half"),
+        ("num_bins", True),
+        ("num_bins", 16.0),
+        ("axes", [0]),
+        ("axes", [1, 1]),
+        ("axes", "yx"),
+        ("native_grid", 28),
+        ("native_grid", [28, 28.5]),
+        ("num_scales", 4),  # 28 = 7 × 2 × 2
     ],
 )
 def test_bad_configuration_names_the_field(field, value):
     with pytest.raises(ValueError, match=f"PixelTransformerConfig.{field}: expected .*, got"):
         PixelTransformerConfig(**{field: value, **({"num_attention_heads": 4} if field == "hidden_size" else {})})
+
+
+@pytest.mark.parametrize(("grid", "most"), [([7, 7], 1), ([2, 2], 2), ([8, 12], 3), ([64], 7), ([4, 32, 32], 3)])
+def test_as_many_scales_are_accepted_as_the_grid_can_be_halved(grid, most):
+    assert PixelTransformerConfig(native_grid=grid, num_scales=most).num_scales == most
+    with pytest.raises(ValueError, match=f"num_scales: expected at most {most}, .* got {most + 1}"):
+        PixelTransformerConfig(native_grid=grid, num_scales=most + 1)
+
+
+def test_numbers_of_other_libraries_become_python_s(tmp_path):
+    given = dict(native_grid=np.array([8, 8]), num_scales=np.int64(2), value_range=torch.tensor([0.0, 1.0]))
+    given |= dict(quantization_step=np.float64(1 / 255), max_buffer_share=np.float32(0.5), axes=(np.int8(1), 0))
+    config = PixelTransformerConfig(**given)
+    config.save_pretrained(tmp_path)
+    loaded = PixelTransformerConfig.from_pretrained(tmp_path)
+    for name in given:
+        assert getattr(loaded, name) == getattr(config, name)
+    assert loaded.native_grid == [8, 8] and type(loaded.num_scales) is int and loaded.axes == [1, 0]
+    assert loaded.levels == (0.0, 1.0, 1 / 255)
+
+
+@pytest.mark.parametrize(
+    ("signal", "grid", "expected"),
+    [
+        ("image", [4, 2], [1, 0]),
+        ("polynomial", [9], [0]),
+        ("shape", [2, 2, 2], [2, 1, 0]),
+        ("video", [3, 4, 2], [0, 2, 1]),
+    ],
+)
+def test_axes_of_the_shipped_kinds_are_derived(signal, grid, expected):
+    assert PixelTransformerConfig(signal=signal, native_grid=grid).axes_slowest_first == expected
+
+
+def test_the_axes_of_any_kind_are_kept_with_its_checkpoint(tmp_path):
+    """A scan: arrays (t, x), positions (t, x)."""
+    model = make_model(signal="scan", native_grid=[3, 2], axes=[0, 1])
+    model.save_pretrained(tmp_path)
+    positions = PixelTransformerModel.from_pretrained(tmp_path).native_positions()[0]
+    assert torch.allclose(positions[1] - positions[0], torch.tensor([0.0, 1.0]))  # x runs fastest
+    assert torch.allclose(positions[2] - positions[0], torch.tensor([2 / 3, 0.0]))
+
+
+def test_input_embeddings_are_a_layer_that_can_be_replaced(model):
+    """As transformers expects of every model."""
+    layer = model.get_input_embeddings()
+    assert isinstance(layer, torch.nn.Module) and layer is model.token_embedding
+    context, queries = make_context(model), model.native_positions()
+    before = model.predict(*context, queries).means
+    other = torch.nn.Linear(layer.in_features, layer.out_features)
+    model.set_input_embeddings(other)
+    assert model.get_input_embeddings() is other and model.get_output_embeddings() is None
+    assert not torch.allclose(model.predict(*context, queries).means, before)
 
 
 def test_a_prediction_sees_weights_written_through_data():

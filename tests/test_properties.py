@@ -1,5 +1,6 @@
 """Whatever valid numbers come in, finite ones come out: distributions that sum to one, gradients that are finite."""
 
+import copy
 import math
 
 import pytest
@@ -89,6 +90,23 @@ def test_half_precision_answers_are_finite(case):
     with torch.autocast("cpu", torch.bfloat16):
         marginal = MODELS[name].predict(positions, values, queries)
     assert torch.isfinite(marginal.mean).all() and torch.isfinite(marginal.log_scales).all()
+
+
+LOW = {name: {d: copy.deepcopy(m).to(d) for d in (torch.bfloat16, torch.float16)} for name, m in MODELS.items()}
+
+
+@FEW
+@given(observations(), st.sampled_from([torch.bfloat16, torch.float16, torch.float32, torch.float64]), st.booleans())
+def test_models_and_numbers_of_any_dtype_give_finite_float32_answers(case, dtype, low_model):
+    """Whichever of the two has the fewer digits."""
+    name, positions, values, queries, truth = case
+    values, truth = (part.clamp(-1e4, 1e4) for part in (values, truth))  # what float16 holds
+    model = LOW[name].get(dtype, MODELS[name]) if low_model else MODELS[name]
+    if not low_model:
+        positions, values, queries, truth = (part.to(dtype) for part in (positions, values, queries, truth))
+    out = model(positions, values, queries, truth)
+    for part in (out.loss, out.mean, out.log_prob, out.distribution.means, out.distribution.log_weights):
+        assert part.dtype == torch.float32 and torch.isfinite(part).all()
 
 
 @FEW

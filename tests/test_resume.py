@@ -8,14 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import train_accelerate
 from conftest import ROOT
 from signals.polynomial import Polynomials
-from training import states
+from training import reading, states
 from training.arguments import Arguments
+from training.batches import EpisodeBatches, EpisodeSampler
 from training.interruption import StoppedError
 from training.journal import Journal, read_journal
+from training.reading import Reader
 from training.states import TornStateError, check_state, find_state, list_states, seal
 
 FAULTS = """
@@ -39,8 +42,9 @@ def run(output: Path, **changes) -> Path:
     sizes |= dict(intermediate_size=16, max_context=10, buffer_size=4, max_queries=4, token_budget=64)
     rest = dict(mixed_precision="no", report_to="none", validation_contexts=[0], validation_images=1)
     rest |= dict(max_train_steps=6, save_every=2, validate_every=100)
+    kind = changes.pop("signal", Polynomials(num_polynomials=100, validation_size=4))
     flags = {"output_dir": str(output), **sizes, **rest, **changes}
-    return train_accelerate.train(Arguments(**flags), Polynomials(num_polynomials=100, validation_size=4))
+    return train_accelerate.train(Arguments(**flags), kind)
 
 
 def test_killed_torn_full_and_stopped_trainings_end_like_one_left_alone(tmp_path):
@@ -71,7 +75,7 @@ def test_no_more_states_are_kept_than_asked_for_whatever_was_left_behind(tmp_pat
 
 def test_a_state_of_another_model_is_refused_in_a_sentence(tmp_path):
     run(tmp_path)
-    with pytest.raises(ValueError, match="--resume: expected a state of this model, optimiser .*state-6"):
+    with pytest.raises(ValueError, match="--resume: expected a state of this model and optimiser, got .*state-6"):
         run(tmp_path, resume="latest", hidden_size=32, max_train_steps=8)
 
 
@@ -146,3 +150,109 @@ def test_journal_goes_on_behind_the_resumed_step_and_bears_a_torn_line(tmp_path)
     journal.close()
     assert [line["step"] for line in read_journal(path)] == [1, 2, 3]
     assert read_journal(path)[-1] == {"step": 3, "nats": None, "rate": 0.5, "skipped": True}
+
+
+def losses(output: Path) -> list[int]:
+    return [line["step"] for line in read_journal(output / "log.jsonl")]
+
+
+def test_a_folder_with_another_run_is_refused_and_stays_as_it_is(tmp_path):
+    run(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="--output_dir: expected a folder without another run's work, got .*state-6"):
+        run(tmp_path, seed=1)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+    with pytest.raises(ValueError, match="--overwrite: expected false with --resume latest"):
+        Arguments(output_dir="x", max_train_steps=1, overwrite=True, resume="latest").check()
+
+
+def test_what_a_run_that_was_stopped_says_it_saved_is_there(tmp_path, monkeypatch):
+    """After another run, of more steps, in the same folder."""
+    run(tmp_path, max_train_steps=12, save_every=4)
+    write = Journal.write
+
+    def signalled(journal, step, *rest, **more):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        write(journal, step, *rest, **more)
+
+    monkeypatch.setattr(Journal, "write", signalled)
+    with pytest.raises(StoppedError, match="state-4 holds all of it"):
+        run(tmp_path, seed=1, overwrite=True, max_train_steps=12, save_every=100)
+    monkeypatch.undo()
+    assert [folder.name for folder in list_states(tmp_path)] == ["state-4"] and losses(tmp_path) == [1, 2, 3, 4]
+    run(tmp_path, seed=1, resume="latest", max_train_steps=5)
+    assert losses(tmp_path) == [1, 2, 3, 4, 5]
+
+
+def test_states_after_the_one_that_is_resumed_are_set_aside(tmp_path, capsys):
+    run(tmp_path, max_train_steps=8, max_checkpoints=5)
+    run(tmp_path, max_train_steps=7, save_every=3, max_checkpoints=2, resume=str(tmp_path / "state-4"))
+    assert sorted(path.name for path in tmp_path.glob("state-*")) == [
+        "state-6", "state-6.aside", "state-7", "state-8.aside"
+    ]  # fmt: skip
+    assert "set state-8 aside as state-8.aside" in capsys.readouterr().out and losses(tmp_path) == [*range(1, 8)]
+
+
+def record(monkeypatch) -> list[int]:
+    """Numbers of the batches that trainings see from now on."""
+    make, seen = reading.make_episode, []
+
+    def recorded(kind, batch, sizes, seed, number, *rest):
+        seen.append(number)
+        return make(kind, batch, sizes, seed, number, *rest)
+
+    monkeypatch.setattr(reading, "make_episode", recorded)
+    return seen
+
+
+def test_another_accumulation_goes_on_with_the_next_batch(tmp_path, monkeypatch):
+    seen = record(monkeypatch)
+    run(tmp_path, max_train_steps=4)
+    run(tmp_path, max_train_steps=6, gradient_accumulation_steps=3, resume="latest")
+    run(tmp_path, max_train_steps=8, resume="latest")
+    assert seen == list(range(12))
+
+
+def test_other_batch_sizes_go_on_with_the_next_row():
+    small = EpisodeSampler(seed=0, max_context=10, buffer=4, queries=4, token_budget=64)
+    large = EpisodeSampler(seed=0, max_context=10, buffer=4, queries=4, token_budget=256)
+    kind = Polynomials(num_polynomials=50)
+
+    def reader(sampler: EpisodeSampler) -> Reader:
+        return Reader(kind, kind.load(0)[0], sampler, torch.device("cpu"), 0, 1, 0)
+
+    first = reader(small)
+    first.count_step(2)
+    rows = [row for _, batch in zip(range(2), EpisodeBatches(50, small), strict=False) for row in batch]
+    assert first.row == len(rows)
+    second = reader(large)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    rest = iter(EpisodeBatches(50, large, start=second.batch, row=second.row))
+    while len(rows) < 50:
+        rows += next(rest)
+    assert sorted(rows[:50]) == list(range(50))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, "--seed: expected what the run of .*state-6 had, 0, got 1"),
+        ({"signal": Polynomials(num_polynomials=90, validation_size=4)}, "--dataset_name: .*rows 100, got .*rows 90"),
+    ],
+)
+def test_a_state_of_other_data_is_refused(tmp_path, changes, message):
+    run(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, resume="latest", max_train_steps=8, **changes)
+
+
+def test_images_of_another_size_do_not_go_on_with_old_bins(tmp_path, image_folder):
+    from test_training import arguments
+
+    train_accelerate.train(*arguments(image_folder, tmp_path / "run", report_to="none"))
+    more = dict(max_train_steps=8, resume="latest", report_to="none")
+    with pytest.raises(
+        ValueError, match=r"--dataset_name: expected .*native_grid \[8, 8\].*got native_grid \[12, 12\]"
+    ):
+        train_accelerate.train(*arguments(image_folder, tmp_path / "run", image_size=[12], **more))

@@ -15,6 +15,7 @@ from pixeltransformer.coarse_to_fine import (
     score_levels,
 )
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
+from pixeltransformer.levels import Levels
 from pixeltransformer.streams import Streams
 from signals.image import Images
 from signals.places import average_cells, values_at_scales
@@ -239,9 +240,9 @@ def test_a_chain_step_gives_all_coarser_cells_and_asks_for_those_of_its_scale(le
     batch = torch.randint(0, 256, (2, 4, 8, 8, 1), generator=generator(), dtype=torch.uint8)
     siblings = 3 if level == 1 else 0
     sizes = EpisodeSizes(3, 2, 2, 1, 2, kind="chain", level=level, coarser=given, siblings=siblings, num_scales=3)
-    sizes.quantization_step = 1 / 255
+    sizes.levels = Levels(0.0, 1.0, 1 / 255)
     episode = make_episode(signal, batch, sizes, 0, 0)
-    pyramid = signal.pyramid(batch, 3, 1 / 255)
+    pyramid = signal.pyramid(batch, 3, Levels(0.0, 1.0, 1 / 255))
     places = [signal.positions(signal.grid_of(part[0])) for part in pyramid]
     coarser = 0 if given is None else len(places[given])
     assert episode["context_positions"].shape[1] == coarser + 3 + siblings
@@ -286,12 +287,26 @@ def test_steps_mix_pixels_dabs_and_chains_within_the_budget():
     for size in steps:
         coarser = 0 if size.coarser is None else 4 ** (4 - size.coarser)
         tokens = coarser + size.siblings + size.context + 2 * size.buffer + size.queries
-        assert size.signals * tokens <= 512 or size.signals == 1
+        assert size.signals * tokens <= 512
         assert size.buffer >= 1 and size.queries >= 1
         if size.level:
             assert size.siblings + size.buffer + size.queries <= sampler.cells_of(size.level)
     siblings = [size.siblings for size in steps if size.level]
     assert 0 in siblings and max(siblings) > 16 and all(size.siblings == 0 for size in steps if not size.level)
+
+
+@pytest.mark.parametrize(("side", "budget"), [(256, 4096), (64, 4096), (16, 120)])
+def test_no_step_takes_more_than_the_token_budget(side, budget):
+    shares = dict(chain_probability=0.6, dab_probability=0.2, long_buffer_probability=0.3)
+    sampler = EpisodeSampler(0, 64, 16, 16, budget, num_cells=side**2, grid=(side, side), num_scales=5, **shares)
+    chains = 0
+    for step in range(300):
+        size = sampler.sizes(step)
+        coarser = 0 if size.coarser is None else sampler.cells_of(size.coarser)
+        assert size.signals * (coarser + size.siblings + size.context + 2 * size.buffer + size.queries) <= budget
+        assert min(size.signals, size.queries) >= 1 and min(size.buffer, size.context, size.siblings) >= 0
+        chains += size.coarser is not None
+    assert chains > 50
 
 
 def test_sides_that_cannot_be_halved_are_named():

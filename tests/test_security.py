@@ -31,7 +31,7 @@ def test_a_shipped_checkpoint_holds_the_repositorys_code_and_no_pickle(folder):
     assert shipped == CODE
     for name in shipped:
         assert (folder / name).read_bytes() == (ROOT / "pixeltransformer" / name).read_bytes()
-        assert (folder / name).resolve().is_relative_to(ROOT)  # a link leads nowhere else
+        assert not (folder / name).is_symlink()  # links are lost in archives and on Windows
     kinds = {path.suffix for path in folder.iterdir()}
     assert kinds <= {".py", ".md", ".json", ".safetensors", ".png", ".gif"}
 
@@ -110,8 +110,10 @@ def test_a_pixel_bomb_in_a_dataset_is_refused_before_it_is_decoded(tmp_path):
         Image.new("L", (8, 8), number).save(tmp_path / f"{number}.png")
     (tmp_path / "bomb.png").write_bytes(png_of(60_000, 60_000))
     signal = Images(dataset_name=str(tmp_path), validation_size=1)
-    with pytest.raises((ValueError, Image.DecompressionBombError), match="pixels|decompression bomb"):
-        [row for rows in signal.load(0) for row in rows.first(5)]
+    parts = signal.load(0)
+    assert sum(len(rows.first(5)) for rows in parts) == 4
+    (message,) = [message for rows in parts for message in rows.bad.values()]
+    assert "bomb.png" in message and "decompression bomb" in message
 
 
 def test_links_that_lead_out_of_a_data_folder_are_not_followed(tmp_path):

@@ -110,10 +110,10 @@ class TestEveryKind:
 
 
 def test_unknown_kind_and_unfit_file_are_named(tmp_path):
-    with pytest.raises(ValueError, match="--signal: expected one of image, polynomial, shape, video"):
+    with pytest.raises(ValueError, match="--kind: expected one of image, polynomial, shape, video"):
         find("audio")
     (tmp_path / "none.py").write_text("x = 1\n")
-    with pytest.raises(ValueError, match=r"--signal: expected one subclass of Signal in .*none.py, got none"):
+    with pytest.raises(ValueError, match=r"--kind: expected one subclass of Signal in .*none.py, got none"):
         find(str(tmp_path / "none.py"))
 
 

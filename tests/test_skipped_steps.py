@@ -6,16 +6,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import train_accelerate
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from processes import launch
 from test_resume import run
+from training import reading
 from training.journal import read_journal
 
 
 def poison(monkeypatch, steps: tuple[int, ...], value: float = float("nan")) -> None:
     """Values of these batches are not finite."""
-    make = train_accelerate.make_episode
+    make = reading.make_episode
 
     def poisoned(signal, batch, sizes, seed, number, *rest):
         episode = make(signal, batch, sizes, seed, number, *rest)
@@ -23,7 +23,7 @@ def poison(monkeypatch, steps: tuple[int, ...], value: float = float("nan")) -> 
             episode["query_values"] = torch.full_like(episode["query_values"], value)
         return episode
 
-    monkeypatch.setattr(train_accelerate, "make_episode", poisoned)
+    monkeypatch.setattr(reading, "make_episode", poisoned)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -73,14 +73,15 @@ def test_a_training_gone_wrong_stops_with_advice(tmp_path, monkeypatch):
 
 
 POISON_ONE = """
-import torch, train_accelerate
-make = train_accelerate.make_episode
+import torch
+from training import reading
+make = reading.make_episode
 def poisoned(signal, batch, sizes, seed, number, *rest):
     episode = make(signal, batch, sizes, seed, number, *rest)
     if number == 5:  # of two processes only the second sees it, in step 3
         episode["query_values"] = episode["query_values"] * float("nan")
     return episode
-train_accelerate.make_episode = poisoned
+reading.make_episode = poisoned
 """
 
 

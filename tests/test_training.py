@@ -25,7 +25,7 @@ from training import setup
 from training.arguments import Arguments, parse_arguments
 from training.batches import EpisodeBatches, EpisodeSampler, make_episode
 from training.calibration import fit_scales, split_components, without_buffer
-from training.compiling import compiled_layers
+from training.compiling import MASS, PARTS, compiled_layers
 from training.losses import weighted_loss
 from training.muon import BatchedMuon, orthogonalize
 from training.optimizers import make_ema, make_optimizers, schedule
@@ -189,6 +189,28 @@ def test_compiled_layers_give_the_same_loss_and_gradients(grey_model):
         assert eager is None or torch.allclose(compiled, eager, atol=1e-6)
 
 
+def test_compiled_parts_are_those_that_run(grey_model, monkeypatch):
+    calls = []
+
+    def compile_(function, backend):
+        def call(*arguments):
+            calls.append(function.__name__)
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    places, values = make_context(grey_model)
+    episode = dict(context_positions=places, context_values=values, query_positions=places, query_values=values)
+    episode |= dict(buffer_positions=places, buffer_values=values)
+    with compiled_layers():
+        grey_model(**episode).loss.backward()
+    assert set(calls) == {name for _, name in (*PARTS, *MASS)}
+    calls.clear()
+    grey_model(**episode).loss.backward()
+    assert not calls
+
+
 def test_beta_weights_the_means_alone():
     """The gradient of a log-scale is the likelihood's; a mean's is multiplied by the variance to the power beta."""
     means = torch.tensor([[0.0, 0.0]]).requires_grad_()
@@ -283,7 +305,7 @@ def test_command_line_reports_errors_in_one_line():
 @pytest.mark.parametrize("kind", kinds())
 def test_help_explains_every_flag(kind, capsys):
     with pytest.raises(SystemExit):
-        parse_arguments(["--signal", kind, "--help"])
+        parse_arguments(["--kind", kind, "--help"])
     shown = capsys.readouterr().out
     assert all(f"--{entry.name}" in shown for entry in (*fields(Arguments), *fields(find(kind))))
 
@@ -317,7 +339,7 @@ def test_two_processes_train_and_stop_together(image_folder, tmp_path):
 def test_presets_hold_only_known_flags():
     for preset in (ROOT / "presets").glob("*.json"):
         values = json.loads(preset.read_text())
-        data = [] if values["signal"] == "polynomial" else ["--dataset_name", "mine"]
+        data = [] if values["kind"] == "polynomial" else ["--dataset_name", "mine"]
         assert parse_arguments(["--preset", preset.stem, *data])[0].output_dir == values["output_dir"]
 
 

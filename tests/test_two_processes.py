@@ -1,6 +1,7 @@
 """Two processes see what one sees that accumulates two batches; streams are dealt out without repeats."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -85,14 +86,61 @@ def test_a_streamed_training_resumes_with_the_same_losses(image_folder, tmp_path
         target = splits / ("train" if number < 36 else "validation") / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
-    flags = dict(signal="image", dataset_name=str(splits), streaming=True, validation_split="validation")
+    flags = dict(kind="image", dataset_name=str(splits), streaming=True, validation_split="validation")
     flags |= dict(cache_dir=str(tmp_path / "cache"), shuffle_rows=8, max_train_steps=6, save_every=4, num_bins=4)
     launch(tmp_path, 2, output_dir=str(tmp_path / "run"), max_checkpoints=3, **flags)
     whole = read_journal(tmp_path / "run" / "log.jsonl")
     expected = load_file(tmp_path / "run" / "export" / "model.safetensors")
     state = tmp_path / "run" / "state-4"
-    assert {path.name for path in state.glob("stream-*")} == {"stream-0-of-2.json", "stream-1-of-2.json"}
+    assert {path.name for path in state.glob("place*")} == {"place-0-of-2.json", "place-1-of-2.json"}
     launch(tmp_path, 2, output_dir=str(tmp_path / "run"), resume=str(state), **flags)
     assert read_journal(tmp_path / "run" / "log.jsonl") == whole
     again = load_file(tmp_path / "run" / "export" / "model.safetensors")
     assert all(torch.equal(expected[name], again[name]) for name in expected)
+
+
+SHORT_LIMIT = """
+import datetime, time
+from torch import distributed
+start = distributed.init_process_group
+distributed.init_process_group = lambda *a, **k: start(*a, **{**k, "timeout": datetime.timedelta(seconds=6)})
+from training import run
+from signals.polynomial import Polynomials
+validate, load = run.validate, Polynomials.load
+run.validate = lambda *a: (time.sleep(9), validate(*a))[1]
+Polynomials.load = lambda *a, **k: (time.sleep(9 * (os.environ["RANK"] == "0")), load(*a, **k))[1]
+"""
+
+
+def test_processes_wait_for_the_main_one_beyond_the_limit_of_collectives(tmp_path):
+    """It prepares the data and validates alone, for longer than a process may be silent in training."""
+    launch(tmp_path, 2, SHORT_LIMIT, output_dir=str(tmp_path / "run"), max_train_steps=3, validate_every=2)
+    assert (tmp_path / "run" / "export" / "model.safetensors").exists()
+
+
+RECORD = """
+from training import reading
+make = reading.make_episode
+def recorded(kind, batch, sizes, seed, number, *rest):
+    print("batch", number, flush=True)
+    return make(kind, batch, sizes, seed, number, *rest)
+reading.make_episode = recorded
+"""
+
+
+def test_another_number_of_processes_goes_on_with_the_next_batch(tmp_path):
+    flags = dict(output_dir=str(tmp_path / "run"), save_every=100)
+    said = launch(tmp_path, 1, RECORD, max_train_steps=3, **flags)
+    said += launch(tmp_path, 2, RECORD, max_train_steps=5, resume="latest", **flags)
+    said += launch(tmp_path, 1, RECORD, max_train_steps=7, resume="latest", **flags)
+    assert sorted(map(int, re.findall(r"batch (\d+)", said))) == list(range(9))
+
+
+def test_a_stream_stays_with_the_processes_that_it_was_dealt_out_to(image_folder, tmp_path):
+    flags = dict(kind="image", dataset_name=str(image_folder), streaming=True, validation_split="train", num_bins=4)
+    flags |= dict(output_dir=str(tmp_path / "run"), shuffle_rows=8, validation_size=4)
+    launch(tmp_path, 2, max_train_steps=2, **flags)
+    said = launch(tmp_path, 1, expect=1, max_train_steps=4, resume="latest", **flags)
+    assert "--resume: expected 2 processes, to which the stream of" in said and "got 1" in said
+    said = launch(tmp_path, 1, expect=1, max_train_steps=4, resume="latest", **{**flags, "streaming": False})
+    assert "--streaming: expected true, as the run of" in said or "--dataset_name: expected what" in said

@@ -1,6 +1,7 @@
 """The flags of `train_accelerate.py`: one dataclass beside the signal's own; presets are JSON files of such flags."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ class Arguments:
     """Train a PixelTransformer."""
 
     output_dir: str = flag("Folder for training states, logged pictures and the exported model (in `export`).")
-    signal: str = flag(
+    kind: str = flag(
         f"Kind of signal ({', '.join(kinds())}), or a Python file that defines one; each has flags of its own, which "
         "--help shows with it.",
         "image",
@@ -50,6 +51,10 @@ class Arguments:
         "different cells of the signal's grid.",
         0.0,
     )
+    pattern_probability: float = flag(
+        "Share of signals whose context is a pattern (half-spaces, boxes, strokes, …), not random positions.", 0.6
+    )
+    query_share: float = flag("Queries of a signal are at least this share of K.", 0.25)
     max_context: int = flag("Largest number of observed places K; K is log-uniform from 1, and sometimes 0.", 512)
     buffer_size: int = flag("Values after the context in causal order, each scored given all before it (M).", 64)
     max_queries: int = flag("Queries that see the context alone (Q).", 64)
@@ -105,6 +110,7 @@ class Arguments:
     save_every: int = flag("Optimiser steps between two training states.", 500)
     max_checkpoints: int = flag("Training states kept on disk.", 2)
     resume: str | None = flag('"latest", or the folder of a training state, to go on from.')
+    overwrite: bool = flag("Delete the training states and the log of another run in --output_dir.", False)
     report_to: str = flag('Tracker that accelerate knows ("tensorboard", "wandb", …), or "none".', "tensorboard")
 
     data_note: str | None = flag("A sentence about the data for the model card.")
@@ -138,13 +144,15 @@ class Arguments:
         for name in ("buffer_size", "weight_decay", "num_workers", "calibration_steps"):
             expect(getattr(self, name) >= 0, name, "a number of at least 0")
         shares = "zero_probability block_probability long_buffer_probability continuous_probability warmup ema_decay"
-        for name in f"{shares} chain_probability dab_probability beta".split():
+        for name in f"{shares} chain_probability dab_probability pattern_probability query_share beta".split():
             expect(0 <= getattr(self, name) <= 1, name, "a number from 0 to 1")
+        queries = max(self.max_queries, round(self.query_share * self.max_context))
+        needed = self.max_context + 2 * self.buffer_size + queries
         expect(
-            self.token_budget >= self.max_context + 2 * self.buffer_size + self.max_queries,
+            self.token_budget >= needed,
             "token_budget",
-            "at least --max_context + 2 × --buffer_size + --max_queries "
-            f"({self.max_context + 2 * self.buffer_size + self.max_queries}), so that one signal fits",
+            f"at least --max_context + 2 × --buffer_size + queries ({needed}; see --max_queries and --query_share), so "
+            "that one signal fits",
         )
         expect(min(self.validation_contexts, default=-1) >= 0, "validation_contexts", "numbers of at least 0")
         expect(
@@ -152,14 +160,13 @@ class Arguments:
             "calibration_components",
             "1 without --calibration_steps",
         )
-        expect(not self.push_to_hub or bool(self.hub_model_id), "hub_model_id", "a repository with --push_to_hub")
-        sizes = "hidden_size num_encoder_layers num_decoder_layers num_attention_heads intermediate_size num_bins"
-        chosen = [f"--{name}" for name in sizes.split() if getattr(self, name) is not None]
         expect(
-            self.init_from is None or not (chosen or self.architecture != "default"),
-            "init_from",
-            f"no {', '.join(chosen) or '--architecture'} beside it, as the network comes with the checkpoint",
+            not (self.overwrite and self.resume == "latest"),
+            "overwrite",
+            "false with --resume latest, which goes on with what it would delete",
         )
+        self._check_network(expect)
+        expect(not self.push_to_hub or bool(self.hub_model_id), "hub_model_id", "a repository with --push_to_hub")
         expect(
             not (self.mixed_precision == "fp16" and self.optimizer == "muon"),
             "mixed_precision",
@@ -170,6 +177,15 @@ class Arguments:
             self.report_to in ("none", *trackers),
             "report_to",
             f'"none" or a tracker that is installed ({", ".join(trackers)})',
+        )
+
+    def _check_network(self, expect: Callable[[bool, str, str], None]) -> None:
+        sizes = "hidden_size num_encoder_layers num_decoder_layers num_attention_heads intermediate_size num_bins"
+        chosen = [f"--{name}" for name in sizes.split() if getattr(self, name) is not None]
+        expect(
+            self.init_from is None or not (chosen or self.architecture != "default"),
+            "init_from",
+            f"no {', '.join(chosen) or '--architecture'} beside it, as the network comes with the checkpoint",
         )
 
 
@@ -183,7 +199,7 @@ def parse_arguments(argv: list[str]) -> tuple[Arguments, Signal]:
     preset = first.parse_known_args(argv)[0].preset
     if preset is not None:  # its fields pass through the parser like flags, so that they are checked like flags
         argv = [*preset_flags(read_preset(preset)), *argv]
-    kind = find(first.parse_known_args(argv)[0].signal)
+    kind = find(first.parse_known_args(argv)[0].kind)
     check_preset(preset, kind)
     parser = HfArgumentParser(
         (Arguments, kind), allow_abbrev=False, description=f"Train a PixelTransformer on {kind.plural}."

@@ -12,8 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pixeltransformer.levels import Levels
 from signals.base import Batch, Signal
+from signals.patterns import PatternMixture
 
+CANDIDATES = 8192  # cells of a signal that a pattern chooses from, where it has more
 UNCONDITIONAL = 0.3  # share of chains and of long buffers without a single observed place
 
 
@@ -31,7 +34,9 @@ class EpisodeSizes:
         level (`int`): Scale of buffer and queries.
         coarser (`int` or `None`): See `kind`; `None`: nothing but the context is given.
         siblings (`int`): Cells of scale `level`, above 0, that are context beside the K places and all coarser ones.
-        num_scales, quantization_step: What the model's config says of scales and values.
+        num_scales, levels: What the model's config says of scales and values.
+        candidates (`int`): Positions that patterns choose from; 0: no patterns, positions are random.
+        patterns (`PatternMixture` or `None`): Which of them become the context, the buffer and the queries.
     """
 
     context: int
@@ -45,7 +50,9 @@ class EpisodeSizes:
     coarser: int | None = None
     siblings: int = 0
     num_scales: int = 1
-    quantization_step: float | None = None
+    levels: Levels | None = None
+    candidates: int = 0
+    patterns: PatternMixture | None = None
 
 
 @dataclass
@@ -61,8 +68,10 @@ class EpisodeSampler:
         num_cells (`int`): Cells that a signal has; places are distinct ones. 0: all places are continuous.
         continuous_probability (`float`): Share of steps at continuous positions.
         token_budget (`int`): Most tokens and queries of a step on one device: K + 2 M + Q for each signal.
+        query_share (`float`): Queries are at least this share of K: encoding a large context should teach much.
+        patterns (`PatternMixture` or `None`): See `EpisodeSizes`.
         grid (`tuple[int, ...]`): The model's native grid.
-        num_scales, quantization_step: As in the model's config. With one scale there are no chains and no dabs.
+        num_scales, levels: As in the model's config. With one scale there are no chains and no dabs.
         chain_probability, dab_probability (`float`): Shares of steps of these kinds. A chain's
             level is the likelier the finer it is, and is given any of the coarser ones.
     """
@@ -80,9 +89,11 @@ class EpisodeSampler:
     continuous_probability: float = 0.0
     grid: tuple[int, ...] = ()
     num_scales: int = 1
-    quantization_step: float | None = None
+    levels: Levels | None = None
     chain_probability: float = 0.0
     dab_probability: float = 0.0
+    query_share: float = 0.0
+    patterns: PatternMixture | None = None
 
     def sizes(self, step: int) -> EpisodeSizes:
         """The sizes of step `step`, the same on every process."""
@@ -97,11 +108,14 @@ class EpisodeSampler:
         if kind == "chain" or lengthened:  # whole signals are drawn from little or nothing, and fill the buffer
             zero_probability = max(zero_probability, UNCONDITIONAL)
         context = 0 if zero < zero_probability else round(largest**share)
-        buffer, queries, siblings = self.buffer, self.queries, 0
+        buffer, queries, siblings = self.buffer, max(self.queries, round(self.query_share * context)), 0
         if level:  # while a level is drawn, its first cells become context
             drawn = (part - UNCONDITIONAL) / (1 - UNCONDITIONAL)
-            siblings = round((self.cells_of(level) - 2) ** drawn) if drawn > 0 else 0
-        told = siblings + (0 if coarser is None else self.cells_of(coarser))
+            siblings = round(max(self.cells_of(level) - 2, 0) ** drawn) if drawn > 0 else 0
+        told = 0 if coarser is None else self.cells_of(coarser)
+        room = self.token_budget - told - 2 * self.buffer - self.queries  # of context and siblings
+        siblings = min(siblings, room)
+        context, told = min(context, room - siblings), told + siblings
         if lengthened:
             longest = min(largest, (self.token_budget - told - context - queries) // 2)
             buffer = round(buffer * max(longest / buffer, 1) ** length)
@@ -114,25 +128,36 @@ class EpisodeSampler:
         signals = self.token_budget // (told + context + 2 * buffer + queries)
         signals = max(1, min(signals, self.max_signals))
         continuous = between < self.continuous_probability and kind != "chain"
-        scales = (kind, level, coarser, siblings, self.num_scales, self.quantization_step)
-        return EpisodeSizes(context, buffer, queries, block, signals, continuous, *scales)
+        candidates = 0
+        if self.patterns is not None and context:
+            needed = context if level else context + buffer + queries
+            candidates = 4 * needed
+            if self.num_cells and not continuous:
+                candidates = min(self.num_cells, max(candidates, CANDIDATES))
+        scales = (kind, level, coarser, siblings, self.num_scales, self.levels)
+        return EpisodeSizes(context, buffer, queries, block, signals, continuous, *scales, candidates, self.patterns)
 
     def cells_of(self, level: int) -> int:
         """Cells of the grid of a scale."""
         return math.prod(side // 2**level for side in self.grid)
+
+    def fits(self, level: int) -> bool:
+        """Whether the token budget holds all cells of a scale beside a buffer and queries."""
+        return self.cells_of(level) + 2 * self.buffer + self.queries < self.token_budget
 
     def _levels(self, depth: float, skipped: float) -> tuple[int, int | None]:
         """A chain's level and the coarser one that it is given, if any, from uniform numbers in [0, 1).
 
         Levels 0 and 1 are as likely, as other steps are about level 0 too, and each further one half as likely as that
         before. Coarser ones are equally likely, and none at all is so too, but that level 0 is given level 1 in half
-        of its steps and never none.
+        of its steps and never none. Scales with more cells than fit into the budget are not given.
         """
         weights = [2.0 ** -max(level - 1, 0) for level in range(self.num_scales)]
         shares = itertools.accumulate(weight / sum(weights) for weight in weights)
         level = next((level for level, share in enumerate(shares) if depth < share), self.num_scales - 1)
         further = range(2, self.num_scales)
         given = [*[1] * max(len(further), 1), *further] if level == 0 else [*range(level + 1, self.num_scales), None]
+        given = [coarser for coarser in given if coarser is None or self.fits(coarser)] or [None]
         return level, given[int(skipped * len(given))]
 
     def _kind(self, chosen: float) -> str:
@@ -142,7 +167,7 @@ class EpisodeSampler:
 
 
 class EpisodeBatches:
-    """Endless batches of dataset indices from batch number `start` on: batch n goes to process n mod `world_size`.
+    """Endless batches of dataset indices, from batch number `start` on dealt out to the processes in turn.
 
     A batch sampler for `DataLoader`; accelerate's own sharding wants batches of one size, and these follow K. What a
     batch holds depends on its number alone, so that two processes see in a step what one sees that accumulates two.
@@ -150,14 +175,21 @@ class EpisodeBatches:
     Args:
         num_rows (`int` or `None`): Rows of the dataset, of which seeded epochs follow one another; `None`: a stream,
             whose rows each process numbers from 0 and reads in order.
-        start (`int`): Number of the first batch, a multiple of `world_size`.
+        start (`int`): Number of the first batch, which goes to process 0; of a stream a multiple of `world_size`.
+        row (`int` or `None`): Number of its first row; `None`: the rows of all batches before, of these sizes.
     """
 
     def __init__(
-        self, num_rows: int | None, sampler: EpisodeSampler, rank: int = 0, world_size: int = 1, start: int = 0
+        self,
+        num_rows: int | None,
+        sampler: EpisodeSampler,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int = 0,
+        row: int | None = None,
     ):
         self.num_rows, self.sampler = num_rows, sampler
-        self.rank, self.world_size, self.start = rank, world_size, start
+        self.rank, self.world_size, self.start, self.row = rank, world_size, start, row
         self._permutation = (-1, torch.empty(0))  # the latest epoch's
 
     def rows(self, first: int, count: int) -> list[int]:
@@ -174,12 +206,14 @@ class EpisodeBatches:
         return out
 
     def __iter__(self) -> Iterator[list[int]]:
-        first = sum(self.sampler.sizes(number).signals for number in range(self.start) if self._counts(number))
+        first = self.row
+        if first is None:
+            first = sum(self.sampler.sizes(number).signals for number in range(self.start) if self._counts(number))
         for number in itertools.count(self.start):
             if not self._counts(number):
                 continue
             count = self.sampler.sizes(number).signals
-            if number % self.world_size == self.rank:
+            if (number - self.start) % self.world_size == self.rank:
                 yield self.rows(first, count)
             first += count
 
@@ -197,10 +231,10 @@ def make_episode(
     count = sizes.context + sizes.buffer + sizes.queries
     batch = signal.augment(batch, generator)
     level = sizes.level
-    positions, values = signal.places(batch, count if level == 0 else sizes.context, generator, sizes.continuous)
+    positions, values = _places(signal, batch, count if level == 0 else sizes.context, sizes, generator)
     scales = None
     if sizes.kind != "pixels":
-        pyramid = signal.pyramid(batch, sizes.num_scales, sizes.quantization_step)
+        pyramid = signal.pyramid(batch, sizes.num_scales, sizes.levels)
         scales = torch.zeros(positions.shape[:2], device=device)
     if sizes.kind == "dabs":
         positions, scales = positions.clone(), scales.clone()
@@ -226,6 +260,18 @@ def make_episode(
     if sizes.coarser is not None:
         _prepend_level(episode, signal, pyramid[sizes.coarser], sizes.coarser)
     return episode
+
+
+def _places(
+    signal: Signal, batch: Batch, count: int, sizes: EpisodeSizes, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Positions (B, count, P) and values (B, count, V): the context first, then the buffer, then the queries."""
+    positions, values = signal.places(batch, max(count, sizes.candidates), generator, sizes.continuous)
+    if sizes.candidates:
+        buffer = sizes.buffer if sizes.level == 0 else 0
+        order = sizes.patterns.order(positions, sizes.context, buffer, count, generator)[..., None]
+        positions, values = (x.gather(1, order.expand(-1, -1, x.shape[-1])) for x in (positions, values))
+    return signal.revise(batch, positions, values, sizes.context, generator)
 
 
 def _prepend_level(episode: dict[str, Tensor], signal: Signal, arrays: Tensor, level: int) -> None:

@@ -6,7 +6,7 @@ from functools import wraps
 
 import torch
 
-from pixeltransformer import distribution, modeling_pixeltransformer
+from pixeltransformer import levels, modeling_pixeltransformer
 from pixeltransformer.head import Bounds
 
 # Norms, rotations, gates and residual sums, and the components of a distribution. Attention is left out, as its sizes
@@ -16,7 +16,7 @@ OF_LAYERS = ("project_tokens", "project_queries", "project_memory", "finish")
 PARTS = (*((modeling_pixeltransformer, name) for name in OF_LAYERS), (Bounds, "components"))
 # The mass of a cell, forward and backward apart: together, the backward pass would compute half of it again.
 WITHOUT_GRADIENTS = ("log_gaussian_mass", "log_gaussian_mass_gradients")
-MASS = tuple((distribution, name) for name in WITHOUT_GRADIENTS)
+MASS = tuple((levels, name) for name in WITHOUT_GRADIENTS)
 
 
 @contextmanager

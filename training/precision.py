@@ -17,8 +17,15 @@ def multiplies_bf16(device_type: str) -> bool:
     return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last on ARM
 
 
-def choose_precision(flag: str, device_type: str) -> str:
-    """What accelerate calls the precision of `--mixed_precision` on a device: "auto" becomes "bf16" or "no"."""
+def choose_precision(flag: str, device_type: str, launched: str | None = None) -> str:
+    """What accelerate calls the precision of `--mixed_precision` on a device.
+
+    Args:
+        launched (`str` or `None`): What the launcher was asked for, which "auto" follows; its "no" is also its default
+            and asks for nothing. Else "auto" becomes "bf16" or "no".
+    """
     if flag != "auto":
         return flag
+    if launched in ("bf16", "fp16"):
+        return launched
     return "bf16" if multiplies_bf16(device_type) else "no"

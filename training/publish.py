@@ -1,13 +1,17 @@
 """Put an exported model into `checkpoints/`: `python -m training.publish runs/mnist/export checkpoints/mnist`.
 
-Weights become bfloat16 (half the size; they load as float32) unless `--dtype` says otherwise, code files become links
-to the root's, so that no copy goes stale. `--metrics` takes the JSON that `evaluate.py` wrote and replaces the card's
+Weights become bfloat16 (half the size; they load as float32) unless `--dtype` says otherwise, code files become copies
+of the package's. `--metrics` takes the JSON that `evaluate.py` wrote and replaces the card's
 validation figures by it. `picture.png` and `new.png`, or GIFs, in the folder are shown in the card (see
 `evaluation.figure`, and its `--new`).
+
+`python -m training.publish --code` copies the package's code into every folder of `checkpoints/`: run it after each
+change of `pixeltransformer/`.
 """
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -19,6 +23,7 @@ from pixeltransformer.configuration_pixeltransformer import PixelTransformerConf
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "pixeltransformer"
 CAPTIONS = {
     "picture": "What it infers on held-out signals",
     "new": "New signals, drawn with nothing observed, temperature 0.9",
@@ -30,7 +35,7 @@ def publish(source: Path, target: Path, dtype: torch.dtype = torch.bfloat16) -> 
     if not (source / "model.safetensors").is_file():
         raise ValueError(f"source: expected a folder with an exported model, got {source}")
     if not target.resolve().is_relative_to(ROOT):
-        raise ValueError(f"target: expected a folder below {ROOT.name}/, as its code files are links, got {target}")
+        raise ValueError(f"target: expected a folder below {ROOT.name}/, whose path its card names, got {target}")
     target.mkdir(parents=True, exist_ok=True)
     weights = load_file(source / "model.safetensors")
     # Bin centres are data, and frequencies make angles: both need their digits, and are small.
@@ -40,12 +45,17 @@ def publish(source: Path, target: Path, dtype: torch.dtype = torch.bfloat16) -> 
     config = json.loads((source / "config.json").read_text())
     config["dtype"] = "float32"
     (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-    up = Path(*[".."] * len(target.resolve().relative_to(ROOT).parts))
-    for code in (ROOT / "pixeltransformer").glob("[!_]*.py"):
-        link = target / code.name
-        link.unlink(missing_ok=True)
-        link.symlink_to(up / "pixeltransformer" / code.name)
+    copy_code(target)
     write_card(target)
+
+
+def copy_code(folder: Path) -> None:
+    """Replace the Python files in a checkpoint's folder by the package's modules, which is all that the Hub needs."""
+    for old in folder.glob("*.py"):
+        old.unlink()
+    for module in PACKAGE.glob("*.py"):
+        if module.name != "__init__.py":
+            shutil.copyfile(module, folder / module.name)
 
 
 def write_card(folder: Path, metrics: Path | None = None) -> None:
@@ -76,15 +86,24 @@ def write_card(folder: Path, metrics: Path | None = None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "source", type=Path, help="folder of an exported model, or the checkpoint itself with --metrics"
+        "source", type=Path, nargs="?", help="folder of an exported model, or the checkpoint itself with --metrics"
     )
-    parser.add_argument("target", type=Path, help="folder below checkpoints/")
+    parser.add_argument("target", type=Path, nargs="?", help="folder below checkpoints/")
+    parser.add_argument(
+        "--code", action="store_true", help="only copy the package's code into every folder of checkpoints/"
+    )
     parser.add_argument(
         "--dtype", choices=["bfloat16", "float32"], default="bfloat16", help="of the weights (default: %(default)s)"
     )
     parser.add_argument("--metrics", type=Path, help="JSON report of evaluate.py for the card")
     arguments = parser.parse_args()
+    if [arguments.source, arguments.target].count(None) != (2 if arguments.code else 0):
+        parser.error("expected either a source and a target, or --code alone")
     try:
+        if arguments.code:
+            for config in (ROOT / "checkpoints").glob("*/config.json"):
+                copy_code(config.parent)
+            return
         if arguments.source.resolve() != arguments.target.resolve():
             publish(arguments.source, arguments.target, getattr(torch, arguments.dtype))
         write_card(arguments.target, arguments.metrics)

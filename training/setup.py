@@ -13,6 +13,7 @@ from pixeltransformer.configuration_pixeltransformer import PixelTransformerConf
 from pixeltransformer.head import uniform_bins
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.base import Rows, Signal
+from signals.patterns import PatternMixture
 from training.arguments import Arguments
 from training.batches import EpisodeSampler
 
@@ -22,7 +23,7 @@ BINS_PLACES = 64  # values of each
 
 def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransformerModel:
     """The model for signals like `rows`, its bins placed on their values."""
-    fields = signal.config_fields(rows)
+    fields = {"axes": signal.axes, **signal.config_fields(rows)}
     if arguments.init_from is not None:
         try:
             # A checkpoint without scales or correlated channels gets the weights for them anew.
@@ -50,6 +51,7 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
                 raise ValueError(f"--init_from: expected a checkpoint with {name} {wanted}, got {got}")
         model.config.native_grid = fields["native_grid"]
         model.config.step_losses = None  # measured of other weights
+        check_axes(signal, model)
         return model
     sizes = ("hidden_size", "num_encoder_layers", "num_decoder_layers", "num_attention_heads", "intermediate_size")
     sizes += ("num_bins", "num_scales", "correlated_channels")
@@ -62,10 +64,21 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
         # What the publication fixes is not the signal's to choose.
         fields = {name: fields[name] for name in fields if name not in ("num_bins", "value_fourier_scale")}
     model = PixelTransformerModel(make(signal=signal.kind, **{**fields, **chosen}))
+    check_axes(signal, model)
     if arguments.bins == "kmeans" and model.config.num_bins > 1:
         values = signal.places(signal.collate(rows.first(BINS_FROM)), BINS_PLACES, _generator(arguments.seed))[1]
         model.set_bins(kmeans_bins(values, model.config, arguments.seed))
     return model
+
+
+def check_axes(signal: Signal, model: PixelTransformerModel) -> None:
+    """Raise `ValueError` unless the signal and the model list the cells of a grid in the same order."""
+    grid = model.config.native_grid
+    if not torch.allclose(signal.positions(grid).cpu(), model.native_positions()[0].cpu(), atol=1e-5):
+        raise ValueError(
+            f"--signal: expected positions of a {signal.kind} with the axes {model.config.axes_slowest_first}, slowest "
+            'first, got other ones; its config_fields must hold their order as "axes"'
+        )
 
 
 def make_sampler(arguments: Arguments, signal: Signal, config: PixelTransformerConfig) -> EpisodeSampler:
@@ -84,9 +97,13 @@ def make_sampler(arguments: Arguments, signal: Signal, config: PixelTransformerC
         continuous_probability=arguments.continuous_probability,
         grid=tuple(config.native_grid),
         num_scales=config.num_scales,
-        quantization_step=config.quantization_step,
+        levels=config.levels,
         chain_probability=arguments.chain_probability,
         dab_probability=arguments.dab_probability,
+        query_share=arguments.query_share,
+        patterns=PatternMixture(arguments.pattern_probability, signal.families)
+        if arguments.pattern_probability
+        else None,
     )
 
 

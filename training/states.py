@@ -1,8 +1,9 @@
 """Training states on disk: written whole or not at all, checked before they are used.
 
-A state is a folder `state-<step>` with what accelerate saves (weights, optimisers), the running average, the progress
-and a manifest of every file's size and SHA-256. It is written under another name, flushed to the disk, and renamed:
-whatever bears the name of a state was complete, and whatever happened to it since shows against its manifest.
+A state is a folder `state-<step>` with what accelerate saves (weights, optimisers), the running average, the progress,
+the place in the data, facts that a resumed run must share, and a manifest of every file's size and SHA-256. It is
+written under another name, flushed to the disk, and renamed: whatever bears the name of a state was complete, and
+whatever happened to it since shows against its manifest.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -18,8 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 
-MANIFEST, AVERAGE, PROGRESS = "manifest.json", "average.safetensors", "progress.json"
-PARTIAL, OLD = ".partial", ".old"
+from training.journal import NAME as JOURNAL
+
+MANIFEST, AVERAGE, PROGRESS, FACTS = "manifest.json", "average.safetensors", "progress.json", "facts.json"
+PARTIAL, OLD, ASIDE = ".partial", ".old", ".aside"
 WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)  # torch reports a full disk as a RuntimeError
 
 
@@ -98,24 +102,34 @@ def find_state(resume: str, output_dir: str | Path, report: Callable[[str], None
     raise ValueError(f"--resume: expected a training state in {output_dir}{torn}")
 
 
-def save_state(
-    accelerator: Accelerator,
-    output_dir: str | Path,
-    average: AveragedModel,
-    progress: Stateful,
-    keep: int,
-    stream: Stateful | None = None,
-) -> Path:
-    """Write the training state of this step, then drop all but the newest `keep`.
+@dataclass
+class Parts:
+    """What a state holds besides what accelerate saves.
+
+    Attributes:
+        progress (`Stateful`): With the attribute `step`.
+        place (`Stateful`): The place in the data.
+        per_process (`bool`): Whether each process has a place of its own, in a stream.
+        facts (`dict`): What a resumed run must share, by the name of the flag that decides it, as JSON.
+    """
+
+    average: AveragedModel
+    progress: Stateful
+    place: Stateful
+    per_process: bool
+    facts: dict
+
+
+def save_state(accelerator: Accelerator, output_dir: str | Path, parts: Parts, own: list[Path], keep: int) -> Path:
+    """Write the training state of this step, then drop all but the newest `keep` of this run's.
 
     Args:
-        progress (`Stateful`): With the attribute `step`.
-        stream (`Stateful` or `None`): Where this process stands in a streamed dataset.
+        own (`list[Path]`): The states of this run, oldest first, to which the new one is added.
 
     Raises:
         OSError: naming the folder, where it cannot be written; the states before it stay.
     """
-    final = Path(output_dir) / f"state-{progress.step}"
+    final = Path(output_dir) / f"state-{parts.progress.step}"
     partial = final.with_name(final.name + PARTIAL)
     main = accelerator.is_main_process
     try:
@@ -125,16 +139,20 @@ def save_state(
             partial.mkdir(parents=True)
         accelerator.wait_for_everyone()
         accelerator.save_state(str(partial))
-        if stream is not None:
-            (partial / _stream_name(accelerator)).write_text(json.dumps(stream.state_dict()))
+        if main or parts.per_process:
+            (partial / _place_name(accelerator, parts)).write_text(json.dumps(parts.place.state_dict()))
         if main:
-            save_file(average.state_dict(), partial / AVERAGE)
-            (partial / PROGRESS).write_text(json.dumps(progress.state_dict()))
+            save_file(parts.average.state_dict(), partial / AVERAGE)
+            (partial / PROGRESS).write_text(json.dumps(parts.progress.state_dict()))
+            (partial / FACTS).write_text(json.dumps(parts.facts))
         accelerator.wait_for_everyone()
         if main:
             seal(partial)
             replace_folder(partial, final)
-            for old in list_states(output_dir)[:-keep]:
+        own[:] = [*(state for state in own if state.name != final.name), final]
+        for old in own[:-keep]:
+            own.remove(old)
+            if main:
                 shutil.rmtree(old)
     except WRITE_ERRORS as error:
         if main:
@@ -148,29 +166,100 @@ def save_state(
     return final
 
 
-def load_state(
-    accelerator: Accelerator,
-    folder: Path,
-    average: AveragedModel,
-    progress: Stateful,
-    stream: Stateful | None = None,
-) -> None:
+def load_state(accelerator: Accelerator, folder: Path, parts: Parts) -> None:
     """Put a state that `find_state` found into everything that `save_state` took it from.
 
+    The number of processes may differ from before, and so may the batches of a step: the state knows which batch and
+    row come next. A stream alone stays with the processes that it was dealt out to.
+
     Raises:
-        ValueError: where it belongs to another model, optimiser or number of processes.
+        ValueError: where it belongs to other data, another model or optimiser or, streamed, other processes.
     """
+    check_facts(folder, parts.facts)
+    place = folder / _place_name(accelerator, parts)
+    if not place.is_file():
+        before = sum(1 for _ in folder.glob("place-*-of-*.json"))
+        if parts.per_process and before:
+            raise ValueError(
+                f"--resume: expected {before} processes, to which the stream of {folder} was dealt out, "
+                f"got {accelerator.num_processes}"
+            )
+        raise ValueError(f"--streaming: expected {str(bool(before)).lower()}, as the run of {folder} had")
     try:
         accelerator.load_state(str(folder))
-        average.load_state_dict(load_file(folder / AVERAGE))
-        progress.load_state_dict(json.loads((folder / PROGRESS).read_text()))
-        if stream is not None:
-            stream.load_state_dict(json.loads((folder / _stream_name(accelerator)).read_text()))
+        parts.average.load_state_dict(load_file(folder / AVERAGE))
+        parts.progress.load_state_dict(json.loads((folder / PROGRESS).read_text()))
+        parts.place.load_state_dict(json.loads(place.read_text()))
     except (RuntimeError, ValueError, KeyError, FileNotFoundError) as error:
         reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"--resume: expected a state of this model and optimiser, got {folder}: {reason}") from error
+
+
+def check_facts(folder: Path, facts: dict) -> None:
+    """Raise `ValueError`, naming the flag, where a state comes from a run with other facts."""
+    try:
+        before = json.loads((folder / FACTS).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--resume: expected a training state with {FACTS}, got {folder} ({error})") from error
+    facts = json.loads(json.dumps(facts))  # tuples become lists
+    for name in (name for name in facts if before.get(name) != facts[name]):
         raise ValueError(
-            f"--resume: expected a state of this model, optimiser and number of processes, got {folder}: {reason}"
-        ) from error
+            f"--{name}: expected what the run of {folder} had, {_words(before.get(name))}, got {_words(facts[name])}; "
+            "its exported weights go on with other data by --init_from"
+        )
+
+
+def claim_output(output_dir: str | Path, resumed: Path | None, overwrite: bool) -> None:
+    """See that the output folder can be written, and that no other run's work in it would be lost.
+
+    Args:
+        resumed (`Path` or `None`): The state that this run goes on from.
+
+    Raises:
+        OSError: where it cannot be written.
+        ValueError: where it holds states or the exported model of another run, and `overwrite` is false.
+    """
+    check_output(output_dir)
+    folder = Path(output_dir)
+    if overwrite or (resumed is not None and resumed.resolve().parent == folder.resolve()):
+        return
+    held = [state.name for state in list_states(folder)]
+    held += ["export"] * (folder / "export").exists()
+    if held:
+        raise ValueError(
+            f"--output_dir: expected a folder without another run's work, got {folder} with {', '.join(held)}; "
+            "--resume latest goes on with it, --overwrite true deletes it"
+        )
+
+
+def clear_output(
+    output_dir: str | Path, resumed: Path | None, overwrite: bool, report: Callable[[str], None] = print
+) -> list[Path]:
+    """Make room for this run in a claimed output folder; the states there that it goes on from, oldest first.
+
+    With `overwrite`, states, logs and pictures of the run before are deleted. A resumed run sets states of later steps
+    aside, so that "latest" keeps meaning its own.
+    """
+    folder = Path(output_dir)
+    if resumed is None or resumed.resolve().parent != folder.resolve():
+        if overwrite:
+            for state in list_states(folder):
+                shutil.rmtree(state)
+            for old in (*folder.glob("log/events.out.tfevents*"), *folder.glob("pictures/step-*.png")):
+                old.unlink()
+        (folder / JOURNAL).unlink(missing_ok=True)
+        return []
+    step = int(resumed.name[6:]) if resumed.name[6:].isdigit() else 0
+    own = []
+    for state in list_states(folder):
+        if int(state.name[6:]) <= step:
+            own.append(state)
+            continue
+        aside = state.with_name(state.name + ASIDE)
+        shutil.rmtree(aside, ignore_errors=True)
+        state.rename(aside)
+        report(f"set {state.name} aside as {aside.name}: it comes after the step that is resumed")
+    return own
 
 
 def check_output(output_dir: str | Path) -> None:
@@ -213,8 +302,17 @@ def replace_folder(source: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _stream_name(accelerator: Accelerator) -> str:
-    return f"stream-{accelerator.process_index}-of-{accelerator.num_processes}.json"
+def _place_name(accelerator: Accelerator, parts: Parts) -> str:
+    if not parts.per_process:
+        return "place.json"
+    return f"place-{accelerator.process_index}-of-{accelerator.num_processes}.json"
+
+
+def _words(fact: object) -> str:
+    """A fact in an error: several in a row by name."""
+    if isinstance(fact, dict):
+        return ", ".join(f"{name} {value}" for name, value in fact.items())
+    return str(fact)
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import train_accelerate
+from accelerate import Accelerator
+
 from benchmarks.reliability.training_runs import differences, losses, start, wait
 from training import states
 from training.states import find_state, list_states
@@ -69,7 +70,7 @@ MOMENTS = ["save_file", "seal", "replace_folder", "wait_for_everyone"]
 
 def _die_at(moment: str, second: bool) -> None:
     """Make the process kill itself before a function that writing a state calls, the second time it is called."""
-    holder = train_accelerate.Accelerator if moment == "wait_for_everyone" else states
+    holder = Accelerator if moment == "wait_for_everyone" else states
     original, calls = getattr(holder, moment), []
 
     def dies(*arguments, **keywords):

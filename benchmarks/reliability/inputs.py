@@ -50,7 +50,7 @@ class Tally:
 
 def command_lines() -> Iterator[tuple[list[str], str]]:
     """Flags that cannot work, each with the name that the message must hold."""
-    base = ["--signal", "polynomial", "--output_dir", "{folder}", "--max_train_steps", "1", "--report_to", "none"]
+    base = ["--kind", "polynomial", "--output_dir", "{folder}", "--max_train_steps", "1", "--report_to", "none"]
     whole = (
         "hidden_size num_encoder_layers num_decoder_layers num_attention_heads intermediate_size num_bins num_scales"
     )
@@ -69,7 +69,7 @@ def command_lines() -> Iterator[tuple[list[str], str]]:
     for name in ["learning_rate", "adam_learning_rate", "max_grad_norm", "max_train_minutes", "weight_decay"]:
         for value in ("-1", "nan", "x"):
             yield [*base, f"--{name}", value], name
-    for name in ["architecture", "bins", "optimizer", "decay", "mixed_precision", "report_to", "signal", "preset"]:
+    for name in ["architecture", "bins", "optimizer", "decay", "mixed_precision", "report_to", "kind", "preset"]:
         yield [*base, f"--{name}", "nothing"], name
     for name, value in (("resume", "latest"), ("resume", "/nowhere"), ("init_from", "/nowhere"), ("token_budget", "3")):
         yield [*base, f"--{name}", value], name
@@ -78,7 +78,7 @@ def command_lines() -> Iterator[tuple[list[str], str]]:
     yield [*base, "--output_dir", "/proc/nowhere"], "output_dir"
     yield [*base, "--validation_contexts", "-1"], "validation_contexts"
     yield [*base, "--hidden_size", "10"], "hidden_size"
-    images = ["--signal", "image", "--output_dir", "{folder}", "--max_train_steps", "1", "--report_to", "none"]
+    images = ["--kind", "image", "--output_dir", "{folder}", "--max_train_steps", "1", "--report_to", "none"]
     for flags, word in (
         ([], "dataset_name"),
         (["--dataset_name", "/nowhere/at/all"], "dataset_name"),

@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 
 import train_accelerate
 from signals.polynomial import Polynomials
+from training import reading
 from training.arguments import Arguments
 from training.journal import NAME, read_journal
+from training.states import find_state
 
 SIZES = dict(
     hidden_size=16, num_encoder_layers=1, num_decoder_layers=1, num_attention_heads=2, intermediate_size=16, num_bins=1
@@ -74,7 +76,7 @@ def start(output: Path, steps: int, save_every: int, resume: bool = False, befor
 
 def _record_batches(path: Path) -> None:
     """Append each batch's number and digest to a file: the order of the data."""
-    make = train_accelerate.make_episode
+    make = reading.make_episode
 
     def recorded(signal, batch, sizes, seed, number, *rest):
         episode = make(signal, batch, sizes, seed, number, *rest)
@@ -83,7 +85,7 @@ def _record_batches(path: Path) -> None:
             file.write(json.dumps([number, digest]) + "\n")
         return episode
 
-    train_accelerate.make_episode = recorded
+    reading.make_episode = recorded
 
 
 def wait(pid: int) -> int:
@@ -115,7 +117,7 @@ def batches(output: Path) -> list[list]:
 
 def weights(output: Path) -> dict[str, torch.Tensor]:
     """All tensors that a training ends with: weights, running average, exported model, moments."""
-    state = train_accelerate.find_state("latest", output)
+    state = find_state("latest", output)
     parts = {
         "weights": load_file(state / "model.safetensors"),
         "average": load_file(state / "average.safetensors"),

@@ -1,1 +1,429 @@
-../../pixeltransformer/chain.py
+"""The chain rule: rows of values, drawn or scored one after another, each given the evidence and those before.
+
+A row is one sample of one item. Its tokens stand in slots: the "nothing observed" token in slot 0, its known values in
+slots 1 … known, and behind them the values of the chain in their order. What a token or a query sees is always a number
+of first slots, so that rows may know, and have drawn, different numbers of values.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .attention import Memory
+from .orders import values_in_context
+from .streams import Streams
+
+
+@dataclass
+class Evidence:
+    """What is known before the chain starts: the model's context, see `PixelTransformerModel.forward`."""
+
+    positions: Tensor  # (N, K, P)
+    values: Tensor  # (N, K, V)
+    mask: Tensor | None = None  # (N, K)
+    scales: Tensor | None = None  # (N, K)
+
+    def _map(self, change) -> "Evidence":
+        parts = (self.positions, self.values, self.mask, self.scales)
+        return Evidence(*(None if part is None else change(part) for part in parts))
+
+    def repeat(self, times: int) -> "Evidence":
+        """Each item `times` times, `times` slowest."""
+        return self._map(lambda part: part.repeat(times, *[1] * (part.dim() - 1)))
+
+    def rows(self, index: Tensor | slice) -> "Evidence":
+        """Some of the items."""
+        return self._map(lambda part: part[index])
+
+    def extend(self, positions: Tensor, values: Tensor, scales: Tensor | None = None) -> "Evidence":
+        """Together with further values (N, L, V) at positions (N, L, P), of scales (N, L) or all of the finest."""
+        mask, known = self.mask, self.scales
+        if mask is not None:
+            mask = F.pad(mask.bool(), (0, positions.shape[1]), value=True)
+        if known is not None or scales is not None:
+            known = torch.zeros_like(self.positions[..., 0]) if known is None else known
+            scales = torch.zeros_like(positions[..., 0]) if scales is None else scales
+            known = torch.cat((known, scales), 1)
+        return Evidence(
+            torch.cat((self.positions, positions), 1),
+            torch.cat((self.values, values.to(self.values.dtype)), 1),
+            mask,
+            known,
+        )
+
+    def counts(self) -> list[int]:
+        """How many values are known of each item."""
+        if self.mask is None:
+            return [self.positions.shape[1]] * len(self.positions)
+        return self.mask.sum(1).tolist()
+
+    def packed(self) -> "Evidence":
+        """The same values with those that the mask hides last, or left out where they are hidden in all items."""
+        if self.mask is None:
+            return self
+        mask = self.mask.bool()
+        first = (~mask).byte().argsort(dim=1, stable=True)[:, : max(self.counts())]
+        packed = self._map(lambda part: take(part, first))
+        packed.mask = None if packed.mask.all() else packed.mask.bool()
+        return packed
+
+    def encode(self, model, room: int = 0) -> Memory:
+        """The memory that holds it, with room for `room` further values."""
+        return model.encode(self.positions, self.values, self.mask, self.scales, room)
+
+
+def take(x: Tensor | None, order: Tensor) -> Tensor | None:
+    """Rows of x (N, Q, C) or entries of x (N, Q) in the order (N, L)."""
+    if x is None or x.dim() == 2:
+        return None if x is None else x.gather(1, order)
+    return x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def _part(x: Tensor | None, start: int, stop: int) -> Tensor | None:
+    return None if x is None else x[:, start:stop]
+
+
+class RowMemory(Memory):
+    """A memory whose rows hold different numbers of tokens, each from slot 0 on.
+
+    Tokens are appended to row r from slot `starts[r]` on and replace what stood there. Masks are numbers (N, L) of
+    first slots that tokens or queries see; `None`: the first `starts[r]` slots of each row.
+    """
+
+    def __init__(self, memory: Memory, times: int, capacity: int):
+        """Each item of `memory` `times` times, `times` slowest."""
+        super().__init__(memory.weights, memory.bounds, capacity)
+        for index, (keys, values) in enumerate(memory.layers):
+            self.layers[index] = (self._with_room(keys, times), self._with_room(values, times))
+        self.starts = [memory.length] * (times * keys.shape[-4])
+        self.length = memory.length
+
+    def _with_room(self, held: Tensor, times: int) -> Tensor:
+        held = held.repeat(*[1] * (held.dim() - 4), times, 1, 1, 1)
+        return F.pad(held, (0, 0, 0, self.capacity - held.shape[-2]))  # zeros: what no query sees must be finite
+
+    def start_at(self, starts: list[int]) -> None:
+        """Say where each row's next token belongs; what stands there and behind is forgotten."""
+        self.starts, self.length = starts, max(starts)
+
+    def extend(self, index: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Write keys and values (..., N, H, L, D) behind the start of each row; returns all up to the last one."""
+        count = keys.shape[-2]
+        stop = self.length + count
+        for held, new in zip(self.layers[index], (keys, values), strict=True):
+            if min(self.starts) == self.length:
+                held.narrow(-2, self.length, count).copy_(new)
+            else:
+                rows, slots = windows(self.starts, count, held.device)
+                held.transpose(-3, -2)[..., rows, slots, :, :] = new.transpose(-3, -2)
+        return tuple(held.narrow(-2, 0, stop) for held in self.layers[index])
+
+    def replace(self, rows: list[int], memory: Memory) -> None:
+        """Put all tokens of `memory`, whose items belong to the given rows, into the first slots of these."""
+        for ours, theirs in zip(self.layers, memory.layers, strict=True):
+            for held, new in zip(ours, theirs, strict=True):
+                held[..., rows, :, : memory.length, :] = new[..., : memory.length, :]
+
+    def mask_of_new(self, seen: Tensor | None, count: int) -> Tensor | None:
+        if seen is None and min(self.starts) < self.length:
+            seen = torch.tensor(self.starts, device=self.layers[0][0].device)[:, None] + count
+        return None if seen is None else self.mask(seen, self.length + count)
+
+    def mask(self, seen: Tensor | None, num_keys: int) -> Tensor | None:
+        if seen is None:
+            if min(self.starts) == num_keys:
+                return None
+            seen = torch.tensor(self.starts, device=self.layers[0][0].device)[:, None]
+        return (torch.arange(num_keys, device=seen.device) < seen[..., None])[:, None]
+
+
+def windows(starts: list[int], count: int, device) -> tuple[Tensor, Tensor]:
+    """Numbers of rows (N, 1), and of `count` places in each from its start on (N, `count`)."""
+    starts = torch.tensor(starts, device=device)[:, None]
+    return torch.arange(len(starts), device=device)[:, None], starts + torch.arange(count, device=device)
+
+
+class Chain:
+    """Rows of values at given positions in their order, those that are drawn so far, and the memory that holds them.
+
+    Attributes:
+        known (`list[int]`): Values known of each row before the chain.
+        drawn (`list[int]`): Values drawn of each row.
+        held (`list[int]`): Those of them that are context, not buffer.
+        encoded (`list[int]`): Those of them that the memory holds.
+        totals (`list[int]`): Values to draw of each row.
+    """
+
+    def __init__(
+        self,
+        model,
+        evidence: Evidence,
+        positions: Tensor,
+        scales: Tensor | None,
+        totals: list[int],
+        spare: int,
+    ):
+        """Positions (N, >= most of `totals`, P) and scales in the order of drawing. The B items of the evidence are
+        shared by N / B rows each, samples slowest. There is room for `spare` tokens behind the last value."""
+        times = len(positions) // len(evidence.positions)
+        positions, scales = positions[:, : max(totals)], _part(scales, 0, max(totals))
+        evidence = evidence.packed()
+        self.model, self.totals = model, totals
+        self.known = evidence.counts() * times
+        self.drawn, self.held, self.encoded = ([0] * len(positions) for _ in range(3))
+        memory = evidence.encode(model)
+        most = max(self.known) + max(totals) + spare
+        self.memory = RowMemory(memory, times, 1 + most)
+        self.first = torch.tensor(self.known, device=positions.device)[:, None]  # where the drawn values begin
+        evidence = evidence.repeat(times)
+        behind = self.first + torch.arange(max(totals), device=positions.device)
+
+        def in_slots(known: Tensor, further: Tensor | None) -> Tensor:  # of known values, then those of the chain
+            slots = F.pad(known, (*[0] * (2 * known.dim() - 4), 0, most - known.shape[1]))
+            rows = torch.arange(len(slots), device=slots.device)[:, None]
+            return slots if further is None else slots.index_put((rows, behind), further.to(slots.dtype))
+
+        self.positions = in_slots(evidence.positions, positions)  # (N, slots but the first, P)
+        self.values = in_slots(evidence.values.to(positions.dtype), None)
+        self.scales = None
+        if scales is not None or evidence.scales is not None:
+            zeros = torch.zeros_like(self.positions[..., 0])
+            known = zeros[:, : max(evidence.positions.shape[1], 0)] if evidence.scales is None else evidence.scales
+            self.scales = in_slots(known, torch.zeros_like(positions[..., 0]) if scales is None else scales)
+        # All that depends on positions alone is computed once.
+        self.places = model.embed_places(self.positions, self.scales)
+
+    def _slots(self, numbers: list[int]) -> list[int]:
+        return [known + number for known, number in zip(self.known, numbers, strict=True)]
+
+    def places_at(self, starts: list[int], count: int):
+        """The places of `count` values of each row from `starts` on; those behind the last value are any."""
+        slots = self._slots(starts)
+        if min(slots) == max(slots):
+            return self.places.part(slots[0], slots[0] + count)
+        return self.places.at(windows(slots, count, self.values.device)[1])
+
+    def values_at(self, starts: list[int], count: int) -> Tensor:
+        """Values (N, `count`, V) of each row from `starts` on; those that are not drawn are any."""
+        slots = self._slots(starts)
+        if min(slots) == max(slots):
+            return self.values[:, slots[0] : slots[0] + count]
+        return self.values[windows(slots, count, self.values.device)]
+
+    def write(self, starts: list[int], values: Tensor) -> None:
+        """Store values (N, L, V) of each row from `starts` on; they count as drawn once `drawn` says so."""
+        slots, count = self._slots(starts), values.shape[1]
+        if min(slots) == max(slots):
+            self.values[:, slots[0] : slots[0] + count] = values
+        else:
+            self.values[windows(slots, count, values.device)] = values.to(self.values.dtype)
+
+    @property
+    def done(self) -> bool:
+        """Whether all values of all rows are drawn."""
+        return self.drawn == self.totals
+
+    def so_far(self, count: int) -> tuple[Tensor, Tensor]:
+        """Values (N, `count`, V) in the order of drawing, NaN where none is drawn yet, and which are drawn."""
+        drawn = torch.arange(count, device=self.values.device) < self._column(self.drawn)
+        values = self.values_at([0] * len(self.drawn), max(self.totals))
+        values = F.pad(values, (0, 0, 0, count - values.shape[1]))
+        return torch.where(drawn[..., None], values, torch.nan), drawn
+
+    def _column(self, numbers: list[int]) -> Tensor:
+        return torch.tensor(numbers, device=self.values.device)[:, None]
+
+    def noise(self, streams: Streams) -> "Noise":
+        """The random numbers that decide the values, of the rows' streams."""
+        return Noise.of(streams, max(self.totals), self.values.shape[-1], self.values.device)
+
+    def renew(self, rows: list[int]) -> None:
+        """Encode all drawn values of these rows anew, as context."""
+        if not rows:
+            return
+        index = torch.tensor(rows, device=self.first.device)
+        counts = [self.known[row] + self.drawn[row] for row in rows]
+        most, mask = max(counts), None
+        if min(counts) < most:
+            mask = torch.arange(most, device=index.device) < torch.tensor(counts, device=index.device)[:, None]
+        known = Evidence(self.positions[index, :most], self.values[index, :most], mask)
+        known.scales = None if self.scales is None else self.scales[index, :most]
+        self.memory.replace(rows, known.encode(self.model))
+        for row in rows:
+            self.held[row] = self.encoded[row] = self.drawn[row]
+
+    def append(self, starts: list[int], values: Tensor, seen: Tensor | None = None) -> None:
+        """Encode values (N, L, V) into the slots from `starts` on; each token sees the first `seen` (N, L) values of
+        the chain, `None`: all up to these L."""
+        self.memory.start_at([1 + slot for slot in self._slots(starts)])
+        seen = None if seen is None else 1 + self.first + seen
+        self.model.append(self.memory, self.places_at(starts, values.shape[1]), values, seen)
+
+    def decode(self, starts: list[int], count: int, seen: Tensor | None = None):
+        """Distributions (N, `count`) of the values from `starts` on; each sees the first `seen` (N, count) values of
+        the chain, `None`: all that are encoded."""
+        if seen is None:
+            self.memory.start_at([1 + slot for slot in self._slots(self.encoded)])
+        else:
+            seen = 1 + self.first + seen
+        return self.model.decode(self.memory, self.places_at(starts, count), seen)
+
+    def memory_of_all(self) -> RowMemory:
+        """The memory, ready for queries that see all that is encoded."""
+        self.memory.start_at([1 + slot for slot in self._slots(self.encoded)])
+        return self.memory
+
+    def encode_anew(self, seen: Tensor) -> None:
+        """Encode everything again under the same masks: what the memory spares. `seen` (N, most of `totals`): how many
+        values of the chain each one's token sees."""
+        drawn = self.drawn
+        self.drawn = self.held.copy()
+        self.renew(list(range(len(drawn))))
+        self.drawn = drawn
+        count = max(done - held for done, held in zip(drawn, self.held, strict=True))
+        if count:
+            rows, numbers = windows(self.held, count, seen.device)
+            self.append(self.held, self.values_at(self.held, count), seen[rows, numbers.clamp(max=seen.shape[1] - 1)])
+        self.encoded = drawn.copy()
+
+
+@dataclass
+class Noise:
+    """The random numbers of all values (N, total) of a chain, the same however the values are drawn.
+
+    Equal numbers at a value that is drafted again make drafts that hardly change where their distribution hardly does.
+    """
+
+    choice: Tensor  # (N, total), uniform in (0, 1)
+    normal: Tensor  # (N, total, V)
+    accept: Tensor  # (N, total), uniform in (0, 1)
+
+    @classmethod
+    def of(cls, streams: Streams, total: int, channels: int, device) -> "Noise":
+        numbers = torch.arange(total).expand(len(streams.keys), -1)
+        uniform = streams.uniform(numbers, 0, channels + 2)
+        normal = torch.special.ndtri(uniform[..., 2:])
+        return cls(*(part.float().to(device) for part in (uniform[..., 0], normal, uniform[..., 1])))
+
+    def at(self, starts: list[int], count: int) -> "Noise":
+        """Those of `count` values of each row from `starts` on; the last ones again behind the end."""
+        rows, numbers = windows(starts, count, self.choice.device)
+        numbers = numbers.clamp(max=self.choice.shape[1] - 1)
+        return Noise(self.choice[rows, numbers], self.normal[rows, numbers], self.accept[rows, numbers])
+
+
+@torch.no_grad()
+def draw_blocks(
+    chain: Chain,
+    sizes: list[list[int]],
+    streams: Streams,
+    temperature: float,
+    use_cache: bool = True,
+    complete: bool = False,
+) -> Iterator[None]:
+    """Draw the values of a chain in blocks; yields after each.
+
+    Drawn values are the buffer, each encoded once, its keys and values kept; when a row's buffer has grown beyond
+    `config.max_buffer_share` of all its values, they become context and are encoded anew, so rarely that a value is
+    encoded 1 + 1 / share times on average.
+
+    Args:
+        sizes (`list[list[int]]`): Of the blocks of each row: the same number of blocks in all, some may be empty.
+        use_cache (`bool`): False encodes everything anew for each block, under the masks that the cache implies.
+        complete (`bool`): True leaves all values in the memory, the last block's too.
+    """
+    noise = chain.noise(streams)
+    share, device = chain.model.config.max_buffer_share, chain.values.device
+    held = [values_in_context(known, row, share) for known, row in zip(chain.known, sizes, strict=True)]
+    ends = torch.tensor([list(itertools.accumulate(row)) for row in sizes], device=device)  # (N, blocks)
+    for index, counts in enumerate(zip(*sizes, strict=True)):
+        starts, count = chain.drawn, max(counts)
+        if index and not use_cache:
+            chain.encode_anew(_stops(ends, max(chain.totals)))
+        part = noise.at(starts, count)
+        values = chain.decode(starts, count).tempered(temperature).draw(part.choice, part.normal)
+        chain.write(starts, values)
+        chain.drawn = [start + count for start, count in zip(starts, counts, strict=True)]
+        if complete or not chain.done:
+            due = [row for row, of_row in enumerate(held) if of_row[index + 1] > of_row[index]]
+            if len(due) < len(held):
+                chain.append(starts, values, None if min(counts) == count else ends[:, index, None].expand(-1, count))
+                chain.encoded = chain.drawn.copy()
+            chain.renew(due)
+        yield
+
+
+def _stops(ends: Tensor, count: int) -> Tensor:
+    """Where the block of each value stops (N, `count`), from the ends of the blocks (N, blocks)."""
+    numbers = torch.arange(count, device=ends.device).expand(len(ends), -1).contiguous()
+    return ends.gather(1, torch.searchsorted(ends, numbers, right=True).clamp(max=ends.shape[1] - 1))
+
+
+@torch.no_grad()
+def score_blocks(
+    model,
+    evidence: Evidence,
+    positions: Tensor,
+    values: Tensor,
+    scales: Tensor | None,
+    sizes: list[list[int]],
+    chunk_size: int = 1024,
+) -> Tensor:
+    """Log-likelihood (N, Q) of each value (N, Q, V) given the evidence and the values of earlier blocks, in nats.
+
+    The values that `draw_blocks` would have in the context then are in the context. Items that know equally many values
+    are scored together, so that none depends on what the others know.
+
+    Args:
+        sizes (`list[list[int]]`): Of the blocks of each item; values behind the last block are not scored (0).
+        chunk_size (`int`): Buffer values encoded at a time, about: memory grows linearly with Q.
+    """
+    evidence, scores = evidence.packed(), torch.zeros(positions.shape[:2], device=positions.device)
+    groups: dict[tuple, list[int]] = {}
+    for row, plan in enumerate(zip(evidence.counts(), map(tuple, sizes), strict=True)):
+        groups.setdefault(plan, []).append(row)
+    for (known, plan), rows in groups.items():
+        index = torch.tensor(rows, device=positions.device)
+        given = evidence.rows(index)
+        given = Evidence(given.positions[:, :known], given.values[:, :known], None, _part(given.scales, 0, known))
+        count = sum(plan)
+        part = (x if x is None else x[index, :count] for x in (positions, values, scales))
+        scores[index, :count] = _score_alike(model, given, *part, [size for size in plan if size], chunk_size)
+    return scores
+
+
+def _score_alike(
+    model,
+    evidence: Evidence,
+    positions: Tensor,
+    values: Tensor,
+    scales: Tensor | None,
+    sizes: list[int],
+    chunk_size: int,
+) -> Tensor:
+    """`score_blocks` for items that know equally many values and have blocks of the same sizes."""
+    scores = torch.empty(positions.shape[:2], device=positions.device)
+    blocks = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(positions.device)
+    in_context = values_in_context(evidence.positions.shape[1], sizes, model.config.max_buffer_share)[:-1]
+    ends: dict[int, int] = {}  # where the values end that are scored given so many in the context
+    for held, stop in zip(in_context, itertools.accumulate(sizes), strict=True):
+        ends[held] = stop
+    for held, end in ends.items():
+        known = evidence if not held else evidence.extend(positions[:, :held], values[:, :held], _part(scales, 0, held))
+        memory, start = known.encode(model, end - held), held
+        while start < end:
+            stop = min(start + chunk_size, end)
+            while stop < end and blocks[stop] == blocks[stop - 1]:  # a block is never cut in two
+                stop += 1
+            places = model.embed_places(positions[:, start:stop], _part(scales, start, stop))
+            part, length = blocks[start:stop], memory.length
+            model.append(memory, places, values[:, start:stop], part)
+            past = F.pad(part[None, :] < part[:, None], (length, 0), value=True)
+            distribution = model.decode(memory, places, past)
+            scores[:, start:stop] = distribution.log_prob(values[:, start:stop])
+            start = stop
+    return scores

@@ -1,1 +1,330 @@
-../../pixeltransformer/sampling.py
+"""Joint samples and likelihoods: what a caller asks for, checked, and turned into chains."""
+
+import inspect
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .chain import Chain, Evidence, score_blocks, take
+from .checks import (
+    COARSE_TO_FINE,
+    SamplingOptions,
+    check_count,
+    check_given,
+    check_order,
+    check_places,
+)
+from .coarse_to_fine import draw_levels, grid_at, score_levels
+from .distribution import check_temperature
+from .orders import DEFAULT_ORDER, ORDERS, block_sizes
+from .speculative import draw, spare
+from .streams import Generators, Streams
+
+Order = Literal["random", "spread", "raster", "coarse-to-fine"]
+
+
+@dataclass
+class SampleState:
+    """What is drawn after a pass of `sample_iter`; S samples of B items with Q queries.
+
+    Attributes:
+        step (`int`): Passes done; a round of drafts and their verification counts as one.
+        num_steps (`int` or `None`): Passes in all; `None` while that depends on what will be drawn.
+        share (`float`): Of the whole that is done, from 0 to 1.
+        scale (`int`): Scale of what was drawn in this pass; 0: queries.
+        coarse_grid (`list[int]` or `None`): While `scale` is above 0, the grid of its cells.
+    """
+
+    step: int
+    num_steps: int | None
+    share: float
+    scale: int
+    coarse_grid: list[int] | None
+    shape: tuple[int, int, int, int]  # (S, B, Q, V)
+    so_far: Callable[
+        [], tuple[Tensor, Tensor]
+    ]  # values and which are drawn, of this scale, (S × B, L, V) and (S × B, L)
+
+    @property
+    def values(self) -> Tensor:
+        """Values (S, B, Q, V) drawn so far; NaN where none is yet."""
+        values = self.so_far()[0]
+        return values.new_full(self.shape, torch.nan) if self.scale else values.view(self.shape)
+
+    @property
+    def drawn(self) -> Tensor:
+        """True (S, B, Q) where a value is there."""
+        drawn = self.so_far()[1]
+        return drawn.new_zeros(self.shape[:3]) if self.scale else drawn.view(self.shape[:3])
+
+    @property
+    def coarse(self) -> Tensor | None:
+        """While `scale` is above 0, its cells (S, B, cells, V) in the order of `model.native_positions(coarse_grid)`;
+        NaN where none is drawn yet."""
+        if not self.scale:
+            return None
+        cells = self.so_far()[0]
+        return cells.view(*self.shape[:2], *cells.shape[1:])
+
+
+def sample_iter(
+    model,
+    context_positions: Tensor,
+    context_values: Tensor,
+    query_positions: Tensor,
+    num_samples: int = 1,
+    num_steps: int | None = None,
+    temperature: float = 1.0,
+    generator: Generators = None,
+    num_autoregressive: int | None = None,
+    order: Order | Tensor | None = None,
+    context_mask: Tensor | None = None,
+    use_cache: bool = True,
+    context_scales: Tensor | None = None,
+    query_scales: Tensor | None = None,
+    finish: Literal["sample", "mean"] = "sample",
+    method: Literal["speculative", "one-by-one"] = "speculative",
+) -> Iterator[SampleState]:
+    """Draw joint samples by the chain rule, yielding the state after every pass.
+
+    Args:
+        num_samples (`int`): S, samples of each item.
+        num_steps (`int` or `None`): `None` draws exactly from the chain that `log_prob` scores. A number of passes to
+            spend: values drawn in the same pass are drawn independently of each other, in blocks that are split where
+            that costs least (`config.step_losses`) and whose cost `log_prob(num_steps=…)` knows.
+        temperature (`float`): See `ValueDistribution.sample`.
+        generator (`torch.Generator`, or a list of one for each item, or `None`): Source of all randomness. Each is
+            asked for one number, from which item i, sample s gets random numbers of its own: they depend on the
+            generator's state, i and s, never on the other items or the number of samples. With a list, they do not
+            depend on the item's place in the batch either.
+        num_autoregressive (`int` or `None`): Draw this many values and fill the rest with their conditional mean in
+            one further pass (the paper's hybrid). `None`: draw all.
+        order (`str`, `Tensor` (Q,) or (S, B, Q), or `None`): "spread" or `None`: a random order of which any stretch
+            is spread evenly over the queries. "random": uniformly random. "raster": row by row. "coarse-to-fine", with
+            a model that has scales: averages over all cells of the first of `config.chain_scales`, then of each further
+            one, then the queries; what is drawn inside a cell agrees with its average, and observed averages over
+            cells of the chain are kept. A tensor: that order.
+        use_cache (`bool`): False re-encodes everything at each pass under the same masks: the paper's cost, the
+            same numbers.
+        context_scales (`Tensor` (B, K)), query_scales (`Tensor` (B, Q)): See `PixelTransformerModel.forward`.
+        finish (`str`): From coarse to fine, "sample" draws the queries and "mean" takes their mean, given the cells of
+            the scale before.
+        method (`str`): With `num_steps=None`, "speculative" drafts and verifies many values a pass; "one-by-one", its
+            reference, draws one value a pass. Both draw from the same distribution.
+
+    Raises:
+        ValueError: naming the argument, what was expected and what came.
+    """
+    check_temperature(temperature)
+    options = SamplingOptions(
+        num_samples=num_samples,
+        num_steps=num_steps,
+        temperature=temperature,
+        num_autoregressive=num_autoregressive,
+        order=DEFAULT_ORDER if order is None else order,
+        method=method,
+        use_cache=use_cache,
+        finish=finish,
+    )
+    evidence = Evidence(context_positions, context_values, context_mask, context_scales)
+    num_drawn = _tokens(model.config, options, query_positions)
+    query_positions, query_scales = _check_chain(model, evidence, query_positions, query_scales, num_drawn)
+    batch, count = query_positions.shape[:2]
+    check_order(options.order, ((count,), (num_samples, batch, count)))
+    if num_autoregressive is not None:
+        check_count("num_autoregressive", num_autoregressive, 0, count)
+    if options.coarse_to_fine:
+        _check_coarse_to_fine(model.config, num_autoregressive=num_autoregressive, query_scales=query_scales)
+    streams = Streams.of(generator, batch, num_samples)
+    if options.coarse_to_fine:
+        return _coarse_to_fine(model, evidence, query_positions, streams, options)
+    return _one_scale(model, evidence, query_positions, query_scales, streams, options)
+
+
+def sample(model, *inputs, **options) -> Tensor:
+    """Joint samples (num_samples, B, Q, V): the last state of `sample_iter`, whose arguments these are."""
+    return deque(sample_iter(model, *inputs, **options), maxlen=1).pop().values
+
+
+sample.__signature__ = inspect.signature(sample_iter).replace(return_annotation=Tensor)
+
+
+def _tokens(config, options: SamplingOptions, query_positions: Tensor) -> int | None:
+    """How many values are encoded beside the context; `None`: all queries."""
+    if not options.coarse_to_fine:
+        return options.num_autoregressive
+    if not isinstance(query_positions, Tensor) or query_positions.dim() < 2:
+        return None
+    before = math.prod(grid_at(config, config.chain[-2])) if config.num_scales > 1 else 0
+    return before + (0 if options.finish == "mean" else query_positions.shape[-2])
+
+
+def _check_chain(
+    model, evidence: Evidence, query_positions, query_scales=None, num_drawn: int | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Check what sampling and joint likelihood share; returns queries and scales with the context's batch size.
+
+    `num_drawn` of the queries become tokens (default: all).
+    """
+    check_places(model.config, "context", evidence.positions, evidence.values, evidence.mask, scales=evidence.scales)
+    batch, known = evidence.positions.shape[:2]
+    check_places(model.config, "query", query_positions, batch=batch, scales=query_scales)
+    num_drawn = query_positions.shape[1] if num_drawn is None else num_drawn
+    if known + num_drawn > model.config.max_tokens:
+        raise ValueError(
+            f"query_positions: expected context and drawn queries together at most {model.config.max_tokens} "
+            f"(config.max_tokens, a guard for memory), got {known} + {num_drawn}"
+            + ("; num_autoregressive draws fewer" if num_drawn == query_positions.shape[1] else "")
+        )
+    query_scales = None if query_scales is None else query_scales.expand(batch, -1)
+    return query_positions.expand(batch, -1, -1), query_scales
+
+
+def _check_coarse_to_fine(config, **unused) -> None:
+    if config.num_scales == 1:
+        raise ValueError(f'order: "{COARSE_TO_FINE}" expected a model trained with scales, got one with num_scales 1')
+    for name, value in unused.items():
+        if value is not None:
+            raise ValueError(f'{name}: expected None with order="{COARSE_TO_FINE}", got {value!r:.60}')
+
+
+def _permutations(config, order: str | Tensor, positions: Tensor, streams: Streams) -> Tensor:
+    """The order (N, Q) of positions (N, Q, P), by name or as given, (Q,) or (…, Q)."""
+    if isinstance(order, Tensor):
+        return order.expand(positions.shape[:2]) if order.dim() == 1 else order.reshape(positions.shape[:2])
+    return ORDERS[order](positions[..., config.axes_slowest_first[::-1]], streams)
+
+
+def _blocks(config, count: int, num_steps: int | None, known: list[int]) -> list[list[int]]:
+    """Sizes of the blocks of `count` values, of each item by how many values it knows."""
+    curve = (config.step_losses or {}).get("random")
+    return [block_sizes(count, num_steps, curve, number) if count else [] for number in known]
+
+
+@torch.no_grad()
+def _one_scale(
+    model,
+    evidence: Evidence,
+    query_positions: Tensor,
+    query_scales: Tensor | None,
+    streams: Streams,
+    options: SamplingOptions,
+) -> Iterator[SampleState]:
+    """Values at the queries (B, Q, P) in one chain, as many as the options say; the rest is their mean."""
+    config, times = model.config, options.num_samples
+    shape = (times, *query_positions.shape[:2], config.value_dim)
+    count = shape[2]
+    drawn = count if options.num_autoregressive is None else options.num_autoregressive
+    positions = query_positions.repeat(times, 1, 1)
+    order = _permutations(config, options.order, positions, streams)
+    positions = take(positions, order)
+    scales = None if query_scales is None else take(query_scales.repeat(times, 1), order)
+    sizes = None
+    if options.num_steps is not None or options.method == "one-by-one":
+        sizes = _blocks(config, drawn, options.num_steps, evidence.counts()) * times
+    num_steps = None if sizes is None else len(sizes[0]) + (drawn < count)
+    chain = Chain(model, evidence, positions, scales, [drawn] * len(order), spare(sizes, drawn))
+    back, rest = order.argsort(-1), None
+
+    def so_far() -> tuple[Tensor, Tensor]:
+        values, there = chain.so_far(count)
+        if rest is not None:
+            values, there = torch.cat((values[:, :drawn], rest), 1), torch.ones_like(there)
+        return take(values, back), take(there, back)
+
+    step = 0
+    for _ in draw(chain, sizes, streams, options, complete=drawn < count):
+        step += 1
+        share = sum(chain.drawn) / (drawn * len(order)) if num_steps is None else step / num_steps
+        yield SampleState(step, num_steps, share, 0, None, shape, so_far)
+    if drawn < count:
+        memory = chain.memory_of_all()
+        rest = model.predict_from(
+            memory, positions[:, drawn:], query_scales=None if scales is None else scales[:, drawn:], reduce=_mean
+        )
+        yield SampleState(step + 1, num_steps, 1.0, 0, None, shape, so_far)
+
+
+def _mean(distribution) -> Tensor:
+    return distribution.mean
+
+
+def _coarse_to_fine(
+    model, evidence: Evidence, query_positions: Tensor, streams: Streams, options: SamplingOptions
+) -> Iterator[SampleState]:
+    shape = (options.num_samples, *query_positions.shape[:2], model.config.value_dim)
+    levels = draw_levels(model, evidence, query_positions, streams, options)
+    for step, (num_steps, share, scale, so_far) in enumerate(levels, 1):
+        grid = grid_at(model.config, scale) if scale else None
+        yield SampleState(step, num_steps, share, scale, grid, shape, so_far)
+
+
+@torch.no_grad()
+def joint_log_prob(
+    model,
+    context_positions: Tensor,
+    context_values: Tensor,
+    query_positions: Tensor,
+    query_values: Tensor,
+    order: Order | Tensor | None = None,
+    generator: Generators = None,
+    context_mask: Tensor | None = None,
+    blocks: Tensor | None = None,
+    chunk_size: int = 1024,
+    num_steps: int | None = None,
+    context_scales: Tensor | None = None,
+    query_scales: Tensor | None = None,
+) -> Tensor:
+    """Joint log-likelihood (B,) of the query values given the context, in nats, by the chain rule.
+
+    Args:
+        order (`str`, `Tensor` (Q,) or (B, Q), or `None`): The order of the chain, see `sample_iter`; `None`: "spread",
+            as there. "coarse-to-fine" scores the averages over coarser cells too, which the values determine: the
+            chain is never likelier than the values are. Context and queries must then be all native cells.
+        generator: Of the random order, see `sample_iter`: an item's order does not depend on the others.
+        blocks (`Tensor` (Q,) or `None`): Block of the first, second, … value of the order, rising from 1: values of
+            one block are scored independently. `None`: as `num_steps` says.
+        num_steps (`int` or `None`): Score the blocks that `sample(num_steps=…)` draws; `None`: blocks of one, which is
+            exact.
+        chunk_size (`int`): Values encoded at a time, about: memory grows linearly with Q.
+
+    Raises:
+        ValueError: naming the argument, what was expected and what came.
+    """
+    evidence, config = Evidence(context_positions, context_values, context_mask, context_scales), model.config
+    query_positions, query_scales = _check_chain(model, evidence, query_positions, query_scales)
+    check_given("query_values", query_values)
+    check_places(config, "query", query_positions, query_values, batch=context_positions.shape[0])
+    batch, count = query_positions.shape[:2]
+    check_count("chunk_size", chunk_size, 1)
+    if num_steps is not None:
+        check_count("num_steps", num_steps, 1)
+        if blocks is not None:
+            raise ValueError("blocks: expected None with num_steps, which decides them, got both")
+    order = DEFAULT_ORDER if order is None else order
+    check_order(order, ((count,), (batch, count)))
+    streams = Streams.of(generator, batch)
+    if isinstance(order, str) and order == COARSE_TO_FINE:
+        _check_coarse_to_fine(config, blocks=blocks, query_scales=query_scales)
+        scores = score_levels(model, evidence, query_positions, query_values, streams, num_steps, chunk_size)
+        return torch.stack(list(scores.values())).sum(0)
+    order = _permutations(config, order, query_positions, streams)
+    planned = blocks is None
+    sizes = _blocks(config, count, num_steps, evidence.counts()) if planned else [_sizes(blocks, count)] * batch
+    chain = (take(query_positions, order), take(query_values, order), take(query_scales, order))
+    return score_blocks(model, evidence, *chain, sizes, chunk_size).sum(1)
+
+
+def _sizes(blocks: Tensor, count: int) -> list[int]:
+    """Sizes of the blocks that a caller numbered."""
+    if not isinstance(blocks, Tensor) or tuple(blocks.shape) != (count,):
+        got = tuple(blocks.shape) if isinstance(blocks, Tensor) else type(blocks).__name__
+        raise ValueError(f"blocks: expected shape (Q,) = ({count},), got {got}")
+    if blocks[0] < 1 or (blocks.diff() < 0).any():
+        raise ValueError("blocks: expected numbers from 1 on that never fall, got " + str(blocks.tolist()[:16]))
+    return torch.unique_consecutive(blocks, return_counts=True)[1].tolist()

@@ -1,1 +1,213 @@
-../../pixeltransformer/orders.py
+"""In which order values are drawn, and how many at a time: plain functions, apart from the network."""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .streams import Streams
+
+MORTON_BITS = 10  # per axis: 1,024 different coordinates order the queries along a curve
+# Nats by which a loss falls at least per unit of log(1 + known), so that ties are split evenly, not at one end.
+SLOPE = 1e-4
+ALL_BOUNDARIES = 1024  # beyond this many values, candidate block boundaries are spaced logarithmically
+
+# How the loss of one value falls with the number of known ones where a checkpoint has not measured it.
+ASSUMED_LOSSES = {"known": [0, 1, 4, 16, 64, 256, 1024, 4096], "nats": [1.0, 0.97, 0.92, 0.84, 0.74, 0.64, 0.56, 0.5]}
+
+
+def random_order(positions: Tensor, streams: Streams) -> Tensor:
+    """Independent uniformly random permutations (N, Q) of positions (N, Q, P)."""
+    return streams.of_order(positions.shape[1]).argsort(-1).to(positions.device)
+
+
+def spread_order(positions: Tensor, streams: Streams) -> Tensor:
+    """Random permutations (N, Q) of positions (N, Q, P) of which any stretch is spread evenly over them.
+
+    Positions are numbered along the Morton curve and taken in the order of a van der Corput sequence over those
+    numbers, shifted at random digit by digit: of a full grid, stretches of 4^k positions (P = 2) are lattices.
+    """
+    batch, count, axes = positions.shape
+    device = positions.device
+    cells = ((positions + 1) * 2 ** (MORTON_BITS - 1)).long().clamp(0, 2**MORTON_BITS - 1)
+    code = torch.zeros(batch, count, dtype=torch.long, device=device)
+    for bit in range(MORTON_BITS):
+        for axis in range(axes):
+            code |= ((cells[..., axis] >> bit) & 1) << (bit * axes + axis)
+    along = code.argsort(dim=-1, stable=True)  # positions in the order of the curve
+    bits = max(1, (count - 1).bit_length())
+    shift = (streams.of_order(1) * 2**bits).long().to(device)
+    number = (torch.arange(count, device=device) * 2**bits // count) ^ shift
+    key = torch.zeros_like(number)
+    for bit in range(bits):  # the first digits of the curve become the last of the key, which change fastest
+        key |= ((number >> (bits - 1 - bit)) & 1) << bit
+    return along.gather(1, key.argsort(-1))
+
+
+def raster_order(positions: Tensor, streams: Streams) -> Tensor:
+    """Permutations (N, Q) of positions (N, Q, P) whose last coordinate changes slowest: row by row. Not random."""
+    order = torch.arange(positions.shape[1], device=positions.device).expand(positions.shape[:2])
+    for coordinate in positions.unbind(-1):  # a stable sort by each, the most significant one last
+        order = order.gather(1, coordinate.gather(1, order).argsort(dim=-1, stable=True))
+    return order
+
+
+# The orders of a chain by name: each makes permutations (N, Q) of positions (N, Q, P), whose coordinates come from the
+# axis that runs fastest to the slowest, random by the streams of N rows.
+ORDERS: dict[str, Callable[[Tensor, Streams], Tensor]] = {
+    "random": random_order,
+    "spread": spread_order,
+    "raster": raster_order,
+}
+DEFAULT_ORDER = "spread"  # likelier than a random one, and drawn exactly in fewer rounds
+
+
+def losses_at(curve: dict, known: int, count: int) -> Tensor:
+    """Expected loss (count,) of the next value when `known`, `known` + 1, … are known: `curve` read off linearly in
+    log(1 + known), made to fall only, and at its last slope beyond its end."""
+    knots = torch.tensor(curve["known"], dtype=torch.float64).log1p()
+    nats = torch.tensor(curve["nats"], dtype=torch.float64).cummin(0).values
+    at = torch.arange(known, known + count, dtype=torch.float64).log1p().clamp(min=knots[0])
+    if len(knots) == 1:
+        return nats - SLOPE * at
+    right = torch.searchsorted(knots, at).clamp(1, len(knots) - 1)
+    share = (at - knots[right - 1]) / (knots[right] - knots[right - 1])
+    return nats[right - 1] + share * (nats[right] - nats[right - 1]) - SLOPE * at
+
+
+def block_sizes(num_queries: int, num_steps: int | None, curve: dict | None = None, known: int = 0) -> list[int]:
+    """How many queries each pass draws: `num_steps` positive sizes that sum to `num_queries`, or as many ones.
+
+    Values of one block are drawn given what was known before the block. The sizes are those of the least expected
+    loss, found by dynamic programming (Hoogeboom et al., Autoregressive Diffusion Models, ICLR 2022, §3).
+
+    Args:
+        num_steps (`int` or `None`): `None`: one query per pass.
+        curve (`dict` or `None`): "known" numbers of values and the loss in "nats" of the next one; `None`: a usual one.
+        known (`int`): Values known at the start.
+    """
+    if num_steps is None or num_steps >= num_queries:
+        return [1] * num_queries
+    sizes = best_plans(num_queries, num_steps, _key(curve), known)[num_steps - 1].sizes
+    if not sizes:  # more passes than boundaries are considered: about the same number in each
+        size, larger = divmod(num_queries, num_steps)
+        return [size] * (num_steps - larger) + [size + 1] * larger
+    return list(sizes)
+
+
+def values_in_context(known: int, sizes: list[int], max_buffer_share: float) -> list[int]:
+    """How many of the drawn values stand in the context, the others in the buffer, when each block is drawn and, last,
+    after all.
+
+    A buffer of more than `max_buffer_share` of all known values becomes context at once. Its tokens have not seen what
+    came after them, which costs some hundredths of a bit where they are many, and the less the fewer they are.
+
+    Args:
+        known (`int`): Values known at the start.
+    """
+    held, drawn, counts = 0, 0, [0]
+    for size in sizes:
+        drawn += size
+        if drawn - held > max_buffer_share * (known + drawn):
+            held = drawn
+        counts.append(held)
+    return counts
+
+
+@lru_cache(maxsize=64)
+def renewals(known: int, count: int, max_buffer_share: float) -> tuple[int, ...]:
+    """The numbers of drawn values, rising and up to `count`, at which the buffer becomes context if values are drawn
+    one at a time; see `values_in_context`."""
+    held = values_in_context(known, [1] * count, max_buffer_share)
+    return tuple(drawn for drawn, context in enumerate(held) if drawn and context == drawn)
+
+
+def split_steps(counts: list[int], num_steps: int, curves: list[dict | None]) -> list[int]:
+    """Passes of several levels of `counts` values, drawn one after another, of the least expected loss altogether.
+
+    Each level gets one at least, even if `num_steps` are fewer.
+    """
+    spare = max(num_steps - len(counts), 0)
+    best = torch.zeros(1, dtype=torch.float64)  # least loss of the levels so far with so many spare steps
+    choices = []
+    for count, curve in zip(counts, curves, strict=True):
+        losses = [plan.loss for plan in best_plans(count, min(count, 1 + spare), _key(curve), 0)]
+        total = torch.full((min(len(best) + len(losses) - 1, spare + 1),), float("inf"), dtype=torch.float64)
+        choice = torch.zeros(len(total), dtype=torch.long)
+        for more, loss in enumerate(losses):
+            candidate = best[: max(len(total) - more, 0)] + loss
+            part = slice(more, more + len(candidate))
+            better = candidate < total[part]
+            total[part] = torch.where(better, candidate, total[part])
+            choice[part] = torch.where(better, more, choice[part])
+        best = total
+        choices.append(choice)
+    left = int(best.argmin())
+    extra: list[int] = []
+    for choice in reversed(choices):
+        extra.insert(0, int(choice[left]))
+        left -= extra[0]
+    steps = [1 + more for more in extra]
+    for level, count in reversed(list(enumerate(counts))):  # what a level could not use, see `block_sizes`
+        steps[level] += max(min(num_steps - sum(steps), count - steps[level]), 0)
+    return steps
+
+
+def _key(curve: dict | None) -> tuple[tuple, tuple]:
+    curve = curve or ASSUMED_LOSSES
+    return tuple(curve["known"]), tuple(curve["nats"])
+
+
+class Plan(NamedTuple):
+    """How a number of passes is best spent: the expected loss in nats, and the values that each draws (none where the
+    candidate boundaries do not allow so many passes; the loss is then infinite)."""
+
+    loss: float
+    sizes: tuple[int, ...]
+
+
+@lru_cache(maxsize=64)
+def best_plans(count: int, num_steps: int, curve: tuple[tuple, tuple], known: int) -> list[Plan]:
+    """The best plans of 1 … `num_steps` passes for `count` values.
+
+    Let L(n, e) be the least loss of drawing the first e values in n blocks. A block from s to e is drawn given what is
+    known at s, so that each of its values costs loss(s):
+
+        L(n, e) = min over s < e of L(n - 1, s) + (e - s) loss(s),   L(0, 0) = 0.
+    """
+    ends = _boundaries(count)
+    loss = losses_at({"known": curve[0], "nats": curve[1]}, known, count + 1)[ends]
+    size = (ends[:, None] - ends[None, :]).double()  # (end, start)
+    cost = torch.where(size > 0, size * loss[None, :], math.inf)
+    least = torch.full((len(ends),), math.inf, dtype=torch.float64)
+    least[0] = 0.0
+    plans: list[Plan] = []
+    starts: list[list[int]] = []
+    for _ in range(num_steps):
+        least, start = (least[None, :] + cost).min(1)
+        starts.append(start.tolist())
+        total = least[-1].item()
+        plans.append(Plan(total, () if total == math.inf else _sizes(ends.tolist(), starts)))
+    return plans
+
+
+def _boundaries(count: int) -> Tensor:
+    """Where blocks may start and end, rising from 0 to `count`: everywhere at first, where a value tells most."""
+    ends = torch.arange(count + 1)
+    if count <= ALL_BOUNDARIES:
+        return ends
+    fine = ALL_BOUNDARIES // 2
+    coarse = torch.logspace(0, 1, ALL_BOUNDARIES - fine, base=count / fine, dtype=torch.float64) * fine
+    return torch.cat((ends[:fine], coarse.round().long())).unique()
+
+
+def _sizes(ends: list[int], starts: list[list[int]]) -> tuple[int, ...]:
+    """Sizes of the blocks that end at the last boundary, followed back through the best start of each."""
+    stop, sizes = len(ends) - 1, []
+    for start in reversed(starts):
+        sizes.append(ends[stop] - ends[start[stop]])
+        stop = start[stop]
+    return tuple(reversed(sizes))

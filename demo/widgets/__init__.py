@@ -2,9 +2,33 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+import gradio as gr
 
 
 @lru_cache
 def asset(name: str) -> str:
     """Text of a file in this folder."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+class Widget(gr.HTML):
+    """A part of the page whose script `common.js` and `script` make; further arguments are its properties.
+
+    Args:
+        script (`str`): A file of this folder.
+        template (`str`): HTML, rendered with the properties.
+    """
+
+    def __init__(self, value: Any, script: str, template: str, **named: Any):
+        js = asset("common.js") + asset(script)
+        super().__init__(value=value, html_template=template, js_on_load=js, apply_default_css=False, **named)
+
+    def get_config(self) -> dict[str, Any]:
+        # Gradio takes each quoted word of a script for an event: where a property has such a name, its configuration
+        # would hold a function bound to this component, and each page load would try to copy the whole app.
+        return {key: value for key, value in super().get_config().items() if key not in self.props}
+
+    def get_block_name(self) -> str:
+        return "html"

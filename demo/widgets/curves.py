@@ -2,22 +2,16 @@
 
 from typing import Any
 
-import gradio as gr
-
-from demo.widgets import asset
+from demo.widgets import Widget, asset
 
 
-class Curves(gr.HTML):
+class Curves(Widget):
     """Value: what `polynomial_actions.curves` makes. Events: `edit` carries `points`, `ask` carries `x`."""
 
     def __init__(self, value: dict | None = None, **named: Any):
         super().__init__(
-            value=value,
-            html_template=asset("curves.html"),
-            js_on_load=asset("common.js") + asset("curves.js"),
-            apply_default_css=False,
+            value,
+            "curves.js",
+            asset("curves.html"),
             **named,
         )
-
-    def get_block_name(self) -> str:
-        return "html"

@@ -2,25 +2,19 @@
 
 from typing import Any
 
-import gradio as gr
-
-from demo.widgets import asset
+from demo.widgets import Widget, asset
 
 
-class LogSlider(gr.HTML):
+class LogSlider(Widget):
     """Value: an integer from `low` to `high`. Event: `release` when the visitor has chosen one."""
 
     def __init__(self, value: int = 64, low: int = 1, high: int = 1024, title: str = "", **named: Any):
         super().__init__(
-            value=value,
-            html_template=asset("log_slider.html"),
-            js_on_load=asset("common.js") + asset("log_slider.js"),
-            apply_default_css=False,
+            value,
+            "log_slider.js",
+            asset("log_slider.html"),
             low=low,
             high=high,
             title=title,
             **named,
         )
-
-    def get_block_name(self) -> str:
-        return "html"

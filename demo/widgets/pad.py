@@ -2,18 +2,19 @@
 
 from typing import Any
 
-import gradio as gr
 import torch
 from torch import Tensor
 
 from demo.grids import split
 from demo.limits import MAX_CONTEXT
-from demo.observed import Observed, check_range, read_rows
-from demo.widgets import asset
+from demo.observed import Observed
+from demo.widgets import Widget, asset
+from pixeltransformer.checks import check_rows, read_rows
+from pixeltransformer.levels import Levels
 from signals.places import cell_positions
 
 
-class Pad(gr.HTML):
+class Pad(Widget):
     """A sketchpad whose value is `{"grid": [w, h], "cells": [numbers], "colours": "rrggbb…"}`, with `"dabs"`, each one
     value that is the average over a square `[left, top, side]` of cells, and `"dab_colours"`.
 
@@ -33,19 +34,15 @@ class Pad(gr.HTML):
         **named: Any,
     ):
         super().__init__(
-            value=value,
-            html_template=asset("pad.html"),
-            js_on_load=asset("common.js") + asset("pad.js"),
-            apply_default_css=False,
+            value,
+            "pad.js",
+            asset("pad.html"),
             channels=channels,
             largest=largest,
             picture=picture,
             mark=mark,
             **named,
         )
-
-    def get_block_name(self) -> str:
-        return "html"
 
 
 def pad_value(observed: Observed, grid: list[int]) -> dict:
@@ -86,13 +83,13 @@ def read_pad(value: Any, channels: int) -> Observed:
     if not all(isinstance(cell, int) for cell in cells):
         raise ValueError("sketch: expected cell numbers, got something else")
     numbers = torch.tensor(cells, dtype=torch.long)
-    check_range("sketch", numbers[:, None], 0, grid[0] * grid[1] - 1)
-    check_range("sketch.dabs", squares[:, 2:], 1, max(grid))
+    check_rows("sketch", numbers[:, None], 0, grid[0] * grid[1] - 1)
+    check_rows("sketch.dabs", squares[:, 2:], 1, max(grid))
     centres = (squares[:, :2] + squares[:, 2:] / 2) / torch.tensor(grid) * 2 - 1
-    check_range("sketch.dabs", centres, -1.0, 1.0)
+    check_rows("sketch.dabs", centres, -1.0, 1.0)
     values = torch.tensor(list(dab_levels + levels), dtype=torch.float32).view(-1, 3) / 255
     if channels == 1:
-        values = ((values @ torch.tensor([0.299, 0.587, 0.114])) * 255).round()[:, None] / 255
+        values = Levels(0.0, 1.0, 1 / 255).nearest(values @ torch.tensor([0.299, 0.587, 0.114]))[:, None]
     positions = torch.cat((centres.clamp(-1.0, 1.0), cell_positions(grid, numbers).view(-1, 2)))
     scales = torch.cat((squares[:, 2].clamp(min=1).log2(), torch.zeros(len(numbers))))
     return Observed(positions, values, scales if len(squares) else None)

@@ -2,28 +2,23 @@
 
 from typing import Any
 
-import gradio as gr
 import torch
 from torch import Tensor
 
 from demo.pictures import picture_url
-from demo.widgets import asset
+from demo.widgets import Widget, asset
 
 
-class Player(gr.HTML):
+class Player(Widget):
     """Value: `{"frames": n, "clips": [clip(...)]}`."""
 
     def __init__(self, value: dict | None = None, **named: Any):
         super().__init__(
-            value=value,
-            html_template=asset("player.html"),
-            js_on_load=asset("common.js") + asset("player.js"),
-            apply_default_css=False,
+            value,
+            "player.js",
+            asset("player.html"),
             **named,
         )
-
-    def get_block_name(self) -> str:
-        return "html"
 
 
 def clip(name: str, values: Tensor, text: str) -> dict:

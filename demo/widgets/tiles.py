@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import gradio as gr
-
-from demo.widgets import asset
+from demo.widgets import Widget
 
 
-class Tiles(gr.HTML):
+class Tiles(Widget):
     """Pictures whose value is a list of `tile(...)`; the event `pick` carries `tile`, `x` and `y` in [-1, 1].
 
     Properties besides the value: `mark` ([x, y] or None), `empty` (a text shown where there is no picture).
@@ -15,17 +13,13 @@ class Tiles(gr.HTML):
 
     def __init__(self, value: list[dict] | None = None, empty: str = "", mark: list | None = None, **named: Any):
         super().__init__(
-            value=value or [],
-            html_template='<div class="pt-tiles"></div>',
-            js_on_load=asset("common.js") + asset("tiles.js"),
-            apply_default_css=False,
+            value or [],
+            "tiles.js",
+            '<div class="pt-tiles"></div>',
             empty=empty,
             mark=mark,
             **named,
         )
-
-    def get_block_name(self) -> str:
-        return "html"
 
 
 def tile(name: str, url: str, text: str, note: str = "", pickable: bool = True) -> dict:

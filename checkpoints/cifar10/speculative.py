@@ -1,0 +1,169 @@
+"""Speculative sampling: exact samples of a chain, many values a pass.
+
+Leviathan, Kalman & Matias (ICML 2023) and Chen et al. (2023) for two models. Here one model drafts for itself, as it
+answers any number of queries at once given any subset of the values (Guo & Ermon, 2025).
+
+A round appends a block of drafts to the memory and asks, in one pass, for the distribution p_i of each draft given
+those before it. Draft x_i, drawn from q_i, is accepted with probability min(1, p_i(x_i) / q_i(x_i)). The first one
+that is rejected is drawn again from the residual, in proportion to max(0, p_i - q_i), and the drafts behind it are
+dropped.
+
+What is kept has exactly the distribution of the chain that draws one value at a time, whatever q_i is, as long as q_i
+does not depend on the random numbers of value i and of those behind it. So the proposals q_i come from the round
+before: behind a rejection from what the dropped drafts were judged by, further on from queries that saw that whole
+block.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .chain import Chain, draw_blocks, windows
+from .distribution import ValueDistribution
+from .orders import renewals
+from .streams import Streams
+
+FIRST, SHORTEST, LONGEST = 8, 8, 64  # drafts of a round: the first one's, the fewest, the most
+GROWTH = 3.0  # drafts for each value that was accepted lately
+ATTEMPTS = 2**16  # draws from the target for a residual, about; see `draw_residual`
+
+
+@torch.no_grad()
+def draw_speculatively(
+    chain: Chain, streams: Streams, temperature: float, use_cache: bool = True, complete: bool = False
+) -> Iterator[None]:
+    """Draw the values of a chain exactly as one at a time, in rounds; yields after each. Rows advance independently.
+
+    Arguments as of `draw_blocks`; the chain needs as many slots to spare as `spare` says.
+    """
+    share, device = chain.model.config.max_buffer_share, chain.values.device
+    noise, pace = chain.noise(streams), [Pace(total) for total in chain.totals]
+    renewed = [renewals(*counts, share) for counts in zip(chain.known, chain.totals, strict=True)]
+    stops = [sorted({*at, total}) for at, total in zip(renewed, chain.totals, strict=True)]  # no block crosses one
+    proposed = [own.length for own in pace]  # how many values of each row have a proposal
+    proposals = chain.decode(chain.drawn, max(1, *proposed)).tempered(temperature)
+    while not chain.done:
+        if not use_cache:
+            chain.encode_anew(torch.arange(1, max(chain.totals) + 1, device=device).expand(len(pace), -1))
+        due = [row for row, drawn in enumerate(chain.drawn) if drawn == stops[row][0] < chain.totals[row]]
+        for row in due:
+            stops[row].pop(0)
+        chain.renew(due)
+        starts = chain.drawn
+        lengths = [
+            min(own.length, found, stop[0] - start)
+            for own, found, stop, start in zip(pace, proposed, stops, starts, strict=True)
+        ]
+        ahead = [
+            min(own.length, total - start - length)
+            for own, total, start, length in zip(pace, chain.totals, starts, lengths, strict=True)
+        ]
+        part = noise.at(starts, max(lengths))
+        drafts = proposals[:, : max(lengths)].draw(part.choice, part.normal)
+        chain.write(starts, drafts)
+        judged = _judge(chain, starts, lengths, ahead).tempered(temperature)
+        accepted = _accepted(judged, proposals, drafts, part.accept, torch.tensor(lengths, device=device))
+        rejected = accepted < torch.tensor(lengths, device=device)
+        if rejected.any():
+            rows = rejected.nonzero()[:, 0]
+            here = rows, accepted[rows]
+            numbers = torch.tensor(starts, device=device)[rows] + accepted[rows]
+            values = draw_residual(judged[here], proposals[here], streams.rows(rows.cpu()), numbers.cpu())
+            chain.values[rows, chain.first[rows, 0] + numbers] = values.to(chain.values.dtype)
+        kept, moved = accepted.tolist(), (accepted + rejected).tolist()
+        chain.drawn = [start + by for start, by in zip(starts, moved, strict=True)]
+        chain.encoded = [start + by for start, by in zip(starts, kept, strict=True)]
+        for own, count, length in zip(pace, kept, lengths, strict=True):
+            own.learn(count, length)
+        proposed = [length + more - by for length, more, by in zip(lengths, ahead, moved, strict=True)]
+        rows, index = windows(moved, max(proposed), device)
+        proposals = judged[rows, index.clamp(max=judged.batch_shape[1] - 1)]
+        yield
+    if complete:
+        _judge(chain, chain.drawn, [0] * len(pace), [1] * len(pace))  # encodes what was drawn last
+        chain.encoded = chain.drawn.copy()
+        chain.renew([row for row, at in enumerate(renewed) if chain.totals[row] in at])
+
+
+class Pace:
+    """How many values a row drafts: some more than were accepted lately."""
+
+    def __init__(self, total: int):
+        self.longest = min(LONGEST, total)
+        self.recent, self.length = 0.0, min(FIRST, total)
+
+    def learn(self, accepted: int, length: int) -> None:
+        """Of `length` drafts, `accepted` were."""
+        if length:
+            self.recent = 0.5 * self.recent + 0.5 * accepted
+            self.length = min(SHORTEST + round(GROWTH * self.recent), self.longest)
+
+
+def _judge(chain: Chain, starts: list[int], lengths: list[int], ahead: list[int]) -> ValueDistribution:
+    """Distributions (N, L) of each row's drafts, given those before each, and of values further `ahead`, given all."""
+    count = max(length + done - encoded for length, done, encoded in zip(lengths, starts, chain.encoded, strict=True))
+    tokens = windows(chain.encoded, count, chain.values.device)[1]
+    if count:
+        chain.append(chain.encoded, chain.values_at(chain.encoded, count), 1 + tokens)
+    count = max(length + more for length, more in zip(lengths, ahead, strict=True))
+    queries = windows(starts, count, chain.values.device)[1]
+    drafted = torch.tensor([start + length for start, length in zip(starts, lengths, strict=True)])
+    return chain.decode(starts, count, torch.minimum(queries, drafted.to(queries.device)[:, None]))
+
+
+def _accepted(
+    judged: ValueDistribution, proposals: ValueDistribution, drafts: Tensor, accept: Tensor, lengths: Tensor
+) -> Tensor:
+    """How many (N,) of the drafts (N, L, V) are accepted, from the first on, by the numbers `accept` (N, L).
+
+    Only the first `lengths` (N,) of each row are drafts.
+    """
+    count = drafts.shape[1]
+    log_ratio = judged[:, :count].log_prob(drafts) - proposals[:, :count].log_prob(drafts)
+    accepted = (accept.log() < log_ratio) & (torch.arange(count, device=drafts.device) < lengths[:, None])
+    return accepted.long().cumprod(1).sum(1)
+
+
+def draw_residual(target: ValueDistribution, proposal: ValueDistribution, streams: Streams, numbers: Tensor) -> Tensor:
+    """Values (R, V) drawn in proportion to max(0, p - q), p the target's and q the proposal's mass or density.
+
+    Draws from the target are accepted with probability max(0, 1 - q / p). As a residual is needed as often as the two
+    distributions differ, and then takes as many draws as they differ rarely, a value takes less than one on average.
+    A row that found none in about `ATTEMPTS` draws keeps its last one: the two then agree to about 1e-5, and what is
+    left between them is rounding.
+
+    Args:
+        streams (`Streams`): Of the R rows.
+        numbers (`Tensor` (R,), on the CPU): Which value of its chain each is.
+    """
+    channels, device = target.event_shape[0], target.means.device
+    values = torch.empty(*target.batch_shape, channels, device=device)
+    rows, tried, tries = torch.arange(len(values)), 0, 8
+    while len(rows) and tried < ATTEMPTS:
+        size = channels + 2  # numbers for each draw; the first ones are those of `Noise`
+        uniform = streams.rows(rows).uniform(numbers[rows, None], size * (1 + tried), size * tries)
+        uniform = uniform.view(len(rows), tries, size).transpose(0, 1)  # (tries, rows, numbers)
+        normal = torch.special.ndtri(uniform[..., 2:]).float().to(device)
+        choice, accept = uniform[..., :2].float().to(device).unbind(-1)
+        p, q = target[rows.to(device)], proposal[rows.to(device)]
+        drawn = p.draw(choice, normal)
+        accepted = accept < -torch.expm1(q.log_prob(drawn) - p.log_prob(drawn))
+        first = accepted.byte().argmax(0)  # the first accepted one, 0 where there is none
+        found = accepted.any(0)
+        values[rows.to(device)] = drawn[torch.where(found, first, -1), torch.arange(len(rows), device=device)]
+        rows, tried, tries = rows[~found.cpu()], tried + tries, min(2 * tries, 4096)
+    return values
+
+
+def draw(
+    chain: Chain, sizes: list[list[int]] | None, streams: Streams, options, complete: bool = False
+) -> Iterator[None]:
+    """Draw a chain as `SamplingOptions` say: in blocks of these sizes, or speculatively where there are none."""
+    how = (streams, options.temperature, options.use_cache, complete)
+    return draw_speculatively(chain, *how) if sizes is None else draw_blocks(chain, sizes, *how)
+
+
+def spare(sizes: list[list[int]] | None, most: int) -> int:
+    """Slots behind the last of `most` values that a chain needs to be drawn so: rows that are done are asked, too."""
+    return 2 * min(LONGEST, most) + 1 if sizes is None else max(max(row, default=0) for row in sizes)

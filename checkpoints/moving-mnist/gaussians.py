@@ -1,0 +1,220 @@
+"""The components of a value distribution: Gaussians over channels, each with a mean that moves with earlier ones."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .levels import Levels, LogGaussianMass
+
+MATTERS = 1e-3  # how far clamping an earlier channel must move a mixture to be integrated instead of approximated
+NODES, WEIGHTS = (torch.from_numpy(part).float() for part in np.polynomial.legendre.leggauss(10))
+MOST_NODES = 1 << 22  # nodes of integration held at a time
+
+
+@dataclass(frozen=True)
+class ChannelGaussians:
+    r"""Gaussians whose channel c has the mean $m_c + \sum_{j<c} a_{cj} (v_j - m_j)$, given the earlier channels $v_j$.
+
+    $A = (a_{cj})$ is strictly lower triangular: without clamping the covariance is $L L^T$ with
+    $L = (1 - A)^{-1} \operatorname{diag}(\sigma)$.
+
+    Args:
+        means (`Tensor` (*batch, V)): m.
+        log_scales (`Tensor` (*batch, 1 or V)): log σ, one for all channels or one for each given the earlier ones.
+        coefficients (`Tensor` (*batch, V (V - 1) / 2) or `None`): The entries of A below its diagonal, row by row;
+            `None`: 0.
+    """
+
+    means: Tensor
+    log_scales: Tensor
+    coefficients: Tensor | None = None
+
+    def rows(self) -> list[tuple[Tensor, ...]]:
+        """Row c of A without its zeros: the c coefficients of channel c, each of the batch's shape."""
+        entries = () if self.coefficients is None else self.coefficients.unbind(-1)
+        if not entries:
+            return [()] * self.means.shape[-1]
+        return [entries[c * (c - 1) // 2 : c * (c + 1) // 2] for c in range(self.means.shape[-1])]
+
+    def conditional_means(self, values: Tensor) -> Tensor:
+        """Mean of each channel given the earlier channels of `values` (…, V), (…, V)."""
+        if self.coefficients is None:
+            return self.means
+        distances = (values - self.means).unbind(-1)
+        means = []
+        for mean, row in zip(self.means.unbind(-1), self.rows(), strict=True):
+            for coefficient, distance in zip(row, distances, strict=False):
+                mean = torch.addcmul(mean, coefficient, distance)
+            means.append(mean.expand_as(distances[0]))
+        return torch.stack(means, -1)
+
+    def log_density(self, values: Tensor) -> Tensor:
+        """Log-density of values (…, V), (…)."""
+        standard = (values - self.conditional_means(values)) / self.log_scales.exp()
+        channels = self.means.shape[-1]
+        spread = self.log_scales.expand_as(self.means).sum(-1) + 0.5 * channels * math.log(2 * math.pi)
+        return -0.5 * standard.square().sum(-1) - spread
+
+    def log_cell_masses(self, values: Tensor, levels: Levels) -> Tensor:
+        """Log-mass of each channel's cell given the earlier channels, of batch shape (…, B): (…, B, V).
+
+        Args:
+            values (`Tensor` (…, 1 or B, V)): Any values; each counts as its nearest level.
+        """
+        index = levels.index(values)
+        lower, upper = levels.edges(index)
+        shape = torch.broadcast_shapes(values.shape, self.means.shape)
+        rows, (bins, channels), own = shape[:-2], shape[-2:], values.shape[-2]
+        lower, upper = (edge.expand(*rows, own, channels).reshape(-1, own, channels) for edge in (lower, upper))
+        means = self.conditional_means(levels.at(index)).expand(shape).reshape(-1, bins, channels)
+        width = self.log_scales.shape[-1]
+        log_scales = self.log_scales.expand(*rows, bins, width).reshape(-1, bins, width)
+        return LogGaussianMass.apply(means, log_scales, lower, upper).view(shape)
+
+    def draw(self, noise: Tensor, temperature: float, levels: Levels | None) -> Tensor:
+        """Values from standard normal `noise` (…, V): channel by channel, each given the earlier ones as drawn."""
+        moved = torch.addcmul(self.means, self.log_scales.exp(), noise, value=math.sqrt(temperature))
+        if self.coefficients is None:
+            return moved if levels is None else levels.nearest(moved)
+        drawn: list[Tensor] = []
+        distances: list[Tensor] = []
+        for mean, value, row in zip(self.means.unbind(-1), moved.unbind(-1), self.rows(), strict=True):
+            for coefficient, distance in zip(row, distances, strict=True):
+                value = torch.addcmul(value, coefficient, distance)
+            drawn.append(value if levels is None else levels.nearest(value))
+            distances.append(drawn[-1] - mean)
+        return torch.stack(drawn, -1)
+
+    def marginal_scales(self) -> Tensor:
+        """Standard deviation of each channel without clamping, whatever the others are, (*batch, 1 or V)."""
+        scales = self.log_scales.exp()
+        if self.coefficients is None:
+            return scales
+        scales = scales.expand_as(self.means)
+        inverse: list[Tensor] = []  # rows of (1 - A)⁻¹: how far a channel moves with the noise of each
+        for own, row in zip(torch.eye(self.means.shape[-1], device=scales.device), self.rows(), strict=True):
+            moves = own.expand_as(scales)
+            for coefficient, earlier in zip(row, inverse.copy(), strict=True):
+                moves = torch.addcmul(moves, coefficient.unsqueeze(-1), earlier)
+            inverse.append(moves)
+        return torch.stack([(moves * scales).square().sum(-1) for moves in inverse], -1).sqrt()
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each channel without clamping, both (*batch, V)."""
+        scales = self.marginal_scales()
+        return self.means, (scales * scales).expand_as(self.means)
+
+    def clamped_moments(self, low: float, high: float, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each channel where each is clamped to [low, high] as it is drawn, both (*batch, V).
+
+        In closed form for the first channel and for independent ones. A later channel moves with clamped earlier ones:
+        where that can move a mixture much, it is integrated numerically over these; elsewhere these enter by their own
+        mean and covariance, as if what they move were Gaussian.
+
+        Args:
+            weights (`Tensor` (*batch)): Weight of each component in its mixture.
+        """
+        if self.coefficients is None:
+            return clamped_gaussian(self.means, self.log_scales.exp(), low, high)
+        mean, variance, moved = self._approximate_moments(low, high)
+        chosen = weights * moved > MATTERS
+        if not chosen.any():
+            return mean, variance
+        size = max(1, MOST_NODES // (len(NODES) + 2) ** (self.means.shape[-1] - 1))
+        parts = zip(*(x[chosen].split(size) for x in (self.means, self.log_scales, self.coefficients)), strict=True)
+        exact = zip(*(ChannelGaussians(*part)._integrated_moments(low, high) for part in parts), strict=True)
+        index = chosen.nonzero(as_tuple=True)
+        mean, variance = (x.index_put(index, torch.cat(part)) for x, part in zip((mean, variance), exact, strict=True))
+        return mean, variance
+
+    def _approximate_moments(self, low: float, high: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and variance (*batch, V) with earlier channels as Gaussians of their clamped mean and covariance.
+
+        Also how far clamping these moves any later channel at most, (*batch).
+        """
+        scales = self.log_scales.exp().expand_as(self.means).unbind(-1)
+        means, shifts, lost = [], [], []
+        covariance: list[list[Tensor]] = []  # of the clamped channels; row c up to its own variance
+        moved = torch.zeros_like(self.means[..., 0])
+        for mean, scale, row in zip(self.means.unbind(-1), scales, self.rows(), strict=True):
+            center, spread = mean, scale * scale
+            with_earlier = []  # covariance with each earlier channel, before this one is clamped
+            for number, coefficient in enumerate(row):
+                center = torch.addcmul(center, coefficient, shifts[number])
+                parts = (row[k] * covariance[max(number, k)][min(number, k)] for k in range(len(row)))
+                with_earlier.append(sum(parts))
+                spread = torch.addcmul(spread, coefficient, with_earlier[-1])
+                moved = torch.maximum(moved, coefficient.abs() * lost[number])
+            deviation = spread.clamp(min=1e-14).sqrt()
+            clamped, variance = clamped_gaussian(center, deviation, low, high)
+            kept = 1 - tail((center - low) / deviation) - tail((high - center) / deviation)
+            lost.append(deviation * (1 - kept))
+            covariance.append([*(kept * part for part in with_earlier), variance])
+            means.append(clamped)
+            shifts.append(clamped - mean)
+        return torch.stack(means, -1), torch.stack([row[-1] for row in covariance], -1), moved
+
+    def _integrated_moments(self, low: float, high: float) -> tuple[Tensor, Tensor]:
+        """`clamped_moments` of batch shape (N,), over all combinations of nodes of the earlier channels."""
+        scales = self.log_scales.exp().expand_as(self.means).unbind(-1)
+        share = torch.ones_like(self.means[:, :1])  # (N, nodes)
+        distances: list[Tensor] = []  # of the earlier channels from their means, each (N, nodes)
+        means, variances = [], []
+        for mean, scale, row in zip(self.means.unbind(-1), scales, self.rows(), strict=True):
+            center = mean[:, None].expand_as(share)
+            for coefficient, distance in zip(row, distances, strict=True):
+                center = torch.addcmul(center, coefficient[:, None], distance)
+            given = clamped_gaussian(center, scale[:, None], low, high)
+            overall = (share * given[0]).sum(-1, keepdim=True)
+            means.append(overall.squeeze(-1))
+            variances.append((share * (given[1] + (given[0] - overall).square())).sum(-1))
+            if len(means) == self.means.shape[-1]:
+                break
+            points, weights = clamped_nodes(center, scale[:, None], low, high)  # (N, nodes, further nodes)
+            distances = [distance[..., None].expand_as(points).flatten(1) for distance in distances]
+            distances.append((points - mean[:, None, None]).flatten(1))
+            share = (share[..., None] * weights).flatten(1)
+        return torch.stack(means, -1).clamp(low, high), torch.stack(variances, -1)
+
+
+def tail(distance: Tensor) -> Tensor:
+    """Mass of a standard Gaussian beyond a distance."""
+    return 0.5 * torch.erfc(distance * math.sqrt(0.5))
+
+
+def clamped_gaussian(mean: Tensor, scale: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """Mean and variance of Gaussians clamped to [low, high]: their tails become point masses at the ends.
+
+    A tail that begins t deviations σ from the mean m moves the mean inwards by h(t) = φ(t) - t Φ(-t) of them, and takes
+    t h(t) + Φ(-t) from E (x - m)² / σ².
+    """
+    inwards, left = [], 1.0
+    for distance in (mean - low, high - mean):
+        # Beyond 8 nothing is left but denormal numbers, which CPUs are slow at.
+        t = (distance / scale).clamp(max=8.0)
+        beyond = tail(t)
+        moved = torch.exp(-0.5 * t * t - 0.5 * math.log(2 * math.pi)) - t * beyond
+        inwards.append(moved)
+        left = left - (t * moved + beyond)
+    shift = inwards[0] - inwards[1]
+    clamped = (mean + scale * shift).clamp(low, high)
+    return clamped, (scale * scale * (left - shift * shift)).clamp(min=0)
+
+
+def clamped_nodes(mean: Tensor, scale: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """Points (…, n) and weights (…, n) that integrate functions of a Gaussian clamped to [low, high].
+
+    The two ends carry the tails' masses; between them stand Gauss-Legendre nodes over at most 5 deviations each way.
+    """
+    left, right = ((mean + side * 5 * scale).clamp(low, high)[..., None] for side in (-1, 1))
+    nodes = (left + right) / 2 + (right - left) / 2 * NODES.to(mean.device)
+    standard = (nodes - mean[..., None]) / scale[..., None]
+    density = torch.exp(-0.5 * standard * standard) * WEIGHTS.to(mean.device)
+    below, above = tail((mean - low) / scale), tail((high - mean) / scale)
+    inside = (1 - below - above).clamp(min=0)
+    density = density * (inside / density.sum(-1).clamp(min=1e-30))[..., None]
+    ends = [torch.full_like(mean, end)[..., None] for end in (low, high)]
+    return torch.cat((*ends, nodes), -1), torch.cat((below[..., None], above[..., None], density), -1)
