@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import ROOT, make_context, make_model
-from pixeltransformer import modeling_pixeltransformer
+from pixeltransformer.attention import Block
 from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel, PixelTransformerOutput
 from signals import find, kinds
@@ -176,13 +176,13 @@ def test_compiled_layers_give_the_same_loss_and_gradients(grey_model):
         return loss, torch.autograd.grad(loss, parameters, allow_unused=True)
 
     loss, gradients = loss_and_gradients()
-    original = modeling_pixeltransformer.finish
+    original = Block.residual
     with compiled_layers(backend="aot_eager"):
-        assert modeling_pixeltransformer.finish is not original
+        assert Block.residual is not original
         compiled_loss, compiled_gradients = loss_and_gradients()
         with torch.no_grad():
             without = grey_model(**episode).loss
-    assert modeling_pixeltransformer.finish is original
+    assert Block.residual is original
     assert torch.allclose(compiled_loss, loss, atol=1e-6) and torch.allclose(without, loss, atol=1e-6)
     for compiled, eager in zip(compiled_gradients, gradients, strict=True):
         assert (compiled is None) == (eager is None)

@@ -19,18 +19,27 @@ def make_optimizers(model: nn.Module, arguments: Arguments) -> list[torch.optim.
     "muon": Muon (orthogonalised momentum, Jordan et al. 2024) for the matrices of encoder and decoder,
     AdamW for embeddings, head, norms and frequencies. "adamw": AdamW for all. Only matrices are decayed.
     """
-    inner, matrices, rest = [], [], []
+    inner = matrices_of_layers(model) if arguments.optimizer == "muon" else {}
+    matrices, rest = [], []
     for path, parameter in model.named_parameters():
-        is_matrix = parameter.dim() == 2 and "frequencies" not in path
-        if is_matrix and arguments.optimizer == "muon" and path.startswith(("encoder.", "decoder.")):
-            inner.append(parameter)
-        else:
+        if parameter not in inner:
+            is_matrix = parameter.dim() == 2 and "frequencies" not in path
             (matrices if is_matrix else rest).append(parameter)
     optimizers = [torch.optim.AdamW([{"params": matrices}, {"params": rest}], betas=(0.9, 0.98))]
     if inner:
-        optimizers.append(BatchedMuon(inner))
+        optimizers.append(BatchedMuon(list(inner), list(inner.values())))
     set_peaks(optimizers, arguments)
     return optimizers
+
+
+def matrices_of_layers(model: nn.Module) -> dict[nn.Parameter, int]:
+    """The weights of all linear layers in encoder and decoder, and how many projections each of them joins."""
+    return {
+        module.weight: len(getattr(module, "sizes", [module.out_features]))
+        for stack in (model.encoder, model.keys_values, model.decoder)
+        for module in stack.modules()
+        if isinstance(module, nn.Linear)
+    }
 
 
 def set_peaks(optimizers: list, arguments: Arguments) -> None:
