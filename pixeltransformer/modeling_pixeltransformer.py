@@ -67,7 +67,7 @@ class PixelTransformerPreTrainedModel(PreTrainedModel):
     base_model_prefix = "pixeltransformer"
     main_input_name = "context_positions"
     _supports_sdpa = True
-    _no_split_modules = ["EncoderBlock", "DecoderBlock", "KeysValues"]  # what FSDP wraps, and a device map keeps whole
+    _no_split_modules = ["EncoderBlock", "DecoderBlock"]  # what FSDP wraps, and a device map keeps whole
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):

@@ -3,10 +3,13 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from accelerate import DistributedType
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.utils.dataclasses import get_module_class_from_name
+from torch.distributed.fsdp import MixedPrecisionPolicy
 
-from conftest import ROOT
+from conftest import ROOT, make_model
 from training.arguments import Arguments
 from training.optimizers import prepare_sharding
 
@@ -22,9 +25,9 @@ def test_accelerate_reads_the_config_file(name, kind):
 
 def accelerator(kind: DistributedType, **more) -> SimpleNamespace:
     plugin = SimpleNamespace(zero_stage=more.pop("stage", 2), deepspeed_config={})
-    return SimpleNamespace(
-        distributed_type=kind, is_fsdp2=more.pop("fsdp2", True), state=SimpleNamespace(deepspeed_plugin=plugin)
-    )
+    sharding = SimpleNamespace(mixed_precision_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16))
+    state = SimpleNamespace(deepspeed_plugin=plugin, fsdp_plugin=sharding)
+    return SimpleNamespace(distributed_type=kind, is_fsdp2=more.pop("fsdp2", True), state=state)
 
 
 def test_what_sharding_cannot_do_is_told_before_any_work():
@@ -38,3 +41,15 @@ def test_what_sharding_cannot_do_is_told_before_any_work():
     with pytest.raises(ValueError, match="zero_stage: expected at most 2"):
         prepare_sharding(accelerator(DistributedType.DEEPSPEED, stage=3), adamw)
     prepare_sharding(accelerator(DistributedType.MULTI_GPU), muon)
+
+
+def test_sharding_wraps_the_layers_and_leaves_positions_in_float32():
+    file = load_config_from_file(str(ROOT / "examples" / "fsdp.yaml"))
+    names = file.fsdp_config["fsdp_transformer_layer_cls_to_wrap"].split(",")
+    model = make_model()
+    assert set(names) == set(model._no_split_modules)
+    for name in names:
+        assert get_module_class_from_name(model, name).__name__ == name
+    sharded = accelerator(DistributedType.FSDP)
+    prepare_sharding(sharded, Arguments(optimizer="adamw"))
+    assert sharded.state.fsdp_plugin.mixed_precision_policy == MixedPrecisionPolicy()

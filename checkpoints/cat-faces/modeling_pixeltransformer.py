@@ -23,13 +23,12 @@ from .attention import (
     Block,
     DecoderBlock,
     EncoderBlock,
-    HeadNorm,
     KeysValues,
     Memory,
+    Norm,
     Rotation,
     Span,
     buffer_mask,
-    make_norm,
 )
 from .card import model_card
 from .checks import check_given, check_places
@@ -68,7 +67,7 @@ class PixelTransformerPreTrainedModel(PreTrainedModel):
     base_model_prefix = "pixeltransformer"
     main_input_name = "context_positions"
     _supports_sdpa = True
-    _no_split_modules = ["EncoderBlock", "DecoderBlock", "KeysValues"]  # what FSDP wraps, and a device map keeps whole
+    _no_split_modules = ["EncoderBlock", "DecoderBlock"]  # what FSDP wraps, and a device map keeps whole
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
@@ -97,10 +96,8 @@ class PixelTransformerPreTrainedModel(PreTrainedModel):
             nn.init.normal_(module.weight, std=deviation)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.LayerNorm | nn.RMSNorm | HeadNorm):
+        elif isinstance(module, Norm):
             nn.init.ones_(module.weight)
-            if getattr(module, "bias", None) is not None:
-                nn.init.zeros_(module.bias)
         elif isinstance(module, FourierFeatures):
             nn.init.normal_(module.frequencies, std=module.scale)
         elif isinstance(module, ScaleEmbedding):
@@ -162,10 +159,10 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
                 config.position_dim, config.num_attention_heads, config.head_dim, config.rotary_nyquist
             )
         self.encoder = nn.ModuleList(EncoderBlock(config, index) for index in range(config.num_encoder_layers))
-        self.encoder_norm = make_norm(config, width) if config.norm_position == "pre" else nn.Identity()
+        self.encoder_norm = Norm(config, width) if config.norm_position == "pre" else nn.Identity()
         self.keys_values = KeysValues(config)
         self.decoder = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_decoder_layers))
-        self.decoder_norm = make_norm(config, width) if config.norm_position == "pre" else nn.Identity()
+        self.decoder_norm = Norm(config, width) if config.norm_position == "pre" else nn.Identity()
         self.head = nn.Linear(width, config.num_bins * (config.value_dim + 2))
         self.channel_head = None
         if config.correlated_channels:
@@ -262,9 +259,8 @@ class PixelTransformerModel(PixelTransformerPreTrainedModel):
         return self.position_features(positions).to(self.nothing_observed.token.dtype)
 
     def _add_values(self, tokens: Tensor, values: Tensor) -> Tensor:
-        encoding = next((weight.dtype for weight in self.value_embedding.parameters()), tokens.dtype)
-        encoded = self.value_embedding(values.to(encoding)).to(self.nothing_observed.token.dtype)
-        return tokens + self.token_value(encoded)
+        dtype = self.nothing_observed.token.dtype
+        return tokens + self.token_value(self.value_embedding(values.to(dtype)).to(dtype))
 
     def rotation(self, positions: Tensor) -> Rotation:
         """Cosine and sine of the rotary angles at positions (B, L, P), or `None` for a model without them."""

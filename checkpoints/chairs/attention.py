@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from .configuration_pixeltransformer import PixelTransformerConfig
 
-EPSILONS = {"layer": 1e-5, "rms": 1e-6}
 WRITTEN_OUT = 800  # keys up to which attention is written out in training on a CPU
 
 Rotation = tuple[Tensor, Tensor] | None  # rotary cosines and sines (B, H, L, D), see `RotaryEmbedding`
@@ -34,7 +33,9 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """Rotate entries i and i + D/2 of x (..., B, H, L, D) by the angles of `rotation`."""
     if rotation is None:
         return x
-    cos, sin = rotation[0].to(x.dtype), rotation[1].to(x.dtype)
+    cos, sin = rotation
+    if cos.dtype != x.dtype:
+        cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
@@ -76,11 +77,25 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, spans: list[Span]) -> 
     return mixed.transpose(1, 2).flatten(2)
 
 
-def make_norm(config: PixelTransformerConfig, width: int) -> nn.Module:
-    """The configured normalisation over `width` features."""
-    if config.norm == "rms":
-        return nn.RMSNorm(width, eps=EPSILONS["rms"])
-    return nn.LayerNorm(width, eps=EPSILONS["layer"], bias=False)
+class Norm(nn.Module):
+    """Layer norm without bias, or RMS norm, over the last axis, which has `width` features.
+
+    With `count`, x has shape (count, B, H, L, width) and holds stacked projections, each with its own weights.
+    """
+
+    def __init__(self, config: PixelTransformerConfig, width: int, count: int | None = None):
+        super().__init__()
+        self.kind, self.shape, self.stacked = config.norm, (width,), count is not None
+        self.weight = nn.Parameter(torch.empty(width if count is None else (count, 1, 1, 1, width)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, factor = (None, self.weight) if self.stacked else (self.weight, None)
+        # The functions behind `torch.nn.functional`: a sampler's pass is many small operations, and calls add up.
+        if self.kind == "rms":
+            x = torch.rms_norm(x, self.shape, weight, 1e-6)
+        else:
+            x = torch.layer_norm(x, self.shape, weight, None, 1e-5)
+        return x if factor is None else x * factor
 
 
 def joined_linear(width: int, sizes: list[int], bias: bool = False) -> nn.Linear:
@@ -92,20 +107,6 @@ def joined_linear(width: int, sizes: list[int], bias: bool = False) -> nn.Linear
     layer = nn.Linear(width, sum(sizes), bias=bias)
     layer.sizes = list(sizes)
     return layer
-
-
-class HeadNorm(nn.Module):
-    """Normalisation over D of N stacked projections (N, B, H, L, D), each with its own weights."""
-
-    def __init__(self, config: PixelTransformerConfig, count: int):
-        super().__init__()
-        self.norm = config.norm
-        self.weight = nn.Parameter(torch.empty(count, 1, 1, 1, config.head_dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.norm == "rms":
-            return F.rms_norm(x, x.shape[-1:], None, EPSILONS["rms"]) * self.weight
-        return F.layer_norm(x, x.shape[-1:], None, None, EPSILONS["layer"]) * self.weight
 
 
 class FeedForward(nn.Module):
@@ -139,9 +140,9 @@ class Block(nn.Module):
         width = config.hidden_size
         self.num_heads = config.num_attention_heads
         self.pre_norm = config.norm_position == "pre"
-        self.attention_norm = make_norm(config, width)
+        self.attention_norm = Norm(config, width)
         self.output = nn.Linear(width, width, bias=False)
-        self.feed_forward_norm = make_norm(config, width)
+        self.feed_forward_norm = Norm(config, width)
         self.feed_forward = FeedForward(config)
 
     def residual(self, x: Tensor, mixed: Tensor) -> Tensor:
@@ -160,12 +161,13 @@ class EncoderBlock(Block):
         super().__init__(config)
         self.index = index
         self.query_key_value = joined_linear(config.hidden_size, [config.hidden_size] * 3)
-        self.query_key_norm = HeadNorm(config, 2) if config.qk_norm else None
+        self.query_key_norm = Norm(config, config.head_dim, 2) if config.qk_norm else None
 
     def project(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (B, H, L, D) of tokens x (B, L, W)."""
         x = self.attention_norm(x) if self.pre_norm else x
-        x = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, H, L, D)
+        batch, length, _ = x.shape
+        x = self.query_key_value(x).view(batch, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, L, D)
         queries_keys, values = x[:2], x[2]
         if self.query_key_norm is not None:
             queries_keys = self.query_key_norm(queries_keys)
@@ -186,11 +188,12 @@ class KeysValues(nn.Module):
         super().__init__()
         self.num_layers, self.num_heads = config.num_decoder_layers, config.num_attention_heads
         self.projection = joined_linear(config.hidden_size, [config.hidden_size] * (2 * self.num_layers))
-        self.key_norm = HeadNorm(config, self.num_layers) if config.qk_norm else None
+        self.key_norm = Norm(config, config.head_dim, self.num_layers) if config.qk_norm else None
 
     def forward(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
         """Keys and values (layers, B, H, L, D) of encoded tokens x (B, L, W)."""
-        x = self.projection(x).unflatten(-1, (self.num_layers, 2, self.num_heads, -1)).permute(3, 2, 0, 4, 1, 5)
+        batch, length, _ = x.shape
+        x = self.projection(x).view(batch, length, self.num_layers, 2, self.num_heads, -1).permute(3, 2, 0, 4, 1, 5)
         keys = x[0] if self.key_norm is None else self.key_norm(x[0])
         return as_products(rotate(keys, rotation)), as_products(x[1])
 
@@ -201,12 +204,13 @@ class DecoderBlock(Block):
     def __init__(self, config: PixelTransformerConfig):
         super().__init__(config)
         self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.query_norm = make_norm(config, config.head_dim) if config.qk_norm else None
+        self.query_norm = Norm(config, config.head_dim) if config.qk_norm else None
 
     def project(self, x: Tensor, rotation: Rotation) -> Tensor:
         """Attention's queries (B, H, L, D) of x (B, L, W)."""
         x = self.attention_norm(x) if self.pre_norm else x
-        x = self.query(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        batch, length, _ = x.shape
+        x = self.query(x).view(batch, length, self.num_heads, -1).transpose(1, 2)
         x = x if self.query_norm is None else self.query_norm(x)
         return as_products(rotate(x, rotation))
 
