@@ -58,7 +58,6 @@ def model(request) -> PixelTransformerModel:
             value_range=[-1.0, 1.0],
             quantization_step=None,
             norm="rms",
-            rotary_values=True,
         ),
         "curve": dict(
             signal="polynomial",
@@ -67,7 +66,6 @@ def model(request) -> PixelTransformerModel:
             quantization_step=None,
             num_bins=3,
             offset_radius=None,
-            rotary_values=False,
         ),
     }
     return make_model(**variants[request.param])

@@ -52,8 +52,6 @@ class PixelTransformerConfig(PreTrainedConfig):
         norm_position (`str`): "pre" or "post".
         qk_norm (`bool`): Normalise queries and keys in each head.
         rotary (`bool`): Rotate queries and keys by their continuous positions: attention sees relative position.
-        rotary_values (`bool`): Rotate values too and the attended result back, so that what is read from a token is
-            expressed relative to the reader's place (Miyato et al., GTA, ICLR 2024); no gain per unit of time here.
         rotary_max_frequency (`float`): Highest initial angular frequency in radians per unit of position; the lowest
             is 1. `None`: the Nyquist frequency of the native grid.
         fourier_scale (`float`): Standard deviation of the initial frequencies of the position features, in cycles per
@@ -105,7 +103,6 @@ class PixelTransformerConfig(PreTrainedConfig):
         norm_position: str = "pre",
         qk_norm: bool = True,
         rotary: bool = True,
-        rotary_values: bool = False,
         rotary_max_frequency: float | None = None,
         fourier_scale: float = 2.0,
         value_fourier_scale: float | None = 0.5,
@@ -139,7 +136,6 @@ class PixelTransformerConfig(PreTrainedConfig):
         self.norm_position = norm_position
         self.qk_norm = qk_norm
         self.rotary = rotary
-        self.rotary_values = rotary_values
         self.rotary_max_frequency = rotary_max_frequency
         self.fourier_scale = fourier_scale
         self.value_fourier_scale = value_fourier_scale
@@ -182,7 +178,6 @@ class PixelTransformerConfig(PreTrainedConfig):
             "norm_position": "post",
             "qk_norm": False,
             "rotary": False,
-            "rotary_values": False,
             "value_fourier_scale": None,
             "num_bins": bins.get(signal, 32),
         }
@@ -270,7 +265,6 @@ class PixelTransformerConfig(PreTrainedConfig):
         expect(self.norm in ("rms", "layer"), "norm", '"rms" or "layer"')
         expect(self.norm_position in ("pre", "post"), "norm_position", '"pre" or "post"')
         expect(self.value_dim > 1 or not self.correlated_channels, "correlated_channels", "False where value_dim is 1")
-        expect(self.rotary or not self.rotary_values, "rotary_values", "False where rotary is False")
 
     def _expect(self, ok: bool, field: str, expected: str) -> None:
         if not ok:
