@@ -96,7 +96,7 @@ class RowMemory(Memory):
 
     def __init__(self, memory: Memory, times: int, capacity: int):
         """Each item of `memory` `times` times, `times` slowest."""
-        super().__init__(memory.weights, memory.bounds, capacity)
+        super().__init__(len(memory.layers) - 1, memory.bounds, capacity)
         for index, (keys, values) in enumerate(memory.layers):
             self.layers[index] = (self._with_room(keys, times), self._with_room(values, times))
         self.starts = [memory.length] * (times * keys.shape[-4])

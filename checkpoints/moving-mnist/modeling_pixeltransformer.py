@@ -253,8 +253,8 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         return self.position_features(positions).to(self.nothing_observed.token.dtype)
 
     def _add_values(self, tokens: Tensor, values: Tensor) -> Tensor:
-        own = next(self.value_embedding.parameters()).dtype  # float32, where the other weights have fewer digits
-        return tokens + self.token_value(self.value_embedding(values.to(own)).to(self.nothing_observed.token.dtype))
+        encoded = self.value_embedding(values.float())  # whose weights stay in float32, too
+        return tokens + self.token_value(encoded.to(self.nothing_observed.token.dtype))
 
     def rotation(self, positions: Tensor) -> Rotation:
         """Cosine and sine of the rotary angles at positions (B, L, P), or `None` for a model without them."""
