@@ -1,5 +1,6 @@
 """The examples run, at small size, on models that know nothing."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -7,13 +8,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from PIL import Image
 from scipy.io import wavfile
 
-from conftest import ROOT, make_model
+from conftest import ROOT, make_context, make_model
 from evaluate import parse_flags
 from evaluation import figure
-from examples import complete_image, query, rebuild_mesh, train_on_my_images
+from examples import complete_image, lora, query, rebuild_mesh, train_on_my_images
 from hub_server import run_hub
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from train_accelerate import train
@@ -57,6 +59,22 @@ def test_train_on_my_images(image_folder, tmp_path):
     flags = ["--output", str(tmp_path / "run"), "--size", "8", *SMALL.split(), "--validation_size", "8"]
     export = train_on_my_images.main([str(image_folder), *flags])
     assert PixelTransformerModel.from_pretrained(export).config.native_grid == [8, 8]
+
+
+def test_lora_adapts_a_checkpoint_to_a_folder(image_folder, tmp_path, capsys):
+    make_model(native_grid=[8, 8]).save_pretrained(tmp_path / "model")
+    flags = ["--checkpoint", str(tmp_path / "model"), "--output", str(tmp_path / "run"), "--steps", "3", "--rank", "2"]
+    flags += ["--max_context", "12", "--buffer_size", "4", "--max_queries", "4", "--token_budget", "128"]
+    lora.main([str(image_folder), *flags, "--validation_size", "8"])
+    assert "nats a value with adapters" in capsys.readouterr().out
+    original, merged = (PixelTransformerModel.from_pretrained(tmp_path / name) for name in ("model", "run/merged"))
+    adapted = PeftModel.from_pretrained(copy.deepcopy(original), tmp_path / "run" / "adapters").eval()
+    context, queries = make_context(original), original.native_positions()
+    means = [one.predict(*context, queries).means for one in (original, adapted, merged)]
+    assert torch.allclose(means[1], means[2], atol=1e-4) and not torch.equal(means[0], means[1])
+    make_model(native_grid=[8, 4]).save_pretrained(tmp_path / "oblong")
+    with pytest.raises(SystemExit, match="lora: --checkpoint: expected one for square images"):
+        lora.main([str(image_folder), "--checkpoint", str(tmp_path / "oblong")])
 
 
 def test_rebuild_mesh(tmp_path, capsys):

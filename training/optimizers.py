@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import torch
 from accelerate import Accelerator, DistributedType
 from torch import nn
-from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import AveragedModel
 
@@ -98,6 +97,8 @@ def prepare_sharding(accelerator: Accelerator, arguments: Arguments) -> None:
     if kind is DistributedType.FSDP and not accelerator.is_fsdp2:
         raise ValueError("fsdp_version: expected 2 in the accelerate config file, got 1")
     if kind is not DistributedType.DEEPSPEED:
+        from torch.distributed.fsdp import MixedPrecisionPolicy  # slow to import
+
         # Weights, positions and values stay float32 and only products are bf16, by autocast, as without sharding:
         # accelerate's own policy would round positions, values and frequencies to 8 bits.
         accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()

@@ -203,12 +203,12 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         return super()._apply(convert, recurse)
 
     def get_input_embeddings(self) -> nn.Module:
-        """The layer that makes tokens of the features of values and positions."""
-        return self.token_embedding
+        """The layer that embeds the encoded values of tokens."""
+        return self.token_value
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the layer that makes tokens of the features of values and positions."""
-        self.token_embedding = value
+        """Replace the layer that embeds the encoded values of tokens."""
+        self.token_value = value
 
     # ------------------------------------------------------------------ embed
 
@@ -369,7 +369,7 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
 
         `bounds` spares computing them again.
         """
-        x = x.to(self.head.weight.dtype)
+        x = x.float()  # as the heads are
         of_channels = None if self.channel_head is None else self.channel_head(x)
         *components, coefficients = (bounds or self._bounds()).components(self.head(x), of_channels)
         config = self.config
