@@ -279,7 +279,7 @@ def test_the_axes_of_any_kind_are_kept_with_its_checkpoint(tmp_path):
 def test_input_embeddings_are_a_layer_that_can_be_replaced(model):
     """As transformers expects of every model."""
     layer = model.get_input_embeddings()
-    assert isinstance(layer, torch.nn.Module) and layer is model.token_embedding
+    assert isinstance(layer, torch.nn.Module) and layer is model.token_value
     context, queries = make_context(model), model.native_positions()
     before = model.predict(*context, queries).means
     other = torch.nn.Linear(layer.in_features, layer.out_features)
