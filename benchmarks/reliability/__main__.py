@@ -1,10 +1,10 @@
-"""Inject faults into trainings, give every part bad input, and write what came of it to docs/RELIABILITY.md.
+"""Inject faults into trainings, give every part bad and odd input, and write what came of it to docs/RELIABILITY.md.
 
-    python -m benchmarks.reliability                     # faults, and bad input to command line, model and endpoint
+    python -m benchmarks.reliability                     # faults, and input to all parts but the app
     python -m benchmarks.reliability --app               # bad input to the app too
     python -m benchmarks.reliability --app_load FILE     # and a table of the load that `benchmarks.app_load` measured
 
-The exit code is 1 where anything was lost, crashed or was refused without a word that helps.
+The exit code is 1 where anything was lost, crashed, was refused without a word that helps, or was read wrongly.
 """
 
 import argparse
@@ -12,15 +12,36 @@ import json
 import shlex
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
+import transformers
+
 from benchmarks.reliability import faults
-from benchmarks.reliability.inputs import Tally, try_all
+from benchmarks.reliability.app_actions import try_app
+from benchmarks.reliability.checkpoints import try_checkpoints
+from benchmarks.reliability.command_lines import try_command_lines, try_launchers
+from benchmarks.reliability.files import try_files
+from benchmarks.reliability.meshes import try_meshes
+from benchmarks.reliability.model_calls import try_model
+from benchmarks.reliability.requests import try_handler
+from benchmarks.reliability.runs import try_runs
+from benchmarks.reliability.tally import Tally
 from training.setup import machine
 
 ROOT = Path(__file__).parent.parent.parent
 TARGET = ROOT / "docs" / "RELIABILITY.md"
 STEPS, SAVE_EVERY = 60, 7
+PARTS = {
+    "command line": try_command_lines,
+    "launchers (flags of the training behind its name)": try_launchers,
+    "model (evaluation and training, dtypes, units)": try_model,
+    "endpoint": try_handler,
+    "data (file names, rows, containers, datasets)": try_files,
+    "meshes": try_meshes,
+    "checkpoints (configs, files, cards, dtypes, code)": try_checkpoints,
+    "runs (second runs, resuming with other settings)": try_runs,
+}
 
 
 def run_faults(kills: int, seed: int) -> list[tuple[str, int, list[str]]]:
@@ -56,14 +77,25 @@ def fault_table(rows: list[tuple[str, int, list[str]]]) -> str:
     return "\n".join(lines)
 
 
-def input_table(tallies: dict[str, Tally]) -> str:
-    def row(name: str, tried: int, crashes: int, unclear: int, accepted: int) -> str:
-        return f"| {name} | {tried} | {crashes} | {unclear} | {accepted} |"
+def try_all(app: bool) -> dict[str, Tally]:
+    """What became of the inputs to every part, by its name."""
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity(transformers.logging.CRITICAL)
+    tallies = {}
+    for name, try_part in (PARTS | ({"app": try_app} if app else {})).items():
+        tally = tallies[name] = try_part()
+        print(f"{name}: {tally.tried} inputs, {len(tally.faults())} faults", file=sys.stderr, flush=True)
+    return tallies
 
-    lines = ["| bad input to | tried | crashes | unclear messages | not refused |", "|---|---:|---:|---:|---:|"]
-    counts = {name: (t.tried, len(t.crashes), len(t.unclear), len(t.accepted)) for name, t in tallies.items()}
-    lines += [row(name, *numbers) for name, numbers in counts.items()]
-    lines.append(row("all", *map(sum, zip(*counts.values(), strict=True))))
+
+def input_table(tallies: dict[str, Tally]) -> str:
+    """A row for each part, and their sum."""
+    columns = ("crashes", "unclear", "accepted", "wrong")
+    lines = ["| input to | tried | crashes | unclear messages | bad, not refused | odd, read wrongly |"]
+    lines.append("|---|---:|---:|---:|---:|---:|")
+    counts = {name: [t.tried, *(len(getattr(t, column)) for column in columns)] for name, t in tallies.items()}
+    counts["all"] = [sum(column) for column in zip(*counts.values(), strict=True)]
+    lines += [f"| {name} | " + " | ".join(map(str, numbers)) + " |" for name, numbers in counts.items()]
     return "\n".join(lines)
 
 
@@ -108,9 +140,12 @@ that does not name what happened counts as a loss.
 A full disk is the system's refusal to let a file grow (a limit of the process); read-only is a folder without write
 permission.
 
-## Bad input
+## Bad and odd input
 
-Refused means: an error that names the flag, argument or key (and a non-zero exit code on the command line).
+Bad input must be refused: by an error that names the flag, argument, key or file (and a non-zero exit code on the
+command line). Odd input is valid and must be read as what it is: a file called `train_1.png` in a folder of others, a
+clip that its container turns upright, overlapping bodies, positions at 1.0000001. Spoilt files of a dataset count as
+odd: they must be named and left out, and all others used.
 
 {input_table(tallies)}
 
@@ -123,8 +158,7 @@ Refused means: an error that names the flag, argument or key (and a non-zero exi
     print(text)
     wrong = [f"{name}: {entry}" for name, _, lost in rows for entry in lost]
     for name, tally in tallies.items():
-        for kind in ("crashes", "unclear", "accepted"):
-            wrong += [f"{name}, {kind}: {entry}" for entry in getattr(tally, kind)]
+        wrong += [f"{name}, {fault}" for fault in tally.faults()]
     for entry in wrong:
         print(entry, file=sys.stderr)
     sys.exit(bool(wrong))
