@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from transformers import AutoModel
 
-from conftest import CODE, ROOT, make_model
+from conftest import CODE, PATIENCE, ROOT, make_model
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.data import load_media
 from signals.image import Images
@@ -154,7 +154,7 @@ def test_the_app_serves_no_file_of_the_machine(address, path):
 def fetch(url: str) -> tuple[int, bytes]:
     """Status and the beginning of what a server answers."""
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             return answer.status, answer.read(100_000)
     except urllib.error.HTTPError as error:
         return error.code, b""
