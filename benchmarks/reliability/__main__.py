@@ -9,10 +9,12 @@ The exit code is 1 where anything was lost, crashed, was refused without a word 
 
 import argparse
 import json
+import multiprocessing
 import shlex
 import sys
 import tempfile
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import transformers
@@ -27,7 +29,7 @@ from benchmarks.reliability.model_calls import try_model
 from benchmarks.reliability.requests import try_handler
 from benchmarks.reliability.runs import try_runs
 from benchmarks.reliability.tally import Tally
-from training.setup import machine
+from training.setup import machine, num_cores
 
 ROOT = Path(__file__).parent.parent.parent
 TARGET = ROOT / "docs" / "RELIABILITY.md"
@@ -42,6 +44,7 @@ PARTS = {
     "checkpoints (configs, files, cards, dtypes, code)": try_checkpoints,
     "runs (second runs, resuming with other settings)": try_runs,
 }
+APP = {"app": try_app}
 
 
 def run_faults(kills: int, seed: int) -> list[tuple[str, int, list[str]]]:
@@ -77,15 +80,22 @@ def fault_table(rows: list[tuple[str, int, list[str]]]) -> str:
     return "\n".join(lines)
 
 
-def try_all(app: bool) -> dict[str, Tally]:
-    """What became of the inputs to every part, by its name."""
+def try_part(name: str) -> Tally:
+    """What became of the inputs to one part, in a process that may have others beside it."""
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)
-    tallies = {}
-    for name, try_part in (PARTS | ({"app": try_app} if app else {})).items():
-        tally = tallies[name] = try_part()
-        print(f"{name}: {tally.tried} inputs, {len(tally.faults())} faults", file=sys.stderr, flush=True)
-    return tallies
+    tally = (PARTS | APP)[name]()
+    print(f"{name}: {tally.tried} inputs, {len(tally.faults())} faults", file=sys.stderr, flush=True)
+    return tally
+
+
+def try_everything(arguments: argparse.Namespace) -> tuple[list[tuple[str, int, list[str]]], dict[str, Tally]]:
+    """Faults, and what became of the inputs to every part by its name; `--jobs` of them at a time."""
+    names = [*PARTS, *(APP if arguments.app else ())]
+    with ProcessPoolExecutor(arguments.jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        injected = pool.submit(run_faults, arguments.kills, arguments.seed)
+        tallies = [pool.submit(try_part, name) for name in reversed(names)]  # the longest first
+        return injected.result(), dict(zip(names, [tally.result() for tally in reversed(tallies)], strict=True))
 
 
 def input_table(tallies: dict[str, Tally]) -> str:
@@ -107,24 +117,9 @@ def load_table(report: dict) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=10, help="SIGKILLs at random moments (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of these moments (default: %(default)s)")
-    parser.add_argument("--app", action="store_true", help="bad input to the app too, which is started for it")
-    parser.add_argument("--app_load", type=Path, help="JSON report of benchmarks.app_load")
-    parser.add_argument("--output", type=Path, default=TARGET, help="default: %(default)s")
-    arguments = parser.parse_args()
-    if arguments.app_load is not None and not arguments.app_load.is_file():
-        parser.error(f"--app_load: expected a JSON file, got {arguments.app_load}, which is none")
-    rows = run_faults(arguments.kills, arguments.seed)
-    tallies = try_all(arguments.app)
-    load = (
-        load_table(json.loads(arguments.app_load.read_text()))
-        if arguments.app_load is not None
-        else "Not measured in this run (`--app_load`)."
-    )
-    text = f"""# Reliability
+def report(rows: list[tuple[str, int, list[str]]], tallies: dict[str, Tally], load: str) -> str:
+    """The page, from faults, inputs and a table of the load."""
+    return f"""# Reliability
 
 Written by `{shlex.join(["python", "-m", "benchmarks.reliability", *sys.argv[1:]])}` on {machine()}.
 
@@ -153,6 +148,30 @@ odd: they must be named and left out, and all others used.
 
 {load}
 """
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10, help="SIGKILLs at random moments (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of these moments (default: %(default)s)")
+    parser.add_argument("--app", action="store_true", help="bad input to the app too, which is started for it")
+    parser.add_argument("--app_load", type=Path, help="JSON report of benchmarks.app_load")
+    parser.add_argument(
+        "--jobs", type=int, default=num_cores(), help="parts tried at a time; default: one a core (%(default)s)"
+    )
+    parser.add_argument("--output", type=Path, default=TARGET, help="default: %(default)s")
+    arguments = parser.parse_args()
+    if arguments.app_load is not None and not arguments.app_load.is_file():
+        parser.error(f"--app_load: expected a JSON file, got {arguments.app_load}, which is none")
+    if arguments.jobs < 1:
+        parser.error(f"--jobs: expected a number above 0, got {arguments.jobs}")
+    rows, tallies = try_everything(arguments)
+    load = (
+        load_table(json.loads(arguments.app_load.read_text()))
+        if arguments.app_load is not None
+        else "Not measured in this run (`--app_load`)."
+    )
+    text = report(rows, tallies, load)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(text)
     print(text)
