@@ -9,93 +9,23 @@ The exit code is 1 where anything was lost, crashed, was refused without a word 
 
 import argparse
 import json
-import multiprocessing
 import shlex
 import sys
-import tempfile
-import warnings
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import transformers
-
-from benchmarks.reliability import faults
-from benchmarks.reliability.app_actions import try_app
-from benchmarks.reliability.checkpoints import try_checkpoints
-from benchmarks.reliability.command_lines import try_command_lines, try_launchers
-from benchmarks.reliability.files import try_files
-from benchmarks.reliability.meshes import try_meshes
-from benchmarks.reliability.model_calls import try_model
-from benchmarks.reliability.requests import try_handler
-from benchmarks.reliability.runs import try_runs
+from benchmarks.reliability.parts import SAVE_EVERY, STEPS, Faults, try_everything
 from benchmarks.reliability.tally import Tally
 from training.setup import machine, num_cores
 
 ROOT = Path(__file__).parent.parent.parent
 TARGET = ROOT / "docs" / "RELIABILITY.md"
-STEPS, SAVE_EVERY = 60, 7
-PARTS = {
-    "command line": try_command_lines,
-    "launchers (flags of the training behind its name)": try_launchers,
-    "model (evaluation and training, dtypes, units)": try_model,
-    "endpoint": try_handler,
-    "data (file names, rows, containers, datasets)": try_files,
-    "meshes": try_meshes,
-    "checkpoints (configs, files, cards, dtypes, code)": try_checkpoints,
-    "runs (second runs, resuming with other settings)": try_runs,
-}
-APP = {"app": try_app}
 
 
-def run_faults(kills: int, seed: int) -> list[tuple[str, int, list[str]]]:
-    """Every fault: what it was, how often, what was lost."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        place.chmod(0o755)  # one of the trainings runs as a user who may only look
-        reference = faults.whole(place, STEPS, SAVE_EVERY)
-        output, schedule = reference[0], (STEPS, SAVE_EVERY)
-        return [
-            ("SIGKILL at a random moment", *faults.kill_at_random(place, reference, *schedule, kills, seed)),
-            (
-                "SIGKILL while a state is written (before its files, its manifest, its renaming, after it)",
-                *faults.kill_while_writing(place, output, *schedule, faults.MOMENTS),
-            ),
-            (
-                "a file of the newest state cut in half, emptied, removed, one bit of it flipped",
-                *faults.torn_states(place, output),
-            ),
-            ("a training resumed over a torn state", *faults.torn_then_resumed(place, output, *schedule)),
-            (
-                "disk full at the first state, at a later one; output read-only",
-                *faults.failed_writing(place, output, *schedule),
-            ),
-            ("SIGINT, SIGTERM", *faults.interrupted(place, reference, *schedule)),
-        ]
-
-
-def fault_table(rows: list[tuple[str, int, list[str]]]) -> str:
+def fault_table(rows: Faults) -> str:
     lines = ["| fault | runs | losses |", "|---|---:|---:|"]
     lines += [f"| {name} | {runs} | {len(lost)} |" for name, runs, lost in rows]
     lines.append(f"| all | {sum(runs for _, runs, _ in rows)} | {sum(len(lost) for _, _, lost in rows)} |")
     return "\n".join(lines)
-
-
-def try_part(name: str) -> Tally:
-    """What became of the inputs to one part, in a process that may have others beside it."""
-    warnings.filterwarnings("ignore")
-    transformers.logging.set_verbosity(transformers.logging.CRITICAL)
-    tally = (PARTS | APP)[name]()
-    print(f"{name}: {tally.tried} inputs, {len(tally.faults())} faults", file=sys.stderr, flush=True)
-    return tally
-
-
-def try_everything(arguments: argparse.Namespace) -> tuple[list[tuple[str, int, list[str]]], dict[str, Tally]]:
-    """Faults, and what became of the inputs to every part by its name; `--jobs` of them at a time."""
-    names = [*PARTS, *(APP if arguments.app else ())]
-    with ProcessPoolExecutor(arguments.jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        injected = pool.submit(run_faults, arguments.kills, arguments.seed)
-        tallies = [pool.submit(try_part, name) for name in reversed(names)]  # the longest first
-        return injected.result(), dict(zip(names, [tally.result() for tally in reversed(tallies)], strict=True))
 
 
 def input_table(tallies: dict[str, Tally]) -> str:
@@ -117,7 +47,7 @@ def load_table(report: dict) -> str:
     return "\n".join(lines)
 
 
-def report(rows: list[tuple[str, int, list[str]]], tallies: dict[str, Tally], load: str) -> str:
+def report(rows: Faults, tallies: dict[str, Tally], load: str) -> str:
     """The page, from faults, inputs and a table of the load."""
     return f"""# Reliability
 
@@ -165,7 +95,7 @@ def main() -> None:
         parser.error(f"--app_load: expected a JSON file, got {arguments.app_load}, which is none")
     if arguments.jobs < 1:
         parser.error(f"--jobs: expected a number above 0, got {arguments.jobs}")
-    rows, tallies = try_everything(arguments)
+    rows, tallies = try_everything(arguments.app, arguments.kills, arguments.seed, arguments.jobs)
     load = (
         load_table(json.loads(arguments.app_load.read_text()))
         if arguments.app_load is not None
