@@ -123,7 +123,7 @@ def _damaged(tally: Tally, place: Path) -> None:
         tally.refuse(
             f"a checkpoint at {name!r}"[:60],
             lambda name=name: PixelTransformerModel.from_pretrained(name),
-            r"config\.json|model\.safetensors|not a valid|[Cc]an't load|couldn't find them|expected",
+            r"config\.json|model\.safetensors|not a valid|[Cc]an't load|couldn't find them|Repo id must|expected",
             (ValueError, OSError),
         )
 
