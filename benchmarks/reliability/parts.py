@@ -22,7 +22,7 @@ from benchmarks.reliability.tally import Tally
 
 Faults = list[tuple[str, int, list[str]]]  # what each was, how often, what was lost
 
-STEPS, SAVE_EVERY = 60, 7
+STEPS, SAVE_EVERY = 40, 6
 PARTS = {
     "command line": try_command_lines,
     "launchers (flags of the training behind its name)": try_launchers,
@@ -36,30 +36,31 @@ PARTS = {
 APP = {"app": try_app}
 
 
-def run_faults(kills: int, seed: int) -> Faults:
-    """Every fault: what it was, how often, what was lost."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        place.chmod(0o755)  # one of the trainings runs as a user who may only look
-        reference = faults.whole(place, STEPS, SAVE_EVERY)
-        output, schedule = reference[0], (STEPS, SAVE_EVERY)
-        return [
-            ("SIGKILL at a random moment", *faults.kill_at_random(place, reference, *schedule, kills, seed)),
-            (
-                "SIGKILL while a state is written (before its files, its manifest, its renaming, after it)",
-                *faults.kill_while_writing(place, output, *schedule, faults.MOMENTS),
-            ),
-            (
-                "a file of the newest state cut in half, emptied, removed, one bit of it flipped",
-                *faults.torn_states(place, output),
-            ),
-            ("a training resumed over a torn state", *faults.torn_then_resumed(place, output, *schedule)),
-            (
-                "disk full at the first state, at a later one; output read-only",
-                *faults.failed_writing(place, output, *schedule),
-            ),
-            ("SIGINT, SIGTERM", *faults.interrupted(place, reference, *schedule)),
-        ]
+FAULTS = {  # how each is called with a folder, the undisturbed training, the number of SIGKILLs and a seed
+    "SIGKILL at a random moment": lambda place, whole, kills, seed: faults.kill_at_random(
+        place, whole, STEPS, SAVE_EVERY, kills, seed
+    ),
+    "SIGKILL while a state is written (before its files, its manifest, its renaming, after it)": (
+        lambda place, whole, *_: faults.kill_while_writing(place, whole[0], STEPS, SAVE_EVERY, faults.MOMENTS)
+    ),
+    "a file of the newest state cut in half, emptied, removed, one bit of it flipped": (
+        lambda place, whole, *_: faults.torn_states(place, whole[0])
+    ),
+    "a training resumed over a torn state": (
+        lambda place, whole, *_: faults.torn_then_resumed(place, whole[0], STEPS, SAVE_EVERY)
+    ),
+    "disk full at the first state, at a later one; output read-only": (
+        lambda place, whole, *_: faults.failed_writing(place, whole[0], STEPS, SAVE_EVERY)
+    ),
+    "SIGINT, SIGTERM": lambda place, whole, *_: faults.interrupted(place, whole, STEPS, SAVE_EVERY),
+}
+
+
+def run_faults(name: str, *given) -> tuple[int, list[str]]:
+    """How often a fault of `FAULTS` was tried, and what was lost."""
+    tried, lost = FAULTS[name](*given)
+    print(f"{name}: {tried} runs, {len(lost)} losses", file=sys.stderr, flush=True)
+    return tried, lost
 
 
 def try_part(name: str) -> Tally:
@@ -74,7 +75,12 @@ def try_part(name: str) -> Tally:
 def try_everything(app: bool, kills: int, seed: int, jobs: int) -> tuple[Faults, dict[str, Tally]]:
     """Faults, and what became of the inputs to every part by its name; `jobs` of them at a time."""
     names = [*PARTS, *(APP if app else ())]
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        injected = pool.submit(run_faults, kills, seed)
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(jobs, spawn, max_tasks_per_child=1) as pool:
+        place = Path(folder)
+        place.chmod(0o755)  # one of the trainings runs as a user who may only look
+        whole = pool.submit(faults.whole, place, STEPS, SAVE_EVERY)
         tallies = [pool.submit(try_part, name) for name in reversed(names)]  # the longest first
-        return injected.result(), dict(zip(names, [tally.result() for tally in reversed(tallies)], strict=True))
+        injected = [pool.submit(run_faults, name, place, whole.result(), kills, seed) for name in FAULTS]
+        rows = [(name, *found.result()) for name, found in zip(FAULTS, injected, strict=True)]
+        return rows, dict(zip(names, [tally.result() for tally in reversed(tallies)], strict=True))
