@@ -14,7 +14,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SHOTS = Path(os.environ.get("SCREENSHOTS", "artifacts/screenshots"))
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-PATIENCE = 60_000  # milliseconds; how fast the app is, is measured by benchmarks/app_latency.py
+PATIENCE = 600_000  # milliseconds, for crowded machines; how fast the app is, is measured by benchmarks/app_latency.py
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
 
 

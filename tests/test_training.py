@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from conftest import ROOT, make_context, make_model
+from conftest import PATIENCE, ROOT, make_context, make_model
 from pixeltransformer.attention import Block
 from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel, PixelTransformerOutput
@@ -332,7 +332,7 @@ def test_two_processes_train_and_stop_together(image_folder, tmp_path):
     preset.write_text(json.dumps(flags))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
     command += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "train_accelerate.py", "--preset", preset]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "run" / "export" / "model.safetensors").exists()
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
@@ -82,13 +83,22 @@ class PixelTransformerPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
-        """As inherited, but weights that do not fit the code are refused where the config is the checkpoint's own.
+        """As inherited, but weights are read from safetensors alone unless `use_safetensors=False` is given, and those
+        that do not fit the code are refused where the config is the checkpoint's own.
 
         Raises:
-            ValueError: naming the weights that are missing, or that the code does not know.
+            ValueError: naming the weights that are missing, or that the code does not know; for a damaged file.
         """
         own_config = not any(key in PixelTransformerConfig.__init__.__annotations__ for key in kwargs)
-        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        kwargs.setdefault("use_safetensors", True)
+        try:
+            model, info = super().from_pretrained(
+                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+            )
+        except SafetensorError as error:
+            raise ValueError(
+                f"{pretrained_model_name_or_path}: expected whole safetensors weights, got a damaged file: {error}"
+            ) from error
         wrong = {kind: sorted(map(str, info.get(f"{kind}_keys") or ())) for kind in ("missing", "unexpected")}
         if own_config and any(wrong.values()) or any(re.search(OLD_LAYOUT, key) for key in wrong["unexpected"]):
             found = "; ".join(f"{kind}: {', '.join(keys[:4])}" for kind, keys in wrong.items() if keys)
