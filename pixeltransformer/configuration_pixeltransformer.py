@@ -41,8 +41,8 @@ class PixelTransformerConfig(PreTrainedConfig):
         offset_radius (`float` or `None`): Largest distance of a component's mean from the centre of its bin, as a share
             of the value range (without a range, in units of values). Means never leave the range. `None`: unbounded.
         correlated_channels (`bool`): Channels of a component depend on each other, see `ValueDistribution`: each has
-            its own standard deviation and a mean that moves with the channels before it. `False`: channels are independent
-            and share one standard deviation.
+            its own standard deviation and a mean that moves with the channels before it. `False`: channels are
+            independent and share one standard deviation.
         hidden_size (`int`): Width of the Transformer.
         num_encoder_layers, num_decoder_layers (`int`): Depth.
         num_attention_heads (`int`): Number of heads. `hidden_size` must be a multiple of twice this number. Few wide
