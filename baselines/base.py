@@ -25,7 +25,7 @@ class Baseline(ABC):
         self.center, self.spread = torch.zeros(config.value_dim), 1.0
 
     def fit(self, positions: Tensor, values: Tensor) -> "Baseline":
-        """Learn what can be learned beforehand from B signals' values (B, N, V) at the same places (N, P)."""
+        """Learn what can be learned beforehand from B signals' values (B, N, V) at the same positions (N, P)."""
         self.center = values.double().mean((0, 1)).float()
         self.spread = (values - self.center).double().square().mean().sqrt().item()
         return self
@@ -70,15 +70,15 @@ class PointwiseBaseline(Baseline):
     """A method that gives one value per query: a Gaussian about it, as wide as its errors on the context itself.
 
     The width is the root mean square error where each of up to `FOLDS` parts of the context is predicted from the
-    others (cross-validation; with few places each alone), one for all queries of a signal. The spread of values in
-    general counts as one more error beside the K: four places that are all black do not prove that all are.
+    others (cross-validation; with few positions each alone), one for all queries of a signal. The spread of values in
+    general counts as one more error beside the K: four positions that are all black do not prove that all are.
     """
 
     FOLDS = 5
 
     @abstractmethod
     def values(self, context_positions: Tensor, context_values: Tensor, query_positions: Tensor) -> Tensor:
-        """Values (B, Q, V) at queries (B, Q, P) given K >= 1 places (B, K, P), (B, K, V)."""
+        """Values (B, Q, V) at queries (B, Q, P) given K >= 1 positions (B, K, P), (B, K, V)."""
 
     def predict(self, context_positions: Tensor, context_values: Tensor, query_positions: Tensor) -> ValueDistribution:
         if context_positions.shape[1] == 0:

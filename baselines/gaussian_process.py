@@ -19,7 +19,7 @@ class GaussianProcess(Baseline):
     """Matérn kernel with a length for each coordinate, and noise; the channels of a value are independent.
 
     `fit` maximises the marginal likelihood of a few signals together (empirical Bayes); a context is then conditioned
-    on with the kernel found, as fitting it to 4 places would fit nothing.
+    on with the kernel found, as fitting it to 4 positions would fit nothing.
 
     Args:
         config: See `Baseline`; also `position_dim`.

@@ -1,4 +1,4 @@
-"""Linear and cubic interpolation of scattered places (scipy), and the nearest value where they do not reach."""
+"""Linear and cubic interpolation between scattered positions (scipy); outside of them, the nearest value."""
 
 import numpy as np
 import torch
@@ -11,11 +11,11 @@ from baselines.nearest import nearest_values
 
 
 class Interpolation(PointwiseBaseline):
-    """Interpolation between observed places.
+    """Interpolation between observed positions.
 
     On a line a spline; in the plane a Delaunay triangulation with linear faces or cubic ones with continuous slopes
-    (Clough & Tocher); in space linear tetrahedra. Outside of what the places enclose, and where they are too few, a
-    query takes the value of the nearest place.
+    (Clough & Tocher); in space linear tetrahedra. Outside of what the positions enclose, and where they are too few, a
+    query takes the value of the nearest position.
 
     Args:
         config: See `Baseline`; also `position_dim`.
@@ -52,7 +52,7 @@ class Interpolation(PointwiseBaseline):
             return spline(queries[:, 0], extrapolate=False)
         try:
             mesh = Delaunay(positions)
-        except QhullError:  # fewer places than a simplex has corners, or all on one line
+        except QhullError:  # fewer positions than a simplex has corners, or all on one line
             return nowhere
         kind = LinearNDInterpolator if self.degree == 1 else CloughTocher2DInterpolator
         return kind(mesh, values)(queries)

@@ -1,4 +1,4 @@
-"""Nearest-neighbour lookup: every place takes the value of the observed place closest to it."""
+"""Nearest-neighbour lookup: every position takes the value of the observed position closest to it."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from baselines.base import PointwiseBaseline
 
 
 def nearest_values(context_positions: Tensor, context_values: Tensor, query_positions: Tensor) -> Tensor:
-    """Values (B, Q, V) at queries (B, Q, P) from the nearest of K >= 1 context places (B, K, P), (B, K, V)."""
+    """Values (B, Q, V) at queries (B, Q, P) from the nearest of K >= 1 context positions (B, K, P), (B, K, V)."""
     if context_positions.shape[1] == 0:
         raise ValueError("context_positions: expected at least one place, got none")
     index = torch.cdist(query_positions, context_positions).argmin(-1, keepdim=True)  # (B, Q, 1)
@@ -15,7 +15,7 @@ def nearest_values(context_positions: Tensor, context_values: Tensor, query_posi
 
 
 class NearestNeighbour(PointwiseBaseline):
-    """The value of the nearest observed place."""
+    """The value of the nearest observed position."""
 
     def values(self, context_positions: Tensor, context_values: Tensor, query_positions: Tensor) -> Tensor:
         return nearest_values(context_positions, context_values, query_positions)

@@ -6,10 +6,10 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 
 class PolynomialPosterior:
-    r"""What can be known of v(x) = φ(x)·w, φ(x) = (1, x, …, x^d), w ~ N(0, I), from its values at K places.
+    r"""What can be known of v(x) = φ(x)·w, φ(x) = (1, x, …, x^d), w ~ N(0, I), from its values at K positions.
 
     Observing Φ w = v leaves w ~ N(Φ⁺ v, I - Φ⁺Φ) (Bishop 2006, §3.3, in the limit of no noise; Φ⁺ is the
-    pseudo-inverse), so v(x) ~ N(φ(x)·Φ⁺v, ‖(I - Φ⁺Φ) φ(x)‖²). With d + 1 different places nothing is left to know.
+    pseudo-inverse), so v(x) ~ N(φ(x)·Φ⁺v, ‖(I - Φ⁺Φ) φ(x)‖²). With d + 1 different positions nothing is left to know.
     Computed in float64.
 
     Args:
@@ -20,7 +20,7 @@ class PolynomialPosterior:
         self.degree = degree
 
     def has_density(self, context: int) -> bool:
-        """Whether values are uncertain given so many different places."""
+        """Whether values are uncertain given so many different positions."""
         return context <= self.degree
 
     def _features(self, positions: Tensor) -> Tensor:  # (B, N, 1)
@@ -60,7 +60,7 @@ class PolynomialPosterior:
         """Joint log-density (B,) of the values at the queries, in nats.
 
         Raises:
-            ValueError: where context and queries together are more than the d + 1 places that determine everything.
+            ValueError: where context and queries together are more than the d + 1 positions that determine everything.
         """
         count = context_positions.shape[1] + query_positions.shape[1]
         if count > self.degree + 1:

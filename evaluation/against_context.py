@@ -1,4 +1,4 @@
-"""Likelihood and error of the marginals against the number of observed places."""
+"""Likelihood and error of the marginals against the number of observed positions."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -33,16 +33,16 @@ def marginals_against_context(
     grid: list[int] | None = None,
     clustered: bool = False,
 ) -> list[Row]:
-    """Score random unobserved places given K random observed places of each signal.
+    """Score random unobserved positions given K random observed positions of each signal.
 
     Args:
         rows (`Sequence`): Held-out signals as stored.
-        contexts (`Iterable[int]`): The numbers K. Every K sees the same places first: fewer of them, never others.
-        num_queries (`int`): Unobserved places scored per signal (all of them where fewer are left).
-        reference: What is compared with at the same places, with a `predict` of its own (the exact posterior).
+        contexts (`Iterable[int]`): The numbers K. Every K sees the same positions first: fewer of them, never others.
+        num_queries (`int`): Unobserved positions scored per signal (all of them where fewer are left).
+        reference: What is compared with at the same positions, with a `predict` of its own (the exact posterior).
         central (`Sequence[float]`): Central intervals whose coverage is measured.
         grid (`list[int]` or `None`): The cells of the stored signals; default: the checkpoint's native grid.
-        clustered (`bool`): Observe the K places nearest to a random one, in place of random ones.
+        clustered (`bool`): Observe the K positions nearest to a random one, instead of random ones.
 
     Returns:
         One row per K: `context`, `signals`, `nats` (negative log-likelihood per value), `half_width` (of its 95 %
@@ -59,7 +59,7 @@ def marginals_against_context(
     fields = {"native_grid": grid or model.config.native_grid}
     cells = signal.num_cells(fields)
     places = cells or max(contexts, default=0) + num_queries
-    # One batch size for all K, so that all see the same random order of each signal's places.
+    # One batch size for all K, so that all see the same random order of each signal's positions.
     batch_size = max(1, tokens_per_batch // (max(contexts, default=0) + min(num_queries, places)))
     for context in contexts:
         if context >= places:
@@ -78,7 +78,7 @@ def marginals_against_context(
                 positions, exact_values = cluster_first(positions, exact_values, context)
             known = exact_values.float()
             observed, observed_values = positions[:, :context], known[:, :context]
-            # The last places of the order, so that all K are scored at the same ones while enough are left.
+            # The last positions of the order, so that all K are scored at the same ones while enough are left.
             asked, truth = positions[:, -queries:], known[:, -queries:]
             distribution = model.predict(observed, observed_values, asked)
             nats.append(-distribution.log_prob(truth).double().mean(1).cpu())
@@ -116,7 +116,7 @@ def marginals_against_context(
 
 
 def cluster_first(positions: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Places (B, N, P) and values (B, N, V) with the `count` nearest to the first place in front, others in order."""
+    """Positions and values, first the `count` nearest to the first position, then the others in their order."""
     rank = (positions - positions[:, :1]).norm(dim=-1).argsort(-1).argsort(-1)  # (B, N)
     order = (rank >= count).int().argsort(dim=-1, stable=True)[..., None]
     return tuple(x.gather(1, order.expand_as(x)) for x in (positions, values))

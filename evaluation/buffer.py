@@ -1,4 +1,4 @@
-"""Section: what it costs to know values as buffer (one after another, causal) in place of context (a set)."""
+"""Section: what it costs to know values as buffer (one after another, causal) instead of context (a set)."""
 
 import torch
 from torch import Tensor
@@ -16,12 +16,12 @@ SHARES = {"half": 0.5, "all": 1.0}
 
 @torch.no_grad()
 def buffered_log_prob(model, known: tuple, asked: tuple, buffered: int) -> Tensor:
-    """Mean log-likelihood (B,), nats per value, of each query alone, the last `buffered` known places being buffer.
+    """Mean log-likelihood (B,), in nats per value, of single queries when the last `buffered` known values are buffer.
 
-    All queries stand behind the buffer as one block, whose values do not see each other.
+    The queries follow the buffer as one block, so they do not see each other.
 
     Args:
-        known (`tuple[Tensor, Tensor]`): Positions (B, K, P) and values (B, K, V) of the evidence.
+        known (`tuple[Tensor, Tensor]`): Positions (B, K, P) and values (B, K, V) of the context.
         asked (`tuple[Tensor, Tensor]`): Positions (B, Q, P) and values (B, Q, V) of the queries.
     """
     (positions, values), (asked_positions, asked_values) = known, asked
@@ -39,7 +39,7 @@ def buffered_log_prob(model, known: tuple, asked: tuple, buffered: int) -> Tenso
 
 
 def section(job: Job) -> Section:
-    """The same evidence as context and in part as buffer, for several K."""
+    """The same K known values as context, and with a part of them as buffer; for several K."""
     largest = job.model.config.max_buffer_share
     shares = {"none": 0.0, IN_USE: largest} | {name: share for name, share in SHARES.items() if share > largest}
     rows, (name, size) = job.rows(SIGNALS.get(job.config.signal, 32)), unit(job.config)

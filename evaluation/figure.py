@@ -22,7 +22,7 @@ DRAWN = 2048  # values of a large signal that are drawn
 
 @dataclass
 class Arguments:
-    """A picture of what a checkpoint infers from a few observed places, or of new signals."""
+    """A picture of what a checkpoint infers from a few observed positions, or of new signals."""
 
     checkpoint: str = flag("Checkpoint folder or Hub id.")
     output: str = flag("File for the picture: PNG, or GIF for videos.")

@@ -72,7 +72,7 @@ class Features(nn.Module):
 
 
 def altered(images: Tensor, seed: int) -> dict[str, Tensor]:
-    """Images (N, V, y, x), with Gaussian noise, and with averages of 2×2 pixels in place of the pixels, by name."""
+    """Images (N, V, y, x), with Gaussian noise, and with averages of 2×2 pixels instead of the pixels, by name."""
     averaged = F.interpolate(F.avg_pool2d(images, 2, ceil_mode=True), images.shape[2:], mode="nearest")
     named, generator = {"the images themselves": images}, torch.Generator().manual_seed(seed)
     for noise in NOISES:

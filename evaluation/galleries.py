@@ -1,4 +1,4 @@
-"""Pictures of completed signals beside the truth, in the layouts of the paper's figures."""
+"""Pictures of completed signals next to the truth, in the layouts of the paper's figures."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Section: contexts and grids that training has not seen: more places, other resolutions, clustered ones."""
+"""Section: what training has not seen: larger contexts, other resolutions, clustered positions."""
 
 import copy
 
@@ -39,7 +39,7 @@ def more_context(job: Job, count: int) -> Table | None:
 
 
 def clustered(job: Job, count: int) -> Table:
-    """Places in one cluster beside places all over the signal."""
+    """Observed positions in one cluster, compared with positions all over the signal."""
     rows = job.rows(count)
     sizes = [size for size in job.sizes(few=True) if size > 1]
     name, size = unit(job.config)

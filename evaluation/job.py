@@ -1,4 +1,4 @@
-"""What a section of the evaluation is given, and what it gives back."""
+"""Input and result of a section of the evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from signals.base import Rows, Signal, to_device
 
 PUBLISHED = [2**power for power in range(2, 12)]  # ten sizes, log-spaced from 4 to 2048
 
-# Numbers K of observed places, by kind of signal: of the likelihoods, and of what costs more.
+# Numbers K of observed positions by kind of signal: for likelihoods, and for more expensive measures.
 CONTEXTS = {
     "image": [0, *PUBLISHED],
     "polynomial": [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 20],
@@ -50,8 +50,8 @@ class Job:
 
     Args:
         limit (`int` or `None`): See `rows`.
-        contexts (`list[int]` or `None`): Numbers K in place of the kind's own.
-        queries (`int`): Unobserved places scored for each signal.
+        contexts (`list[int]` or `None`): Numbers K instead of the kind's own.
+        queries (`int`): Unobserved positions scored for each signal.
         output (`Path` or `None`): The report's file, beside which figures go; `None`: no figures.
         classifier (`str` or `None`): File of `evaluation.classifier`.
     """
@@ -73,12 +73,12 @@ class Job:
 
     @property
     def cells(self) -> int:
-        """Cells that places are chosen from; 0 where positions are always continuous."""
+        """Cells that positions are chosen from; 0 where positions are always continuous."""
         return self.signal.num_cells({"native_grid": self.config.native_grid})
 
     @property
     def trained_context(self) -> int | None:
-        """The largest context that training has seen, where the checkpoint tells."""
+        """Largest context seen in training; `None` if the checkpoint does not record it."""
         return (self.config.provenance or {}).get("max_context")
 
     def rows(self, default: int) -> Rows:
@@ -86,7 +86,7 @@ class Job:
         return self.signal.load_split(self.split, self.config, min(default, self.limit or default))
 
     def sizes(self, few: bool = False) -> list[int]:
-        """Numbers K of observed places, as far as the grid holds them."""
+        """Numbers K of observed positions that the grid has room for."""
         kind = self.config.signal
         sizes = (FEW_CONTEXTS if few else CONTEXTS).get(kind, CONTEXTS["image"] if not few else FEW_CONTEXTS["image"])
         if self.contexts is not None:
@@ -94,7 +94,7 @@ class Job:
         return [size for size in sizes if not self.cells or size < self.cells]
 
     def places(self, rows: Sequence[Tensor], count: int, seed: int) -> tuple[Tensor, Tensor]:
-        """`count` random places of signals: positions (B, count, P) and values (B, count, V).
+        """`count` random positions of signals: positions (B, count, P) and values (B, count, V).
 
         Values of polynomials are float64, as an exact posterior needs.
         """

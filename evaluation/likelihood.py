@@ -1,4 +1,4 @@
-"""Section: negative log-likelihood, error and calibration of the marginals against the number of observed places."""
+"""Section: negative log-likelihood, error and calibration of the marginals against the number of observed positions."""
 
 from evaluation.against_context import UNCERTAIN, Row, marginals_against_context, unit
 from evaluation.calibration import CENTRAL

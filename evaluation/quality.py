@@ -59,7 +59,7 @@ MEASURES = {"image": image_quality, "video": video_quality, "shape": shape_quali
 def complete(signal: Signal, positions: Tensor, values: Tensor, guess: Tensor, grid: list[int]) -> Tensor:
     """A guess (B, cells, V) of whole signals with what is observed at cell centres put in."""
     cells = signal.positions(grid).to(positions)  # (cells, P)
-    exact = "donot_use_mm_for_euclid_dist"  # by matrix products equal places come out 1e-3 apart
+    exact = "donot_use_mm_for_euclid_dist"  # by matrix products equal positions come out 1e-3 apart
     nearest = torch.cdist(positions, cells.expand(len(positions), -1, -1), compute_mode=exact).min(-1)  # (B, K)
     index = torch.where(nearest.values < 1e-4, nearest.indices, len(cells))  # what lies between centres goes nowhere
     padded = torch.nn.functional.pad(guess, (0, 0, 0, 1))
@@ -76,7 +76,7 @@ def quality_against_context(
     seed: int = 0,
     progress: bool = False,
 ) -> list[dict[str, float]]:
-    """Measures of whole signals completed from K random places, by the model's mean and by the nearest observed place.
+    """Measures of whole signals completed from K random positions: by the model's mean, and by nearest neighbour.
 
     Returns:
         For each K a mean over the signals, by the names of the measures, those of the nearest neighbour behind them.

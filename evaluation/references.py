@@ -1,4 +1,4 @@
-"""Section: the model beside nearest neighbour, interpolation, a Gaussian process and, where known, the posterior."""
+"""Section: the model next to nearest neighbour, interpolation, a Gaussian process and, where known, the posterior."""
 
 import math
 
@@ -34,7 +34,7 @@ def methods(job: Job) -> dict:
 
 
 def section(job: Job) -> Section:
-    """Likelihood and error of all methods at the same places."""
+    """Likelihood and error of all methods at the same positions."""
     rows, (unit_name, size) = job.rows(SIGNALS.get(job.config.signal, 32)), unit(job.config)
     compared = {"model": job.model} | methods(job)
     likelihoods, errors = [], []

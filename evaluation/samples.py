@@ -1,4 +1,4 @@
-"""Section: whole signals drawn from a few places: how true, how recognisable and how different they are."""
+"""Section: whole signals drawn from a few positions: how true, how recognisable and how different they are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -190,7 +190,7 @@ def _rows_table(rows: list[dict], title: str, panel: str) -> Table:
 
 @torch.no_grad()
 def polynomials(job: Job, plan: Plan) -> Section:
-    """Samples beside those of the exact posterior: error, and distance of two."""
+    """Samples compared with those of the exact posterior: their error, and the distance between two of them."""
     rows, posterior = job.rows(plan.signals), job.posterior
     cells = []
     for context in plan.contexts:

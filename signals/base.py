@@ -170,7 +170,7 @@ class Signal(ABC):
     def places(
         self, batch: Batch, count: int, generator: torch.Generator | None = None, continuous: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """`count` random places of each signal: positions (B, count, P) and the values there (B, count, V).
+        """`count` random positions of each signal: positions (B, count, P) and the values there (B, count, V).
 
         Different cells of the signal's grid or, if `continuous` or where there are too few cells, anywhere.
         """
@@ -193,7 +193,7 @@ class Signal(ABC):
         return cell_positions(grid, torch.arange(torch.Size(grid).numel()))
 
     def num_cells(self, fields: dict[str, Any]) -> int:
-        """Cells that places are chosen from given `config_fields`; 0 where positions are always continuous."""
+        """Cells that positions are chosen from given `config_fields`; 0 where positions are always continuous."""
         return torch.Size(fields["native_grid"]).numel()
 
     def is_native(self, row: Tensor, grid: list[int]) -> bool:

@@ -1,4 +1,4 @@
-"""Where a signal is looked at: random places of a batch and its values there, all on the batch's device."""
+"""Where a signal is looked at: random positions of a batch and its values there, all on the batch's device."""
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +90,7 @@ def values_at_scales(pyramid: list[Tensor], positions: Tensor, scales: Tensor) -
 def random_places(
     arrays: Tensor, count: int, continuous: bool = False, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Positions (B, count, P) and values (B, count, V) at random places of arrays (B, …, y, x, V).
+    """Positions (B, count, P) and values (B, count, V) at random positions of arrays (B, …, y, x, V).
 
     Different cells of the grid in random order or, if `continuous`, uniform positions in [-1, 1]^P.
     """

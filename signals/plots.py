@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def render_curve(positions: Tensor, values: Tensor, size: tuple[float, float] = (2.4, 1.8), limit: float = 4.0):
-    """A curve through values (N,) at positions (N,) as a picture; single known places among NaN show as dots."""
+    """A curve through values (N,) at positions (N,) as a picture; single known positions among NaN show as dots."""
     figure = Figure(figsize=size, dpi=80, layout="constrained")
     axes = figure.subplots()
     axes.plot(positions.cpu(), values.detach().float().cpu(), "-", linewidth=1.2, marker=".", markersize=3)

@@ -13,7 +13,7 @@ LARGEST = 2000  # triangles of a flat region that is looked at
 
 
 def unfold(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Triangles (F, 3) with each flat region that is folded onto itself cut anew along its outline.
+    """Triangles (F, 3) in which each flat region that is folded onto itself is triangulated again along its outline.
 
     A region without one simple outline (say, a flat fin) stays as it is.
     """

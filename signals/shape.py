@@ -21,7 +21,7 @@ from signals.streams import Stream
 from signals.surface import has_surface, surface_points
 
 NOISE = 0.03  # largest standard deviation of noisy points on a surface, in the units of positions
-NEAR = 1.5  # a place within so many cells of the surface counts as near it
+NEAR = 1.5  # a position within so many cells of the surface counts as near it
 
 
 @dataclass

@@ -35,7 +35,7 @@ class Stream:
         self.iterator: Iterator[dict] = iter(())
 
     def split(self, rank: int, world_size: int) -> None:
-        """Keep one of `world_size` parts, which share no row, and begin anew."""
+        """Keep one of `world_size` parts, which share no row, and begin again."""
         self.rank, self.world_size = rank, world_size
         self._rewind()
 

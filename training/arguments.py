@@ -1,4 +1,4 @@
-"""The flags of `train_accelerate.py`: one dataclass beside the signal's own; presets are JSON files of such flags."""
+"""The flags of `train_accelerate.py`: one dataclass, used with that of the signal. Presets are JSON files of flags."""
 
 import json
 from collections.abc import Callable

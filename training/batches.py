@@ -1,4 +1,4 @@
-"""What a training step sees: how much context, which signals, and where they are looked at.
+"""What a training step sees: which signals, how many values of each, and at which positions.
 
 Everything is a function of (seed, step, process), so that a resumed run continues exactly.
 """
@@ -17,26 +17,28 @@ from signals.base import Batch, Signal
 from signals.patterns import PatternMixture
 
 CANDIDATES = 8192  # cells of a signal that a pattern chooses from, where it has more
-UNCONDITIONAL = 0.3  # share of chains and of long buffers without a single observed place
+UNCONDITIONAL = 0.3  # share of chains and of long buffers without a single observed position
 
 
 @dataclass
 class EpisodeSizes:
-    """Numbers of places of one step's signals; all signals of a step share them, so that nothing is padded.
+    """Sizes of one training step. All signals of a step have the same ones, so that nothing is padded.
 
     Attributes:
         context, buffer, queries (`int`): K, M and Q of each signal.
         block (`int`): Size of the buffer's blocks.
         signals (`int`): Batch size that fills the token budget.
-        continuous (`bool`): Whether places lie anywhere, not at cell centres.
-        kind (`str`): "pixels"; "dabs": some of context and queries are averages over areas of any size; "chain": buffer
-            and queries are cells of scale `level`, given all cells of scale `coarser` beside the context.
+        continuous (`bool`): If true, positions are continuous; otherwise they are cell centres.
+        kind (`str`): "pixels": single cells. "dabs": some values of context and queries are averages over areas of any
+            size. "chain": buffer and queries are cells of scale `level`, given the context and all cells of scale
+            `coarser`.
         level (`int`): Scale of buffer and queries.
-        coarser (`int` or `None`): See `kind`; `None`: nothing but the context is given.
-        siblings (`int`): Cells of scale `level`, above 0, that are context beside the K places and all coarser ones.
-        num_scales, levels: What the model's config says of scales and values.
-        candidates (`int`): Positions that patterns choose from; 0: no patterns, positions are random.
-        patterns (`PatternMixture` or `None`): Which of them become the context, the buffer and the queries.
+        coarser (`int` or `None`): See `kind`; `None`: only the context is given.
+        siblings (`int`): If `level` is above 0: number of cells of that scale in the context, in addition to the K
+            positions and the cells of scale `coarser`.
+        num_scales, levels: Number of scales, and levels of values, in the model's config.
+        candidates (`int`): Number of positions that patterns choose from; 0: no patterns, positions are random.
+        patterns (`PatternMixture` or `None`): Decides which candidates become context, buffer and queries.
     """
 
     context: int
@@ -59,21 +61,21 @@ class EpisodeSizes:
 class EpisodeSampler:
     """Draws the sizes of a step.
 
-    K is 0 with probability `zero_probability` (more often before long buffers and in chains), else log-uniform from 1
-    to `max_context`. The buffer holds `buffer` values or, with probability `long_buffer_probability`, log-uniformly
-    many from `buffer` to `max_context`: sampling a whole signal makes long buffers. It comes in blocks of one or, with
-    probability `block_probability`, of 2 … 32 (a power of two), as `num_steps` samples in blocks.
+    K is 0 with probability `zero_probability` (larger for chains and long buffers), otherwise log-uniform from 1 to
+    `max_context`. The buffer has `buffer` values or, with probability `long_buffer_probability`, a log-uniform number
+    from `buffer` to `max_context`, because sampling a whole signal fills long buffers. Its blocks have one value or,
+    with probability `block_probability`, 2, 4, 8, 16 or 32, because `num_steps` samples in blocks.
 
     Attributes:
-        num_cells (`int`): Cells that a signal has; places are distinct ones. 0: all places are continuous.
+        num_cells (`int`): Number of cells of a signal, of which distinct ones are chosen. 0: positions are continuous.
         continuous_probability (`float`): Share of steps at continuous positions.
         token_budget (`int`): Most tokens and queries of a step on one device: K + 2 M + Q for each signal.
         query_share (`float`): Queries are at least this share of K: encoding a large context should teach much.
         patterns (`PatternMixture` or `None`): See `EpisodeSizes`.
         grid (`tuple[int, ...]`): The model's native grid.
         num_scales, levels: As in the model's config. With one scale there are no chains and no dabs.
-        chain_probability, dab_probability (`float`): Shares of steps of these kinds. A chain's
-            level is the likelier the finer it is, and is given any of the coarser ones.
+        chain_probability, dab_probability (`float`): Shares of steps of these kinds. Finer scales come more often in
+            chains, and each may be given any coarser one.
     """
 
     seed: int
@@ -109,7 +111,7 @@ class EpisodeSampler:
             zero_probability = max(zero_probability, UNCONDITIONAL)
         context = 0 if zero < zero_probability else round(largest**share)
         buffer, queries, siblings = self.buffer, max(self.queries, round(self.query_share * context)), 0
-        if level:  # while a level is drawn, its first cells become context
+        if level:  # while a scale is drawn, its first cells become context
             drawn = (part - UNCONDITIONAL) / (1 - UNCONDITIONAL)
             siblings = round(max(self.cells_of(level) - 2, 0) ** drawn) if drawn > 0 else 0
         told = 0 if coarser is None else self.cells_of(coarser)
@@ -120,7 +122,7 @@ class EpisodeSampler:
             longest = min(largest, (self.token_budget - told - context - queries) // 2)
             buffer = round(buffer * max(longest / buffer, 1) ** length)
         cells = self.num_cells if level == 0 else self.cells_of(level)
-        if cells:  # the context gives way last; of a level with few cells the buffer takes most
+        if cells:  # few cells: queries and buffer shrink before the context, and the buffer gets most cells
             left = cells - (context if level == 0 else siblings)
             queries = min(queries, max(1, left // (4 if kind == "chain" else 2)))
             buffer = min(buffer, left - queries)
@@ -142,15 +144,16 @@ class EpisodeSampler:
         return math.prod(side // 2**level for side in self.grid)
 
     def fits(self, level: int) -> bool:
-        """Whether the token budget holds all cells of a scale beside a buffer and queries."""
+        """Whether the token budget has room for all cells of a scale, a buffer and queries."""
         return self.cells_of(level) + 2 * self.buffer + self.queries < self.token_budget
 
     def _levels(self, depth: float, skipped: float) -> tuple[int, int | None]:
-        """A chain's level and the coarser one that it is given, if any, from uniform numbers in [0, 1).
+        """The scale of a chain and the coarser scale that it is given (or `None`), from uniform numbers in [0, 1).
 
-        Levels 0 and 1 are as likely, as other steps are about level 0 too, and each further one half as likely as that
-        before. Coarser ones are equally likely, and none at all is so too, but that level 0 is given level 1 in half
-        of its steps and never none. Scales with more cells than fit into the budget are not given.
+        Scales 0 and 1 are equally likely (other kinds of steps train scale 0 as well); each further scale is half as
+        likely as the one before. The coarser scale is uniform over all coarser ones and `None`. Scale 0 is different:
+        it is given scale 1 in half of its steps, and never `None`. Scales with more cells than the budget has room for
+        are not given.
         """
         weights = [2.0 ** -max(level - 1, 0) for level in range(self.num_scales)]
         shares = itertools.accumulate(weight / sum(weights) for weight in weights)

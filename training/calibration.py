@@ -58,7 +58,7 @@ def fit_scales(
 
 
 def without_buffer(episode: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same places, those of the buffer being queries too."""
+    """The same positions, those of the buffer being queries too."""
     parts = {name: tensor for name, tensor in episode.items() if not name.startswith("buffer_")}
     for name in ("positions", "values", "scales"):
         if f"buffer_{name}" in episode:
@@ -68,7 +68,7 @@ def without_buffer(episode: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def split_components(model: PixelTransformerModel, count: int) -> None:
-    """Put `count` components in place of each one, with its mean, a share of its weight and scales around its own.
+    """Replace each component by `count` components with the same mean, a share of its weight and stds around its own.
 
     Predicted means stay as they are. What the scales are then fitted to may have heavier tails than a Gaussian: errors
     of a network, where what it predicts is known almost exactly.

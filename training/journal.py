@@ -9,7 +9,7 @@ NAME = "log.jsonl"
 
 
 class Journal:
-    """Appends a line for each step; after a resumption it goes on behind the step that was resumed.
+    """Appends a line for each step; a resumed run continues after the step that it resumed from.
 
     Args:
         folder (`Path`): The output folder; `None` writes nothing (all processes but the main one).

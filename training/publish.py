@@ -59,7 +59,7 @@ def copy_code(folder: Path) -> None:
 
 
 def write_card(folder: Path, metrics: Path | None = None) -> None:
-    """Write the card of a published checkpoint anew, with the figures of an evaluation if given."""
+    """Write a new card for a published checkpoint, with the figures of an evaluation if given."""
     config = PixelTransformerConfig.from_pretrained(folder)
     if metrics is not None:
         report = json.loads(metrics.read_text())

@@ -1,4 +1,4 @@
-"""What a training reads: episodes made of batches of signals, and its place among them."""
+"""What a training reads: episodes made from batches of signals, and how far it has read."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -87,7 +87,7 @@ class Reader:
         self.batch += batches * self.world_size
 
     def state_dict(self) -> dict[str, Any]:
-        """The place in the data; in a stream it differs from process to process."""
+        """How far the data has been read; in a stream, this differs between processes."""
         stream = self.rows.stream
         return {"batch": self.batch, "row": self.row, "stream": None if stream is None else stream.state_dict()}
 

@@ -1,4 +1,4 @@
-"""What is made once before the loop: the data, the model with its bins, and what its card will tell."""
+"""Set up before the training loop: the model with its bins, the sampler of episodes, and the text for the card."""
 
 import os
 import platform
@@ -26,7 +26,7 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
     fields = {"axes": signal.axes, **signal.config_fields(rows)}
     if arguments.init_from is not None:
         try:
-            # A checkpoint without scales or correlated channels gets the weights for them anew.
+            # A checkpoint without scales or correlated channels gets new weights for them.
             wanted = {name: getattr(arguments, name) for name in ("num_scales", "correlated_channels")}
             wanted = {name: value for name, value in wanted.items() if value is not None}
             model = PixelTransformerModel.from_pretrained(arguments.init_from, dtype=torch.float32, **wanted)

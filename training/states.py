@@ -1,9 +1,9 @@
 """Training states on disk: written whole or not at all, checked before they are used.
 
-A state is a folder `state-<step>` with what accelerate saves (weights, optimisers), the running average, the progress,
-the place in the data, facts that a resumed run must share, and a manifest of every file's size and SHA-256. It is
-written under another name, flushed to the disk, and renamed: whatever bears the name of a state was complete, and
-whatever happened to it since shows against its manifest.
+A state is a folder `state-<step>`. It holds what accelerate saves (weights, optimisers), the running average, the
+progress, the position in the data, facts that a resumed run must share, and a manifest with the size and SHA-256 of
+every file. It is written under another name, flushed to disk, and then renamed. So a folder with the name of a state
+was complete when it got the name, and any later damage disagrees with the manifest.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)  # torch reports a full 
 
 
 class TornStateError(ValueError):
-    """A training state that is not what was written: the message names the folder and the file."""
+    """A damaged training state; the message names the folder and the file."""
 
 
 class Stateful(Protocol):
@@ -40,7 +40,7 @@ class Stateful(Protocol):
 
 
 def list_states(output_dir: str | Path) -> list[Path]:
-    """Folders of the training states in the output folder, oldest first; unfinished ones bear another name."""
+    """Folders of the training states in the output folder, oldest first; unfinished ones have other names."""
     folders = Path(output_dir).glob("state-*")
     return sorted((folder for folder in folders if folder.name[6:].isdigit()), key=lambda folder: int(folder.name[6:]))
 
@@ -109,7 +109,7 @@ class Parts:
     Attributes:
         progress (`Stateful`): With the attribute `step`.
         place (`Stateful`): The place in the data.
-        per_process (`bool`): Whether each process has a place of its own, in a stream.
+        per_process (`bool`): Whether each process has a position of its own, in a stream.
         facts (`dict`): What a resumed run must share, by the name of the flag that decides it, as JSON.
     """
 

@@ -1,4 +1,4 @@
-"""The components of a value distribution: Gaussians over channels, each with a mean that moves with earlier ones."""
+"""The components of a value distribution: Gaussians over channels that may depend on the channels before them."""
 
 import math
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from torch import Tensor
 
 from .levels import Levels, LogGaussianMass
 
-MATTERS = 1e-3  # how far clamping an earlier channel must move a mixture to be integrated instead of approximated
+MATTERS = 1e-3  # a mixture is integrated numerically if clamping earlier channels moves it further than this
 NODES, WEIGHTS = (torch.from_numpy(part).float() for part in np.polynomial.legendre.leggauss(10))
-MOST_NODES = 1 << 22  # nodes of integration held at a time
+MOST_NODES = 1 << 22  # most integration nodes in memory at a time
 
 
 @dataclass(frozen=True)
 class ChannelGaussians:
-    r"""Gaussians whose channel c has the mean $m_c + \sum_{j<c} a_{cj} (v_j - m_j)$, given the earlier channels $v_j$.
+    r"""Gaussians in which channel c has the mean $m_c + \sum_{j<c} a_{cj} (v_j - m_j)$ given earlier channels $v_j$.
 
     $A = (a_{cj})$ is strictly lower triangular: without clamping the covariance is $L L^T$ with
     $L = (1 - A)^{-1} \operatorname{diag}(\sigma)$.
 
     Args:
         means (`Tensor` (*batch, V)): m.
-        log_scales (`Tensor` (*batch, 1 or V)): log σ, one for all channels or one for each given the earlier ones.
+        log_scales (`Tensor` (*batch, 1 or V)): log σ, one for all channels, or one for each given earlier channels.
         coefficients (`Tensor` (*batch, V (V - 1) / 2) or `None`): The entries of A below its diagonal, row by row;
             `None`: 0.
     """
@@ -33,7 +33,7 @@ class ChannelGaussians:
     coefficients: Tensor | None = None
 
     def rows(self) -> list[tuple[Tensor, ...]]:
-        """Row c of A without its zeros: the c coefficients of channel c, each of the batch's shape."""
+        """The rows of A without zeros: for channel c its c coefficients, each of the batch's shape."""
         entries = () if self.coefficients is None else self.coefficients.unbind(-1)
         if not entries:
             return [()] * self.means.shape[-1]
@@ -59,10 +59,10 @@ class ChannelGaussians:
         return -0.5 * standard.square().sum(-1) - spread
 
     def log_cell_masses(self, values: Tensor, levels: Levels) -> Tensor:
-        """Log-mass of each channel's cell given the earlier channels, of batch shape (…, B): (…, B, V).
+        """Log-mass (…, B, V) of each channel's cell given the earlier channels, for batch shape (…, B).
 
         Args:
-            values (`Tensor` (…, 1 or B, V)): Any values; each counts as its nearest level.
+            values (`Tensor` (…, 1 or B, V)): Values; each counts as its nearest level.
         """
         index = levels.index(values)
         lower, upper = levels.edges(index)
@@ -75,7 +75,7 @@ class ChannelGaussians:
         return LogGaussianMass.apply(means, log_scales, lower, upper).view(shape)
 
     def draw(self, noise: Tensor, temperature: float, levels: Levels | None) -> Tensor:
-        """Values from standard normal `noise` (…, V): channel by channel, each given the earlier ones as drawn."""
+        """Draw values from standard normal `noise` (…, V), channel by channel, each given the earlier drawn ones."""
         moved = torch.addcmul(self.means, self.log_scales.exp(), noise, value=math.sqrt(temperature))
         if self.coefficients is None:
             return moved if levels is None else levels.nearest(moved)
@@ -89,12 +89,12 @@ class ChannelGaussians:
         return torch.stack(drawn, -1)
 
     def marginal_scales(self) -> Tensor:
-        """Standard deviation of each channel without clamping, whatever the others are, (*batch, 1 or V)."""
+        """Marginal standard deviation of each channel without clamping, (*batch, 1 or V)."""
         scales = self.log_scales.exp()
         if self.coefficients is None:
             return scales
         scales = scales.expand_as(self.means)
-        inverse: list[Tensor] = []  # rows of (1 - A)⁻¹: how far a channel moves with the noise of each
+        inverse: list[Tensor] = []  # rows of (1 - A)⁻¹: how far a channel moves with the noise of each channel
         for own, row in zip(torch.eye(self.means.shape[-1], device=scales.device), self.rows(), strict=True):
             moves = own.expand_as(scales)
             for coefficient, earlier in zip(row, inverse.copy(), strict=True):
@@ -108,11 +108,11 @@ class ChannelGaussians:
         return self.means, (scales * scales).expand_as(self.means)
 
     def clamped_moments(self, low: float, high: float, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each channel where each is clamped to [low, high] as it is drawn, both (*batch, V).
+        """Mean and variance of each channel, both (*batch, V), when each is clamped to [low, high] as it is drawn.
 
-        In closed form for the first channel and for independent ones. A later channel moves with clamped earlier ones:
-        where that can move a mixture much, it is integrated numerically over these; elsewhere these enter by their own
-        mean and covariance, as if what they move were Gaussian.
+        Closed form for the first channel and for independent channels. A later channel depends on clamped earlier ones:
+        where this matters, moments are integrated numerically over the earlier channels; elsewhere the earlier channels
+        are treated as Gaussians with the mean and covariance that they have after clamping.
 
         Args:
             weights (`Tensor` (*batch)): Weight of each component in its mixture.
@@ -131,9 +131,9 @@ class ChannelGaussians:
         return mean, variance
 
     def _approximate_moments(self, low: float, high: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and variance (*batch, V) with earlier channels as Gaussians of their clamped mean and covariance.
+        """Mean and variance (*batch, V), treating earlier channels as Gaussians with clamped mean and covariance.
 
-        Also how far clamping these moves any later channel at most, (*batch).
+        The third result (*batch) bounds how far clamping them moves a later channel.
         """
         scales = self.log_scales.exp().expand_as(self.means).unbind(-1)
         means, shifts, lost = [], [], []
@@ -158,7 +158,7 @@ class ChannelGaussians:
         return torch.stack(means, -1), torch.stack([row[-1] for row in covariance], -1), moved
 
     def _integrated_moments(self, low: float, high: float) -> tuple[Tensor, Tensor]:
-        """`clamped_moments` of batch shape (N,), over all combinations of nodes of the earlier channels."""
+        """`clamped_moments` for batch shape (N,), summed over all combinations of nodes of the earlier channels."""
         scales = self.log_scales.exp().expand_as(self.means).unbind(-1)
         share = torch.ones_like(self.means[:, :1])  # (N, nodes)
         distances: list[Tensor] = []  # of the earlier channels from their means, each (N, nodes)
@@ -181,19 +181,19 @@ class ChannelGaussians:
 
 
 def tail(distance: Tensor) -> Tensor:
-    """Mass of a standard Gaussian beyond a distance."""
+    """Mass of a standard Gaussian above `distance`."""
     return 0.5 * torch.erfc(distance * math.sqrt(0.5))
 
 
 def clamped_gaussian(mean: Tensor, scale: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
     """Mean and variance of Gaussians clamped to [low, high]: their tails become point masses at the ends.
 
-    A tail that begins t deviations σ from the mean m moves the mean inwards by h(t) = φ(t) - t Φ(-t) of them, and takes
-    t h(t) + Φ(-t) from E (x - m)² / σ².
+    A tail that begins t standard deviations σ from the mean m moves the mean inwards by σ h(t), h(t) = φ(t) - t Φ(-t),
+    and reduces E (x - m)² / σ² by t h(t) + Φ(-t).
     """
     inwards, left = [], 1.0
     for distance in (mean - low, high - mean):
-        # Beyond 8 nothing is left but denormal numbers, which CPUs are slow at.
+        # Beyond 8 the tail is a denormal number, and CPUs are slow with those.
         t = (distance / scale).clamp(max=8.0)
         beyond = tail(t)
         moved = torch.exp(-0.5 * t * t - 0.5 * math.log(2 * math.pi)) - t * beyond
@@ -207,7 +207,8 @@ def clamped_gaussian(mean: Tensor, scale: Tensor, low: float, high: float) -> tu
 def clamped_nodes(mean: Tensor, scale: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
     """Points (…, n) and weights (…, n) that integrate functions of a Gaussian clamped to [low, high].
 
-    The two ends carry the tails' masses; between them stand Gauss-Legendre nodes over at most 5 deviations each way.
+    The two ends carry the masses of the tails. Between them are Gauss-Legendre nodes, at most 5 standard deviations to
+    each side.
     """
     left, right = ((mean + side * 5 * scale).clamp(low, high)[..., None] for side in (-1, 1))
     nodes = (left + right) / 2 + (right - left) / 2 * NODES.to(mean.device)

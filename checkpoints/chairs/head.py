@@ -1,4 +1,4 @@
-"""From the outputs of the network's head to the parameters of a `ValueDistribution`: bins, bounds, channels."""
+"""Turns the outputs of the network's head into the parameters of a `ValueDistribution`: bins, bounds, channels."""
 
 import math
 from dataclasses import dataclass
@@ -9,24 +9,25 @@ from torch import Tensor, nn
 from .configuration_pixeltransformer import PixelTransformerConfig
 from .distribution import LOG_SCALES
 
-CHANNEL_COEFFICIENT = 0.6  # of each channel by the one before it, at first: in natural images they err together
+CHANNEL_COEFFICIENT = 0.6  # initial value, for each channel by the one before: in photographs channels err together
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Bounds on the parameters that the head predicts, and how its outputs, near 0 at first, become these.
+    """Bounds on the parameters of the components, and the maps from the head's outputs to values inside the bounds.
+
+    Outputs are near 0 when training starts, so the offsets decide the initial parameters.
 
     log_std = min_log_std + log_std_range × sigmoid(output + log_std_offset);
     mean = mean_center + mean_radius × tanh(output + mean_offset), or mean_center + output where means are unbounded.
 
     Attributes:
-        min_log_std, log_std_range (`float`): Smallest log-std, and the largest minus the smallest.
-        log_std_offset (`float`): Places the first log-stds near the distance between two bins.
-        mean_center (`Tensor` (bins, V)): Middle of the interval of each component's mean; the bin's centre where means
-            are unbounded.
-        mean_radius, mean_offset (`Tensor` (bins, V) or `None`): Half the interval's width, and where tanh is at the
-            bin's centre. Tanh saturates at the ends of the interval, so that no mean is ever stuck behind a clamp
-            without gradient.
+        min_log_std, log_std_range (`float`): Smallest log-std, and largest minus smallest.
+        log_std_offset (`float`): Makes initial stds about as large as the distance between two bins.
+        mean_center (`Tensor` (bins, V)): Centre of the interval that each component's mean lies in; the bin's centre if
+            means are unbounded.
+        mean_radius (`Tensor` (bins, V) or `None`): Half the width of that interval; `None`: means are unbounded.
+        mean_offset (`Tensor` (bins, V) or `None`): Puts initial means at the bins' centres.
     """
 
     min_log_std: float
@@ -38,7 +39,7 @@ class Bounds:
 
     @classmethod
     def of(cls, config: PixelTransformerConfig, centers: Tensor) -> "Bounds":
-        """The bounds that a config sets to components whose bins lie at `centers` (bins, V)."""
+        """The bounds that a config sets for components with bins at `centers` (bins, V)."""
         lowest, highest = (min(max(math.log(bound), LOG_SCALES[0]), LOG_SCALES[1]) for bound in config.scale_bounds)
         extent = config.value_range[1] - config.value_range[0] if config.value_range else 1.0
         start = math.log(extent / len(centers)) - 0.5
@@ -59,16 +60,16 @@ class Bounds:
         return cls(**log_stds, mean_center=middle, mean_radius=half, mean_offset=offset)
 
     def components(self, x: Tensor, of_channels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """The parameters of a `ValueDistribution` from the outputs of the head.
+        """Turn the head's outputs into the parameters of a `ValueDistribution`.
 
         Args:
-            x (`Tensor` (B, Q, bins × (V + 2))): Of each bin a logit, then of each V offsets of the mean, then of each a
-                log-std.
-            of_channels (`Tensor` (B, Q, bins × channel_outputs(V)) or `None`): What `ChannelHead` gives.
+            x (`Tensor` (B, Q, bins × (V + 2))): Logits of all bins, then V mean offsets of each bin, then one log-std
+                of each bin.
+            of_channels (`Tensor` (B, Q, bins × channel_outputs(V)) or `None`): Output of `ChannelHead`.
 
         Returns:
-            Log-weights (B, Q, bins), means (B, Q, bins, V), log-stds (B, Q, bins) and `None`. When `of_channels` is
-            given also log-stds per channel (B, Q, bins, V) and coefficients (B, Q, bins, V (V - 1) / 2).
+            Log-weights (B, Q, bins), means (B, Q, bins, V), log-stds (B, Q, bins) and `None`. If `of_channels` is
+            given: log-stds per channel (B, Q, bins, V), and coefficients (B, Q, bins, V (V - 1) / 2) instead of `None`.
         """
         bins, channels = self.mean_center.shape
         logits, offsets, log_stds = x.float().split((bins, bins * channels, bins), -1)
@@ -87,26 +88,26 @@ class Bounds:
 
 
 def channel_outputs(value_dim: int) -> int:
-    """Numbers of a bin whose channels depend on each other: a log-scale of each, a coefficient of each pair."""
+    """Outputs per bin of `ChannelHead`: a log-std for each channel and a coefficient for each pair of channels."""
     return value_dim + value_dim * (value_dim - 1) // 2
 
 
 class ChannelHead(nn.Linear):
-    """For each bin a log-scale of each channel, beside the common one, and the coefficients of `ValueDistribution`."""
+    """Predicts, for each bin, log-stds of the channels (added to the common one) and coefficients between channels."""
 
     def __init__(self, width: int, num_bins: int, value_dim: int):
         self.num_bins, self.value_dim = num_bins, value_dim
         super().__init__(width, num_bins * channel_outputs(value_dim))
 
     def first_bias(self) -> Tensor:
-        """Channels alike, each moving with the one before it."""
+        """Initial bias: equal stds for all channels, and each channel moves with the one before it."""
         parts = [torch.zeros(self.value_dim)]
         parts += [CHANNEL_COEFFICIENT * torch.eye(count)[-1] for count in range(1, self.value_dim)]
         return torch.cat(parts).repeat(self.num_bins)
 
 
 def uniform_bins(config: PixelTransformerConfig) -> Tensor:
-    """Bin centres (num_bins, V) spread evenly over the value range, or [-1, 1] without one; a lattice where V > 1."""
+    """Bin centres (num_bins, V), spread evenly over the value range ([-1, 1] without one); for V > 1, on a lattice."""
     low, high = config.value_range or (-1.0, 1.0)
     bins, channels = config.num_bins, config.value_dim
     side = 1

@@ -1,4 +1,4 @@
-"""Quantised values: the levels that a channel can take, and the exact mass of a Gaussian in a level's cell."""
+"""Quantised values: the levels that a channel can take, and the exact mass of a Gaussian in the cell of a level."""
 
 import math
 from typing import NamedTuple
@@ -13,7 +13,7 @@ _ERFC += (-0.18628806, 0.09678418, 0.37409196, 1.00002368, -1.26551223)
 
 
 class Levels(NamedTuple):
-    """The levels low, low + step, …, high of a quantised channel. A value belongs to the nearest one.
+    """The levels low, low + step, …, high of a quantised channel. A value counts as the nearest level.
 
     Example:
 
@@ -30,10 +30,10 @@ class Levels(NamedTuple):
 
     @classmethod
     def of(cls, value_range: tuple[float, float] | None, step: float | None) -> "Levels | None":
-        """The levels of values in `value_range`, or `None` for continuous values (no `step`).
+        """The levels of values in `value_range`, or `None` for continuous values (`step` is `None`).
 
         Raises:
-            ValueError: for a `step` without a `value_range`.
+            ValueError: if there is a `step` but no `value_range`.
         """
         if step is None:
             return None
@@ -47,21 +47,21 @@ class Levels(NamedTuple):
         return round((self.high - self.low) / self.step)
 
     def index(self, values: Tensor) -> Tensor:
-        """Index of the nearest level, as floating-point numbers of the values' dtype."""
+        """Index of the nearest level, in the dtype of the values."""
         return ((values - self.low) / self.step).round().clamp(0, self.last)
 
     def at(self, index: Tensor) -> Tensor:
-        """The value of a level by its index."""
+        """The values of the levels with these indices."""
         return self.low + self.step * index
 
     def nearest(self, values: Tensor) -> Tensor:
         """Values rounded to the nearest level, inside the range."""
-        # In place on the copy that clamp makes: in a pass of the sampler the number of operations takes the time.
+        # In place on the copy that clamp makes: the time of a sampler's pass depends on the number of operations.
         index = values.clamp(self.low, self.high).sub_(self.low).div_(self.step).round_()
         return index.mul_(self.step).add_(self.low).clamp_(self.low, self.high)
 
     def edges(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Lower and upper edge of a level's cell; the outermost cells take the tails."""
+        """Lower and upper edge of a level's cell; the outermost cells extend to infinity."""
         center = self.at(index)
         lower = torch.where(index > 0, center - self.step / 2, -math.inf)
         return lower, torch.where(index < self.last, center + self.step / 2, math.inf)
@@ -72,16 +72,16 @@ class Levels(NamedTuple):
 
 
 def round_to_levels(values: Tensor, value_range: tuple[float, float] | None, step: float | None) -> Tensor:
-    """Values rounded to the nearest level of a range; unchanged where they are continuous (no `step`)."""
+    """Values rounded to the nearest level of a range; unchanged if they are continuous (`step` is `None`)."""
     levels = Levels.of(value_range, step)
     return values if levels is None else levels.nearest(values)
 
 
 class LogGaussianMass(torch.autograd.Function):
-    """log(Φ(u) - Φ(l)), the mass of Gaussians between two edges, with l and u the edges in their standard deviations.
+    """log(Φ(u) - Φ(l)): log-mass of Gaussians between two edges l and u, given in standard deviations from the mean.
 
-    Everything is relative to the density at the nearer edge, so that neither the mass nor its gradients overflow or
-    cancel, however far in a tail the cell lies; autograd through `torch.special.log_ndtr` takes twice as long.
+    All terms are relative to the density at the nearer edge, so neither the mass nor its gradients overflow or cancel,
+    however far out in a tail the cell lies. Autograd through `torch.special.log_ndtr` takes twice as long.
 
     Args:
         means (`Tensor` (N, B, V)), log_scales (`Tensor` (N, B, 1 or V)): The Gaussians.
@@ -101,31 +101,31 @@ class LogGaussianMass(torch.autograd.Function):
 
 
 def log_gaussian_mass(means: Tensor, log_scales: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, ...]:
-    """The mass of `LogGaussianMass`, and what its gradients need."""
+    """The log-mass of `LogGaussianMass`, and the tensors that its gradients need."""
     inverse = torch.exp(-log_scales)
-    # Beyond the bounds a density is 0 for certain, and its square still a number.
+    # Beyond these bounds a density is 0 in any case, and their square is still finite.
     lower = ((lower - means) * inverse).clamp(-1e12, 1e12)
     upper = ((upper - means) * inverse).clamp(-1e12, 1e12)
-    # By symmetry the cell is moved to the left of the mean: away < near, and |away| is the larger.
+    # By symmetry, consider the cell to the left of the mean: `near` is the edge closer to the mean.
     flip = lower + upper > 0
     near = torch.where(flip, -lower, upper)
-    away = torch.where(flip, upper, -lower)  # its distance, positive
+    away = torch.where(flip, upper, -lower)  # distance of the farther edge, positive
     x, y = near.abs() * math.sqrt(0.5), away * math.sqrt(0.5)
-    falls = (x - y) * (x + y)  # log φ(away) - log φ(near), no larger than 0
+    falls = (x - y) * (x + y)  # log φ(away) - log φ(near), at most 0
     # A cell to the left of the mean: erfc(x)/2 - erfc(y)/2. One around it: erf(x)/2 + erf(y)/2.
     first = _log_erfcx(x)
-    share = _log_erfcx(y).add_(falls).sub_(first).clamp_(max=-1e-6).expm1_().neg_()  # what is left of erfc(x)
+    share = _log_erfcx(y).add_(falls).sub_(first).clamp_(max=-1e-6).expm1_().neg_()  # 1 - erfc(y) / erfc(x)
     beside = share.log_().add_(first)
     around = torch.erf(x).add_(torch.erf(y)).log_().add_(x * x)
     scaled = torch.where(near > 0, around, beside) - math.log(2.0)  # log of mass / exp(-near²/2)
-    side = torch.where(flip, 1.0, -1.0)  # not `flip` itself: compiled, what returns a bool takes five times as long
+    side = torch.where(flip, 1.0, -1.0)  # compiled, returning the bool itself takes five times as long
     return scaled - x * x, inverse, side, near, away, falls, scaled
 
 
 def log_gaussian_mass_gradients(
     gradient: Tensor, inverse: Tensor, side: Tensor, near: Tensor, away: Tensor, falls: Tensor, scaled: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients by means and log-scales, given that by the mass."""
+    """Gradients with respect to means and log-scales, given the gradient with respect to the log-mass."""
     density = gradient * torch.exp(-scaled - 0.5 * math.log(2 * math.pi))  # φ(near) / mass
     beyond = density * torch.exp(falls)  # φ(away) / mass
     of_scales = -(density * near + beyond * away)
@@ -141,6 +141,6 @@ def _log_erfcx(x: Tensor) -> Tensor:
     """
     t = (0.5 * x).add_(1).reciprocal_()
     polynomial = t * _ERFC[0]
-    for coefficient in _ERFC[1:-1]:  # in place: a new tensor for each step would take longer than the arithmetic
+    for coefficient in _ERFC[1:-1]:  # in place: allocating tensors would take longer than the arithmetic
         polynomial.add_(coefficient).mul_(t)
     return polynomial.add_(_ERFC[-1]).add_(t.log_())

@@ -1,4 +1,4 @@
-"""In which order values are drawn, and how many at a time: plain functions, apart from the network."""
+"""The order in which values are drawn, and how many per pass: plain functions, independent of the network."""
 
 import math
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from .streams import Streams
 
-MORTON_BITS = 10  # per axis: 1,024 different coordinates order the queries along a curve
-# Nats by which a loss falls at least per unit of log(1 + known), so that ties are split evenly, not at one end.
+MORTON_BITS = 10  # per axis: positions are sorted along a Morton curve with 1,024 coordinates on each axis
+# Smallest fall of a loss curve, in nats per unit of log(1 + known): where a curve is flat, blocks are of equal size.
 SLOPE = 1e-4
 ALL_BOUNDARIES = 1024  # beyond this many values, candidate block boundaries are spaced logarithmically
 
-# How the loss of one value falls with the number of known ones where a checkpoint has not measured it.
+# Loss of the next value by the number of known values, for checkpoints that have not measured it.
 ASSUMED_LOSSES = {"known": [0, 1, 4, 16, 64, 256, 1024, 4096], "nats": [1.0, 0.97, 0.92, 0.84, 0.74, 0.64, 0.56, 0.5]}
 
 
@@ -25,10 +25,10 @@ def random_order(positions: Tensor, streams: Streams) -> Tensor:
 
 
 def spread_order(positions: Tensor, streams: Streams) -> Tensor:
-    """Random permutations (N, Q) of positions (N, Q, P) of which any stretch is spread evenly over them.
+    """Random permutations (N, Q) of positions (N, Q, P) in which every stretch is spread evenly over the positions.
 
-    Positions are numbered along the Morton curve and taken in the order of a van der Corput sequence over those
-    numbers, shifted at random digit by digit: of a full grid, stretches of 4^k positions (P = 2) are lattices.
+    Positions are numbered along the Morton curve. A van der Corput sequence, with a random digital shift, gives the
+    order of these numbers. On a full grid with P = 2, stretches of 4^k positions are lattices.
     """
     batch, count, axes = positions.shape
     device = positions.device
@@ -37,37 +37,40 @@ def spread_order(positions: Tensor, streams: Streams) -> Tensor:
     for bit in range(MORTON_BITS):
         for axis in range(axes):
             code |= ((cells[..., axis] >> bit) & 1) << (bit * axes + axis)
-    along = code.argsort(dim=-1, stable=True)  # positions in the order of the curve
+    along = code.argsort(dim=-1, stable=True)  # indices of the positions along the curve
     bits = max(1, (count - 1).bit_length())
     shift = (streams.of_order(1) * 2**bits).long().to(device)
     number = (torch.arange(count, device=device) * 2**bits // count) ^ shift
     key = torch.zeros_like(number)
-    for bit in range(bits):  # the first digits of the curve become the last of the key, which change fastest
+    for bit in range(bits):  # reverse the digits: neighbours on the curve get distant keys
         key |= ((number >> (bits - 1 - bit)) & 1) << bit
     return along.gather(1, key.argsort(-1))
 
 
 def raster_order(positions: Tensor, streams: Streams) -> Tensor:
-    """Permutations (N, Q) of positions (N, Q, P) whose last coordinate changes slowest: row by row. Not random."""
+    """Permutations (N, Q) of positions (N, Q, P) row by row: the last coordinate changes slowest. Not random."""
     order = torch.arange(positions.shape[1], device=positions.device).expand(positions.shape[:2])
     for coordinate in positions.unbind(-1):  # a stable sort by each, the most significant one last
         order = order.gather(1, coordinate.gather(1, order).argsort(dim=-1, stable=True))
     return order
 
 
-# The orders of a chain by name: each makes permutations (N, Q) of positions (N, Q, P), whose coordinates come from the
-# axis that runs fastest to the slowest, random by the streams of N rows.
+# Orders by name. Each function returns permutations (N, Q) of positions (N, Q, P); `streams` has the random numbers of
+# the N rows. Coordinates go from the axis that runs fastest to the slowest.
 ORDERS: dict[str, Callable[[Tensor, Streams], Tensor]] = {
     "random": random_order,
     "spread": spread_order,
     "raster": raster_order,
 }
-DEFAULT_ORDER = "spread"  # likelier than a random one, and drawn exactly in fewer rounds
+DEFAULT_ORDER = "spread"  # gives higher likelihoods than "random", and takes fewer rounds
 
 
 def losses_at(curve: dict, known: int, count: int) -> Tensor:
-    """Expected loss (count,) of the next value when `known`, `known` + 1, … are known: `curve` read off linearly in
-    log(1 + known), made to fall only, and at its last slope beyond its end."""
+    """Expected loss (count,) of the next value when `known`, `known` + 1, … values are known.
+
+    The curve is interpolated linearly in log(1 + known) and extended with its last slope. Where it rises, its minimum
+    so far is taken.
+    """
     knots = torch.tensor(curve["known"], dtype=torch.float64).log1p()
     nats = torch.tensor(curve["nats"], dtype=torch.float64).cummin(0).values
     at = torch.arange(known, known + count, dtype=torch.float64).log1p().clamp(min=knots[0])
@@ -79,34 +82,35 @@ def losses_at(curve: dict, known: int, count: int) -> Tensor:
 
 
 def block_sizes(num_queries: int, num_steps: int | None, curve: dict | None = None, known: int = 0) -> list[int]:
-    """How many queries each pass draws: `num_steps` positive sizes that sum to `num_queries`, or as many ones.
+    """Number of queries that each pass draws: `num_steps` positive sizes that sum to `num_queries`.
 
-    Values of one block are drawn given what was known before the block. The sizes are those of the least expected
-    loss, found by dynamic programming (Hoogeboom et al., Autoregressive Diffusion Models, ICLR 2022, §3).
+    All values of a block are drawn given what was known before the block. Dynamic programming finds the sizes with the
+    smallest expected loss (Hoogeboom et al., Autoregressive Diffusion Models, ICLR 2022, §3).
 
     Args:
-        num_steps (`int` or `None`): `None`: one query per pass.
-        curve (`dict` or `None`): "known" numbers of values and the loss in "nats" of the next one; `None`: a usual one.
-        known (`int`): Values known at the start.
+        num_steps (`int` or `None`): Number of passes; `None`: one query per pass.
+        curve (`dict` or `None`): Lists under "known" (numbers of known values) and "nats" (loss of the next value);
+            `None`: a typical curve.
+        known (`int`): Number of values known at the start.
     """
     if num_steps is None or num_steps >= num_queries:
         return [1] * num_queries
     sizes = best_plans(num_queries, num_steps, _key(curve), known)[num_steps - 1].sizes
-    if not sizes:  # more passes than boundaries are considered: about the same number in each
+    if not sizes:  # more passes than candidate boundaries: blocks of nearly equal size
         size, larger = divmod(num_queries, num_steps)
         return [size] * (num_steps - larger) + [size + 1] * larger
     return list(sizes)
 
 
 def values_in_context(known: int, sizes: list[int], max_buffer_share: float) -> list[int]:
-    """How many of the drawn values stand in the context, the others in the buffer, when each block is drawn and, last,
-    after all.
+    """Number of drawn values that are context (the others are buffer): before each block, and after the last one.
 
-    A buffer of more than `max_buffer_share` of all known values becomes context at once. Its tokens have not seen what
-    came after them, which costs some hundredths of a bit where they are many, and the less the fewer they are.
+    As soon as the buffer holds more than `max_buffer_share` of all known values, all of it becomes context. Buffer
+    tokens have not seen what came after them, which costs some hundredths of a bit when they are many.
 
     Args:
-        known (`int`): Values known at the start.
+        known (`int`): Number of values known at the start.
+        sizes (`list[int]`): Number of values in each block.
     """
     held, drawn, counts = 0, 0, [0]
     for size in sizes:
@@ -119,19 +123,26 @@ def values_in_context(known: int, sizes: list[int], max_buffer_share: float) -> 
 
 @lru_cache(maxsize=64)
 def renewals(known: int, count: int, max_buffer_share: float) -> tuple[int, ...]:
-    """The numbers of drawn values, rising and up to `count`, at which the buffer becomes context if values are drawn
-    one at a time; see `values_in_context`."""
+    """Numbers of drawn values, increasing up to `count`, at which the buffer becomes context.
+
+    For values that are drawn one at a time; see `values_in_context`.
+    """
     held = values_in_context(known, [1] * count, max_buffer_share)
     return tuple(drawn for drawn, context in enumerate(held) if drawn and context == drawn)
 
 
 def split_steps(counts: list[int], num_steps: int, curves: list[dict | None]) -> list[int]:
-    """Passes of several levels of `counts` values, drawn one after another, of the least expected loss altogether.
+    """Divide `num_steps` passes among several scales so that their total expected loss is smallest.
 
-    Each level gets one at least, even if `num_steps` are fewer.
+    Args:
+        counts (`list[int]`): Number of values of each scale, in the order of drawing.
+        curves (`list`): Loss curve of each scale, see `block_sizes`.
+
+    Returns:
+        Number of passes for each scale: at least one each, even if `num_steps` is smaller than the number of scales.
     """
     spare = max(num_steps - len(counts), 0)
-    best = torch.zeros(1, dtype=torch.float64)  # least loss of the levels so far with so many spare steps
+    best = torch.zeros(1, dtype=torch.float64)  # best[n]: smallest loss of the scales so far with n spare passes
     choices = []
     for count, curve in zip(counts, curves, strict=True):
         losses = [plan.loss for plan in best_plans(count, min(count, 1 + spare), _key(curve), 0)]
@@ -151,7 +162,7 @@ def split_steps(counts: list[int], num_steps: int, curves: list[dict | None]) ->
         extra.insert(0, int(choice[left]))
         left -= extra[0]
     steps = [1 + more for more in extra]
-    for level, count in reversed(list(enumerate(counts))):  # what a level could not use, see `block_sizes`
+    for level, count in reversed(list(enumerate(counts))):  # passes left over, see the end of `block_sizes`
         steps[level] += max(min(num_steps - sum(steps), count - steps[level]), 0)
     return steps
 
@@ -162,8 +173,10 @@ def _key(curve: dict | None) -> tuple[tuple, tuple]:
 
 
 class Plan(NamedTuple):
-    """How a number of passes is best spent: the expected loss in nats, and the values that each draws (none where the
-    candidate boundaries do not allow so many passes; the loss is then infinite)."""
+    """The best way to spend a number of passes: its expected loss in nats, and how many values each pass draws.
+
+    Where the candidate boundaries do not allow so many passes, `sizes` is empty and `loss` is infinite.
+    """
 
     loss: float
     sizes: tuple[int, ...]
@@ -171,10 +184,10 @@ class Plan(NamedTuple):
 
 @lru_cache(maxsize=64)
 def best_plans(count: int, num_steps: int, curve: tuple[tuple, tuple], known: int) -> list[Plan]:
-    """The best plans of 1 … `num_steps` passes for `count` values.
+    """The best plans for drawing `count` values in 1, 2, …, `num_steps` passes.
 
-    Let L(n, e) be the least loss of drawing the first e values in n blocks. A block from s to e is drawn given what is
-    known at s, so that each of its values costs loss(s):
+    Let L(n, e) be the smallest loss of drawing the first e values in n blocks. A block from s to e is drawn given the
+    values before s, so each of its values costs loss(s):
 
         L(n, e) = min over s < e of L(n - 1, s) + (e - s) loss(s),   L(0, 0) = 0.
     """
@@ -195,7 +208,10 @@ def best_plans(count: int, num_steps: int, curve: tuple[tuple, tuple], known: in
 
 
 def _boundaries(count: int) -> Tensor:
-    """Where blocks may start and end, rising from 0 to `count`: everywhere at first, where a value tells most."""
+    """Candidate block boundaries, increasing from 0 to `count`.
+
+    All of them at first, where each value changes the loss most; logarithmically spaced ones after that.
+    """
     ends = torch.arange(count + 1)
     if count <= ALL_BOUNDARIES:
         return ends
@@ -205,7 +221,7 @@ def _boundaries(count: int) -> Tensor:
 
 
 def _sizes(ends: list[int], starts: list[list[int]]) -> tuple[int, ...]:
-    """Sizes of the blocks that end at the last boundary, followed back through the best start of each."""
+    """Sizes of the blocks up to the last boundary, found by going back from each block's end to its best start."""
     stop, sizes = len(ends) - 1, []
     for start in reversed(starts):
         sizes.append(ends[stop] - ends[start[stop]])

@@ -6,10 +6,12 @@ TEMPLATE = """---
 
 # {title}
 
-A model of the kind of [PixelTransformer](https://shubhtuls.github.io/PixelTransformer/) (Tulsiani & Gupta, ICML 2021),
-in an implementation of its own: given the values of a signal at a few arbitrary places it infers the distribution of
-its values everywhere else, and draws whole plausible signals from it.
-This checkpoint: {signal}, native grid {grid}, {channels} of a value, {parameters:,} parameters.{scales}
+Given the values of a signal at a few positions, any positions, this model predicts the distribution of the value
+everywhere else and draws whole plausible signals. It follows
+[PixelTransformer](https://shubhtuls.github.io/PixelTransformer/) (Tulsiani & Gupta, ICML 2021) in an implementation of
+its own.
+
+Kind of signal: {signal}. Native grid: {grid}. Channels of a value: {channels}. Parameters: {parameters:,}.{scales}
 {pictures}
 ## How to use
 
@@ -18,12 +20,11 @@ import torch
 from transformers import AutoModel
 
 model = AutoModel.from_pretrained("{folder}", trust_remote_code=True).eval()
-places = model.native_positions()  # (1, {cells}, {position_dim}), cell centres in [-1, 1]
-observed = torch.randperm({cells})
-known, queries = places[:, observed[:16]], places[:, observed[16:]]
+positions, order = model.native_positions(), torch.randperm({cells})  # (1, {cells}, {position_dim}), in [-1, 1]
+context, queries = positions[:, order[:16]], positions[:, order[16:]]  # (B, K, P) and (B, Q, P)
 values = torch.rand(1, 16, {value_dim})  # (B, K, V), {range}: put your own here
-marginal = model.predict(known, values, queries)
-print(marginal.mean.shape, marginal.entropy().shape)  # {mean_shape}
+marginals = model.predict(context, values, queries)  # a distribution for every query
+print(marginals.mean.shape, marginals.entropy().shape)  # {mean_shape}
 {sampling}
 ```
 
@@ -41,10 +42,12 @@ print(marginal.mean.shape, marginal.entropy().shape)  # {mean_shape}
 
 ## Limits
 
-It knows signals like those it was trained on and nothing else: given others it stays confident. Places far finer than
-the native grid, clustered observations, or more of them than {max_context} at once, are outside
-what it has seen. Drawn signals are plausible, not true: do not take them for a measurement of what was hidden.
-Values drawn in one step (`num_steps`) do not know of each other; `log_prob(..., num_steps=...)` tells what that costs.
+- The model knows signals like those it was trained on. Given other signals it stays confident and is wrong.
+- It has not seen grids much finer than the native one, more than {max_context} observed values at
+  once, or observed regions of a form that its training did not draw.
+- Drawn signals are plausible, not true: do not take them for a measurement of what was hidden.
+- Samples are exact by default. With `num_steps=n`, values drawn in the same pass do not know of each other;
+  `log_prob(..., num_steps=n)` is the likelihood of what is drawn then.
 
 ## Citation
 
@@ -59,16 +62,16 @@ Values drawn in one step (`num_steps`) do not know of each other; `log_prob(...,
 """
 
 SCALES = """
-It knows averages over cells of up to {side} native cells a side: `context_scales` and `query_scales` from 0 to
-{largest}, `sample(order="coarse-to-fine")`."""
+It also knows averages over larger cells, up to {side} native cells a side: see `context_scales` and `query_scales`
+(0 to {largest}) and `sample(order="coarse-to-fine")`."""
 
-SAMPLING = """samples = model.sample(known, values, queries, num_samples=4)  # (4, 1, Q, V)
-nats = model.log_prob(known, values, queries, samples[0])  # joint, (1,)"""
+SAMPLING = """samples = model.sample(context, values, queries, num_samples=4)  # (4, 1, Q, V), exact
+nats = model.log_prob(context, values, queries, samples[0])  # joint, (1,)"""
 
-# Of grids with more cells than `config.max_tokens`.
-SAMPLING_IN_PART = """# 512 values are drawn, the rest is their mean given these
-samples = model.sample(known, values, queries, num_samples=4, num_autoregressive=512, num_steps=64)  # (4, 1, Q, V)
-nats = model.log_prob(known, values, queries[:, :2000], samples[0][:, :2000])  # joint, of 2,000 values, (1,)"""
+# For grids with more cells than `config.max_tokens`.
+SAMPLING_IN_PART = """# 512 values are drawn; the rest is their mean given these
+samples = model.sample(context, values, queries, num_samples=4, num_autoregressive=512, num_steps=64)  # (4, 1, Q, V)
+nats = model.log_prob(context, values, queries[:, :2000], samples[0][:, :2000])  # joint, of 2,000 values, (1,)"""
 
 UNKNOWN = "Not recorded."
 
@@ -77,10 +80,10 @@ def model_card(config, num_parameters: int, folder: str = "path/to/this/folder",
     """The `huggingface_hub.ModelCard` of a checkpoint.
 
     Args:
-        config (`PixelTransformerConfig`): Its `provenance`, where there is one, fills the sections on data, training
-            and metrics: keys `name`, `dataset`, `data`, `training`, `metrics` (Markdown texts), `max_context`.
-        folder (`str`): What the example loads: a Hub name or a folder.
-        pictures (`dict[str, str]` or `None`): Names of pictures beside the card, by caption.
+        config (`PixelTransformerConfig`): Its `provenance`, if any, fills the sections on data, training and metrics.
+            Keys: `name`, `dataset`, `data`, `training`, `metrics` (Markdown texts), `max_context`.
+        folder (`str`): Hub name or folder that the example loads.
+        pictures (`dict[str, str]` or `None`): File names of pictures next to the card, by caption.
     """
     from huggingface_hub import ModelCard, ModelCardData  # slow to import, and only saving needs it
 
@@ -101,7 +104,7 @@ def model_card(config, num_parameters: int, folder: str = "path/to/this/folder",
             title="PixelTransformer" + (f" on {provenance['name']}" if provenance.get("name") else ""),
             signal=config.signal,
             grid="×".join(map(str, config.native_grid)),
-            channels=f"{config.value_dim} channel" + ("s" if config.value_dim > 1 else ""),
+            channels=config.value_dim,
             parameters=num_parameters,
             scales=""
             if config.num_scales == 1

@@ -1,17 +1,17 @@
-"""Speculative sampling: exact samples of a chain, many values a pass.
+"""Speculative sampling: exact samples, with many values drawn per pass of the network.
 
-Leviathan, Kalman & Matias (ICML 2023) and Chen et al. (2023) for two models. Here one model drafts for itself, as it
-answers any number of queries at once given any subset of the values (Guo & Ermon, 2025).
+Leviathan, Kalman & Matias (ICML 2023) and Chen et al. (2023) use a small model to draft for a large one. Here the model
+drafts for itself, because it predicts any number of values at once from any subset of them (Guo & Ermon, 2025).
 
-A round appends a block of drafts to the memory and asks, in one pass, for the distribution p_i of each draft given
-those before it. Draft x_i, drawn from q_i, is accepted with probability min(1, p_i(x_i) / q_i(x_i)). The first one
-that is rejected is drawn again from the residual, in proportion to max(0, p_i - q_i), and the drafts behind it are
-dropped.
+A round works as follows. A block of drafts x_1, x_2, … is drawn from proposals q_1, q_2, … and appended to the memory.
+One pass gives the distribution p_i of each value given all values before it. Draft x_i is accepted with probability
+min(1, p_i(x_i) / q_i(x_i)). The first rejected draft is drawn again from the residual distribution, proportional to
+max(0, p_i - q_i), and the drafts after it are dropped.
 
-What is kept has exactly the distribution of the chain that draws one value at a time, whatever q_i is, as long as q_i
-does not depend on the random numbers of value i and of those behind it. So the proposals q_i come from the round
-before: behind a rejection from what the dropped drafts were judged by, further on from queries that saw that whole
-block.
+The values that remain have exactly the distribution of drawing one value per pass. This holds for any proposal q_i that
+does not depend on the random numbers of value i and of later values. Proposals therefore come from the round before:
+for values whose drafts were dropped, the distributions p_i of that round; for values further on, predictions given that
+whole block.
 """
 
 from collections.abc import Iterator
@@ -24,24 +24,25 @@ from .distribution import ValueDistribution
 from .orders import renewals
 from .streams import Streams
 
-FIRST, SHORTEST, LONGEST = 8, 8, 64  # drafts of a round: the first one's, the fewest, the most
-GROWTH = 3.0  # drafts for each value that was accepted lately
-ATTEMPTS = 2**16  # draws from the target for a residual, about; see `draw_residual`
+FIRST, SHORTEST, LONGEST = 8, 8, 64  # drafts per round: in the first round, at least, at most
+GROWTH = 3.0  # drafts per recently accepted value
+ATTEMPTS = 2**16  # approximate limit of draws for one residual; see `draw_residual`
 
 
 @torch.no_grad()
 def draw_speculatively(
     chain: Chain, streams: Streams, temperature: float, use_cache: bool = True, complete: bool = False
 ) -> Iterator[None]:
-    """Draw the values of a chain exactly as one at a time, in rounds; yields after each. Rows advance independently.
+    """Draw the values of a chain in rounds, with the distribution of drawing one at a time; yields after each round.
 
-    Arguments as of `draw_blocks`; the chain needs as many slots to spare as `spare` says.
+    Rows advance independently of each other. Arguments as for `draw_blocks`; `spare` gives the number of free slots
+    that the chain needs.
     """
     share, device = chain.model.config.max_buffer_share, chain.values.device
     noise, pace = chain.noise(streams), [Pace(total) for total in chain.totals]
     renewed = [renewals(*counts, share) for counts in zip(chain.known, chain.totals, strict=True)]
-    stops = [sorted({*at, total}) for at, total in zip(renewed, chain.totals, strict=True)]  # no block crosses one
-    proposed = [own.length for own in pace]  # how many values of each row have a proposal
+    stops = [sorted({*at, total}) for at, total in zip(renewed, chain.totals, strict=True)]  # blocks end here
+    proposed = [own.length for own in pace]  # number of values of each row that have a proposal
     proposals = chain.decode(chain.drawn, max(1, *proposed)).tempered(temperature)
     while not chain.done:
         if not use_cache:
@@ -87,21 +88,21 @@ def draw_speculatively(
 
 
 class Pace:
-    """How many values a row drafts: some more than were accepted lately."""
+    """How many values a row drafts: somewhat more than were accepted in recent rounds."""
 
     def __init__(self, total: int):
         self.longest = min(LONGEST, total)
         self.recent, self.length = 0.0, min(FIRST, total)
 
     def learn(self, accepted: int, length: int) -> None:
-        """Of `length` drafts, `accepted` were."""
+        """Record that `accepted` of `length` drafts were accepted."""
         if length:
             self.recent = 0.5 * self.recent + 0.5 * accepted
             self.length = min(SHORTEST + round(GROWTH * self.recent), self.longest)
 
 
 def _judge(chain: Chain, starts: list[int], lengths: list[int], ahead: list[int]) -> ValueDistribution:
-    """Distributions (N, L) of each row's drafts, given those before each, and of values further `ahead`, given all."""
+    """Distributions (N, L) of each row's drafts, each given those before it, and of `ahead` more values given all."""
     count = max(length + done - encoded for length, done, encoded in zip(lengths, starts, chain.encoded, strict=True))
     tokens = windows(chain.encoded, count, chain.values.device)[1]
     if count:
@@ -115,9 +116,11 @@ def _judge(chain: Chain, starts: list[int], lengths: list[int], ahead: list[int]
 def _accepted(
     judged: ValueDistribution, proposals: ValueDistribution, drafts: Tensor, accept: Tensor, lengths: Tensor
 ) -> Tensor:
-    """How many (N,) of the drafts (N, L, V) are accepted, from the first on, by the numbers `accept` (N, L).
+    """Number (N,) of accepted drafts (N, L, V) before the first rejected one.
 
-    Only the first `lengths` (N,) of each row are drafts.
+    Args:
+        accept (`Tensor` (N, L)): Uniform random numbers that decide about acceptance.
+        lengths (`Tensor` (N,)): Number of drafts of each row; what follows in the row is not a draft.
     """
     count = drafts.shape[1]
     log_ratio = judged[:, :count].log_prob(drafts) - proposals[:, :count].log_prob(drafts)
@@ -126,22 +129,22 @@ def _accepted(
 
 
 def draw_residual(target: ValueDistribution, proposal: ValueDistribution, streams: Streams, numbers: Tensor) -> Tensor:
-    """Values (R, V) drawn in proportion to max(0, p - q), p the target's and q the proposal's mass or density.
+    """Draw values (R, V) from the residual, proportional to max(0, p - q), with p the target and q the proposal.
 
-    Draws from the target are accepted with probability max(0, 1 - q / p). As a residual is needed as often as the two
-    distributions differ, and then takes as many draws as they differ rarely, a value takes less than one on average.
-    A row that found none in about `ATTEMPTS` draws keeps its last one: the two then agree to about 1e-5, and what is
-    left between them is rounding.
+    Rejection sampling: a draw from the target is accepted with probability max(0, 1 - q / p). The closer p and q are,
+    the more draws a residual takes and the more rarely it is needed, so that the average is below one draw per value.
+    A row without an accepted draw after about `ATTEMPTS` draws keeps the last one: p and q then agree to about 1e-5,
+    and their difference is rounding.
 
     Args:
-        streams (`Streams`): Of the R rows.
-        numbers (`Tensor` (R,), on the CPU): Which value of its chain each is.
+        streams (`Streams`): Random numbers of the R rows.
+        numbers (`Tensor` (R,), on the CPU): Index of each value in its chain.
     """
     channels, device = target.event_shape[0], target.means.device
     values = torch.empty(*target.batch_shape, channels, device=device)
     rows, tried, tries = torch.arange(len(values)), 0, 8
     while len(rows) and tried < ATTEMPTS:
-        size = channels + 2  # numbers for each draw; the first ones are those of `Noise`
+        size = channels + 2  # random numbers per draw; `Noise` uses the first ones
         uniform = streams.rows(rows).uniform(numbers[rows, None], size * (1 + tried), size * tries)
         uniform = uniform.view(len(rows), tries, size).transpose(0, 1)  # (tries, rows, numbers)
         normal = torch.special.ndtri(uniform[..., 2:]).float().to(device)
@@ -149,7 +152,7 @@ def draw_residual(target: ValueDistribution, proposal: ValueDistribution, stream
         p, q = target[rows.to(device)], proposal[rows.to(device)]
         drawn = p.draw(choice, normal)
         accepted = accept < -torch.expm1(q.log_prob(drawn) - p.log_prob(drawn))
-        first = accepted.byte().argmax(0)  # the first accepted one, 0 where there is none
+        first = accepted.byte().argmax(0)  # index of the first accepted draw, 0 if there is none
         found = accepted.any(0)
         values[rows.to(device)] = drawn[torch.where(found, first, -1), torch.arange(len(rows), device=device)]
         rows, tried, tries = rows[~found.cpu()], tried + tries, min(2 * tries, 4096)
@@ -159,11 +162,11 @@ def draw_residual(target: ValueDistribution, proposal: ValueDistribution, stream
 def draw(
     chain: Chain, sizes: list[list[int]] | None, streams: Streams, options, complete: bool = False
 ) -> Iterator[None]:
-    """Draw a chain as `SamplingOptions` say: in blocks of these sizes, or speculatively where there are none."""
+    """Draw a chain in blocks of the given sizes, or speculatively if `sizes` is `None`."""
     how = (streams, options.temperature, options.use_cache, complete)
     return draw_speculatively(chain, *how) if sizes is None else draw_blocks(chain, sizes, *how)
 
 
 def spare(sizes: list[list[int]] | None, most: int) -> int:
-    """Slots behind the last of `most` values that a chain needs to be drawn so: rows that are done are asked, too."""
+    """Free slots that a chain of `most` values needs after the last one, as rows that are done are computed too."""
     return 2 * min(LONGEST, most) + 1 if sizes is None else max(max(row, default=0) for row in sizes)

@@ -1,4 +1,4 @@
-"""Joint samples and likelihoods: what a caller asks for, checked, and turned into chains."""
+"""Joint samples and likelihoods: checks the arguments of `sample` and `log_prob` and runs the chains."""
 
 import inspect
 import math
@@ -30,14 +30,14 @@ Order = Literal["random", "spread", "raster", "coarse-to-fine"]
 
 @dataclass
 class SampleState:
-    """What is drawn after a pass of `sample_iter`; S samples of B items with Q queries.
+    """State of the samples after a pass of `sample_iter`: S samples of B items with Q queries.
 
     Attributes:
-        step (`int`): Passes done; a round of drafts and their verification counts as one.
-        num_steps (`int` or `None`): Passes in all; `None` while that depends on what will be drawn.
-        share (`float`): Of the whole that is done, from 0 to 1.
-        scale (`int`): Scale of what was drawn in this pass; 0: queries.
-        coarse_grid (`list[int]` or `None`): While `scale` is above 0, the grid of its cells.
+        step (`int`): Number of passes done; a round of drafts and their verification counts as one.
+        num_steps (`int` or `None`): Total number of passes; `None` if it depends on what will be drawn.
+        share (`float`): Share of the work that is done, from 0 to 1.
+        scale (`int`): Scale of the values drawn in this pass; 0 for the queries.
+        coarse_grid (`list[int]` or `None`): Grid of the cells of that scale while `scale` is above 0.
     """
 
     step: int
@@ -52,20 +52,22 @@ class SampleState:
 
     @property
     def values(self) -> Tensor:
-        """Values (S, B, Q, V) drawn so far; NaN where none is yet."""
+        """Values (S, B, Q, V) drawn so far; NaN where none is drawn yet."""
         values = self.so_far()[0]
         return values.new_full(self.shape, torch.nan) if self.scale else values.view(self.shape)
 
     @property
     def drawn(self) -> Tensor:
-        """True (S, B, Q) where a value is there."""
+        """Mask (S, B, Q), True where a value is drawn."""
         drawn = self.so_far()[1]
         return drawn.new_zeros(self.shape[:3]) if self.scale else drawn.view(self.shape[:3])
 
     @property
     def coarse(self) -> Tensor | None:
-        """While `scale` is above 0, its cells (S, B, cells, V) in the order of `model.native_positions(coarse_grid)`;
-        NaN where none is drawn yet."""
+        """Averages (S, B, cells, V) of the current scale while `scale` is above 0; NaN where none is drawn yet.
+
+        The cells have the order of `model.native_positions(coarse_grid)`.
+        """
         if not self.scale:
             return None
         cells = self.so_far()[0]
@@ -90,32 +92,34 @@ def sample_iter(
     finish: Literal["sample", "mean"] = "sample",
     method: Literal["speculative", "one-by-one"] = "speculative",
 ) -> Iterator[SampleState]:
-    """Draw joint samples by the chain rule, yielding the state after every pass.
+    """Draw joint samples by the chain rule; yields the state after each pass.
 
     Args:
-        num_samples (`int`): S, samples of each item.
-        num_steps (`int` or `None`): `None` draws exactly from the chain that `log_prob` scores. A number of passes to
-            spend: values drawn in the same pass are drawn independently of each other, in blocks that are split where
-            that costs least (`config.step_losses`) and whose cost `log_prob(num_steps=…)` knows.
+        num_samples (`int`): S, number of samples of each item.
+        num_steps (`int` or `None`): `None` samples exactly from the distribution that `log_prob` scores. An integer
+            samples in that many passes. Values drawn in the same pass are independent of each other. The block sizes
+            minimise the expected loss (`config.step_losses`); `log_prob(num_steps=…)` gives the resulting likelihood.
         temperature (`float`): See `ValueDistribution.sample`.
-        generator (`torch.Generator`, or a list of one for each item, or `None`): Source of all randomness. Each is
-            asked for one number, from which item i, sample s gets random numbers of its own: they depend on the
-            generator's state, i and s, never on the other items or the number of samples. With a list, they do not
-            depend on the item's place in the batch either.
+        generator (`torch.Generator`, a list with one for each item, or `None`): Source of all randomness. Sample s of
+            item i has random numbers of its own, which depend on the generator's state, on i and on s, and neither on
+            the other items nor on the number of samples. With a list they do not depend on i either.
         num_autoregressive (`int` or `None`): Draw this many values and fill the rest with their conditional mean in
-            one further pass (the paper's hybrid). `None`: draw all.
-        order (`str`, `Tensor` (Q,) or (S, B, Q), or `None`): "spread" or `None`: a random order of which any stretch
-            is spread evenly over the queries. "random": uniformly random. "raster": row by row. "coarse-to-fine", with
-            a model that has scales: averages over all cells of the first of `config.chain_scales`, then of each further
-            one, then the queries; what is drawn inside a cell agrees with its average, and observed averages over
-            cells of the chain are kept. A tensor: that order.
-        use_cache (`bool`): False re-encodes everything at each pass under the same masks: the paper's cost, the
-            same numbers.
+            one more pass (the paper's hybrid). `None`: draw all.
+        order (`str`, `Tensor` (Q,) or (S, B, Q), or `None`): Order of drawing, one of
+            - "spread" (also `None`): random, with every stretch of the order spread evenly over the queries;
+            - "random": uniformly random;
+            - "raster": row by row;
+            - "coarse-to-fine", for models with scales: averages over the cells of each scale of `config.chain_scales`,
+              the largest cells first, then the queries. Values drawn inside a cell agree with the cell's average, and
+              observed averages over cells of these scales are kept;
+            - a tensor: this permutation.
+        use_cache (`bool`): `False` encodes everything again in each pass, under the same masks: the cost of the paper's
+            method, with the same result.
         context_scales (`Tensor` (B, K)), query_scales (`Tensor` (B, Q)): See `PixelTransformerModel.forward`.
-        finish (`str`): From coarse to fine, "sample" draws the queries and "mean" takes their mean, given the cells of
-            the scale before.
-        method (`str`): With `num_steps=None`, "speculative" drafts and verifies many values a pass; "one-by-one", its
-            reference, draws one value a pass. Both draw from the same distribution.
+        finish (`str`): With order "coarse-to-fine", "sample" draws the queries; "mean" takes their mean given the
+            averages of the last scale before them.
+        method (`str`): With `num_steps=None`, "speculative" drafts and verifies many values per pass; "one-by-one", its
+            reference, draws one value per pass. Both sample from the same distribution.
 
     Raises:
         ValueError: naming the argument, what was expected and what came.
@@ -155,7 +159,7 @@ sample.__signature__ = inspect.signature(sample_iter).replace(return_annotation=
 
 
 def _tokens(config, options: SamplingOptions, query_positions: Tensor) -> int | None:
-    """How many values are encoded beside the context; `None`: all queries."""
+    """Number of values that are encoded in addition to the context; `None`: all queries."""
     if not options.coarse_to_fine:
         return options.num_autoregressive
     if not isinstance(query_positions, Tensor) or query_positions.dim() < 2:
@@ -167,9 +171,13 @@ def _tokens(config, options: SamplingOptions, query_positions: Tensor) -> int | 
 def _check_chain(
     model, evidence: Evidence, query_positions, query_scales=None, num_drawn: int | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Check what sampling and joint likelihood share; returns queries and scales with the context's batch size.
+    """Check the arguments that sampling and joint likelihood share.
 
-    `num_drawn` of the queries become tokens (default: all).
+    Args:
+        num_drawn (`int` or `None`): Number of queries that become tokens; `None`: all.
+
+    Returns:
+        Queries and scales, expanded to the context's batch size.
     """
     check_places(model.config, "context", evidence.positions, evidence.values, evidence.mask, scales=evidence.scales)
     batch, known = evidence.positions.shape[:2]
@@ -194,14 +202,14 @@ def _check_coarse_to_fine(config, **unused) -> None:
 
 
 def _permutations(config, order: str | Tensor, positions: Tensor, streams: Streams) -> Tensor:
-    """The order (N, Q) of positions (N, Q, P), by name or as given, (Q,) or (…, Q)."""
+    """Permutations (N, Q) of positions (N, Q, P) for an order: a name, or a tensor (Q,) or (…, Q)."""
     if isinstance(order, Tensor):
         return order.expand(positions.shape[:2]) if order.dim() == 1 else order.reshape(positions.shape[:2])
     return ORDERS[order](positions[..., config.axes_slowest_first[::-1]], streams)
 
 
 def _blocks(config, count: int, num_steps: int | None, known: list[int]) -> list[list[int]]:
-    """Sizes of the blocks of `count` values, of each item by how many values it knows."""
+    """Block sizes for `count` values, for each item; they depend on how many values the item knows (`known`)."""
     curve = (config.step_losses or {}).get("random")
     return [block_sizes(count, num_steps, curve, number) if count else [] for number in known]
 
@@ -215,7 +223,7 @@ def _one_scale(
     streams: Streams,
     options: SamplingOptions,
 ) -> Iterator[SampleState]:
-    """Values at the queries (B, Q, P) in one chain, as many as the options say; the rest is their mean."""
+    """Draw values at the queries (B, Q, P) in one chain, as many as the options say; fill the rest with their mean."""
     config, times = model.config, options.num_samples
     shape = (times, *query_positions.shape[:2], config.value_dim)
     count = shape[2]
@@ -283,15 +291,16 @@ def joint_log_prob(
     """Joint log-likelihood (B,) of the query values given the context, in nats, by the chain rule.
 
     Args:
-        order (`str`, `Tensor` (Q,) or (B, Q), or `None`): The order of the chain, see `sample_iter`; `None`: "spread",
-            as there. "coarse-to-fine" scores the averages over coarser cells too, which the values determine: the
-            chain is never likelier than the values are. Context and queries must then be all native cells.
-        generator: Of the random order, see `sample_iter`: an item's order does not depend on the others.
-        blocks (`Tensor` (Q,) or `None`): Block of the first, second, … value of the order, rising from 1: values of
-            one block are scored independently. `None`: as `num_steps` says.
-        num_steps (`int` or `None`): Score the blocks that `sample(num_steps=…)` draws; `None`: blocks of one, which is
-            exact.
-        chunk_size (`int`): Values encoded at a time, about: memory grows linearly with Q.
+        order (`str`, `Tensor` (Q,) or (B, Q), or `None`): Order of the chain rule, see `sample_iter`; `None`: "spread".
+            "coarse-to-fine" also scores the averages over larger cells. The values determine these averages, so the
+            result is at most the log-likelihood of the values. Context and queries together must then be all native
+            cells.
+        generator (`torch.Generator`, a list of them, or `None`): Source of the random order, see `sample_iter`.
+        blocks (`Tensor` (Q,) or `None`): Block number of the first, second, … value of the order, increasing from 1.
+            Values of one block are scored independently of each other. `None`: see `num_steps`.
+        num_steps (`int` or `None`): Score the blocks that `sample(num_steps=…)` draws. `None`: blocks of one value,
+            which is exact.
+        chunk_size (`int`): Approximate number of values encoded at a time, so that memory grows linearly with Q.
 
     Raises:
         ValueError: naming the argument, what was expected and what came.

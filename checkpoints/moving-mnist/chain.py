@@ -1,8 +1,8 @@
-"""The chain rule: rows of values, drawn or scored one after another, each given the evidence and those before.
+"""The chain rule: values that are drawn or scored one after another, each given the context and the values before.
 
-A row is one sample of one item. Its tokens stand in slots: the "nothing observed" token in slot 0, its known values in
-slots 1 … known, and behind them the values of the chain in their order. What a token or a query sees is always a number
-of first slots, so that rows may know, and have drawn, different numbers of values.
+A row is one sample of one item of the batch. Its tokens lie in slots: slot 0 holds the "nothing observed" token, slots
+1, …, K the context, and the slots after them the values of the chain in their order. A token or query always sees the
+first n slots, for some n. Rows can therefore have different numbers of known and of drawn values.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from .streams import Streams
 
 @dataclass
 class Evidence:
-    """What is known before the chain starts: the model's context, see `PixelTransformerModel.forward`."""
+    """The context: what is known before the chain starts, see `PixelTransformerModel.forward`."""
 
     positions: Tensor  # (N, K, P)
     values: Tensor  # (N, K, V)
@@ -32,15 +32,15 @@ class Evidence:
         return Evidence(*(None if part is None else change(part) for part in parts))
 
     def repeat(self, times: int) -> "Evidence":
-        """Each item `times` times, `times` slowest."""
+        """Repeat all items `times` times: items 0, 1, …, then items 0, 1, … again."""
         return self._map(lambda part: part.repeat(times, *[1] * (part.dim() - 1)))
 
     def rows(self, index: Tensor | slice) -> "Evidence":
-        """Some of the items."""
+        """The items with the given indices."""
         return self._map(lambda part: part[index])
 
     def extend(self, positions: Tensor, values: Tensor, scales: Tensor | None = None) -> "Evidence":
-        """Together with further values (N, L, V) at positions (N, L, P), of scales (N, L) or all of the finest."""
+        """Add values (N, L, V) at positions (N, L, P) with scales (N, L); `None`: scale 0."""
         mask, known = self.mask, self.scales
         if mask is not None:
             mask = F.pad(mask.bool(), (0, positions.shape[1]), value=True)
@@ -56,13 +56,13 @@ class Evidence:
         )
 
     def counts(self) -> list[int]:
-        """How many values are known of each item."""
+        """Number of known values of each item."""
         if self.mask is None:
             return [self.positions.shape[1]] * len(self.positions)
         return self.mask.sum(1).tolist()
 
     def packed(self) -> "Evidence":
-        """The same values with those that the mask hides last, or left out where they are hidden in all items."""
+        """The same values with masked ones moved to the end, and cut off where they are masked in all items."""
         if self.mask is None:
             return self
         mask = self.mask.bool()
@@ -72,12 +72,12 @@ class Evidence:
         return packed
 
     def encode(self, model, room: int = 0) -> Memory:
-        """The memory that holds it, with room for `room` further values."""
+        """Encode it into a memory with room for `room` more values."""
         return model.encode(self.positions, self.values, self.mask, self.scales, room)
 
 
 def take(x: Tensor | None, order: Tensor) -> Tensor | None:
-    """Rows of x (N, Q, C) or entries of x (N, Q) in the order (N, L)."""
+    """Rows of x (N, Q, C), or entries of x (N, Q), at the indices `order` (N, L)."""
     if x is None or x.dim() == 2:
         return None if x is None else x.gather(1, order)
     return x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
@@ -88,14 +88,14 @@ def _part(x: Tensor | None, start: int, stop: int) -> Tensor | None:
 
 
 class RowMemory(Memory):
-    """A memory whose rows hold different numbers of tokens, each from slot 0 on.
+    """A memory whose rows hold different numbers of tokens, each row from slot 0 on.
 
-    Tokens are appended to row r from slot `starts[r]` on and replace what stood there. Masks are numbers (N, L) of
-    first slots that tokens or queries see; `None`: the first `starts[r]` slots of each row.
+    New tokens of row r are written from slot `starts[r]` on and replace what was there. Masks `seen` (N, L) say how
+    many slots, counted from the first, each token or query sees; `None`: the first `starts[r]` slots of row r.
     """
 
     def __init__(self, memory: Memory, times: int, capacity: int):
-        """Each item of `memory` `times` times, `times` slowest."""
+        """Repeat all items of `memory` `times` times and make room for `capacity` slots."""
         super().__init__(len(memory.layers) - 1, memory.bounds, capacity)
         for index, (keys, values) in enumerate(memory.layers):
             self.layers[index] = (self._with_room(keys, times), self._with_room(values, times))
@@ -107,11 +107,11 @@ class RowMemory(Memory):
         return F.pad(held, (0, 0, 0, self.capacity - held.shape[-2]))  # zeros: what no query sees must be finite
 
     def start_at(self, starts: list[int]) -> None:
-        """Say where each row's next token belongs; what stands there and behind is forgotten."""
+        """Set the slot of each row's next token; what is stored from there on is forgotten."""
         self.starts, self.length = starts, max(starts)
 
     def extend(self, index: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write keys and values (..., N, H, L, D) behind the start of each row; returns all up to the last one."""
+        """Write keys and values (..., N, H, L, D) from each row's start on; returns all of them up to the end."""
         count = keys.shape[-2]
         stop = self.length + count
         for held, new in zip(self.layers[index], (keys, values), strict=True):
@@ -123,7 +123,7 @@ class RowMemory(Memory):
         return tuple(held.narrow(-2, 0, stop) for held in self.layers[index])
 
     def replace(self, rows: list[int], memory: Memory) -> None:
-        """Put all tokens of `memory`, whose items belong to the given rows, into the first slots of these."""
+        """Copy all tokens of `memory` into the first slots of the given rows; item i belongs to `rows[i]`."""
         for ours, theirs in zip(self.layers, memory.layers, strict=True):
             for held, new in zip(ours, theirs, strict=True):
                 held[..., rows, :, : memory.length, :] = new[..., : memory.length, :]
@@ -142,20 +142,20 @@ class RowMemory(Memory):
 
 
 def windows(starts: list[int], count: int, device) -> tuple[Tensor, Tensor]:
-    """Numbers of rows (N, 1), and of `count` places in each from its start on (N, `count`)."""
+    """Indices of the rows (N, 1) and of `count` consecutive slots in each, from its start on (N, `count`)."""
     starts = torch.tensor(starts, device=device)[:, None]
     return torch.arange(len(starts), device=device)[:, None], starts + torch.arange(count, device=device)
 
 
 class Chain:
-    """Rows of values at given positions in their order, those that are drawn so far, and the memory that holds them.
+    """Rows of values to draw at given positions, what is drawn so far, and the memory that holds it.
 
-    Attributes:
-        known (`list[int]`): Values known of each row before the chain.
-        drawn (`list[int]`): Values drawn of each row.
-        held (`list[int]`): Those of them that are context, not buffer.
-        encoded (`list[int]`): Those of them that the memory holds.
-        totals (`list[int]`): Values to draw of each row.
+    Attributes (a number for each row):
+        known (`list[int]`): Values known before the chain starts.
+        drawn (`list[int]`): Values drawn so far.
+        held (`list[int]`): Drawn values that are context; the others are buffer.
+        encoded (`list[int]`): Drawn values that the memory holds.
+        totals (`list[int]`): Values to draw in all.
     """
 
     def __init__(
@@ -167,8 +167,12 @@ class Chain:
         totals: list[int],
         spare: int,
     ):
-        """Positions (N, >= most of `totals`, P) and scales in the order of drawing. The B items of the evidence are
-        shared by N / B rows each, samples slowest. There is room for `spare` tokens behind the last value."""
+        """Prepare N rows, N / B for each of the B items of the context: all items of sample 0, of sample 1, …
+
+        Args:
+            positions, scales (`Tensor` (N, L, P) and (N, L)): In the order of drawing; L is at least the largest total.
+            spare (`int`): Free slots after the last value.
+        """
         times = len(positions) // len(evidence.positions)
         positions, scales = positions[:, : max(totals)], _part(scales, 0, max(totals))
         evidence = evidence.packed()
@@ -178,7 +182,7 @@ class Chain:
         memory = evidence.encode(model)
         most = max(self.known) + max(totals) + spare
         self.memory = RowMemory(memory, times, 1 + most)
-        self.first = torch.tensor(self.known, device=positions.device)[:, None]  # where the drawn values begin
+        self.first = torch.tensor(self.known, device=positions.device)[:, None]  # index of the first drawn value
         evidence = evidence.repeat(times)
         behind = self.first + torch.arange(max(totals), device=positions.device)
 
@@ -194,28 +198,28 @@ class Chain:
             zeros = torch.zeros_like(self.positions[..., 0])
             known = zeros[:, : max(evidence.positions.shape[1], 0)] if evidence.scales is None else evidence.scales
             self.scales = in_slots(known, torch.zeros_like(positions[..., 0]) if scales is None else scales)
-        # All that depends on positions alone is computed once.
+        # What depends on positions alone is computed once.
         self.places = model.embed_places(self.positions, self.scales)
 
     def _slots(self, numbers: list[int]) -> list[int]:
         return [known + number for known, number in zip(self.known, numbers, strict=True)]
 
     def places_at(self, starts: list[int], count: int):
-        """The places of `count` values of each row from `starts` on; those behind the last value are any."""
+        """Embedded positions of `count` values of each row from `starts` on; arbitrary ones after the last value."""
         slots = self._slots(starts)
         if min(slots) == max(slots):
             return self.places.part(slots[0], slots[0] + count)
         return self.places.at(windows(slots, count, self.values.device)[1])
 
     def values_at(self, starts: list[int], count: int) -> Tensor:
-        """Values (N, `count`, V) of each row from `starts` on; those that are not drawn are any."""
+        """Values (N, `count`, V) of each row from `starts` on; arbitrary where nothing is drawn yet."""
         slots = self._slots(starts)
         if min(slots) == max(slots):
             return self.values[:, slots[0] : slots[0] + count]
         return self.values[windows(slots, count, self.values.device)]
 
     def write(self, starts: list[int], values: Tensor) -> None:
-        """Store values (N, L, V) of each row from `starts` on; they count as drawn once `drawn` says so."""
+        """Store values (N, L, V) of each row from `starts` on, without counting them as drawn (see `drawn`)."""
         slots, count = self._slots(starts), values.shape[1]
         if min(slots) == max(slots):
             self.values[:, slots[0] : slots[0] + count] = values
@@ -228,7 +232,7 @@ class Chain:
         return self.drawn == self.totals
 
     def so_far(self, count: int) -> tuple[Tensor, Tensor]:
-        """Values (N, `count`, V) in the order of drawing, NaN where none is drawn yet, and which are drawn."""
+        """Values (N, `count`, V) in the order of drawing, NaN where none is drawn yet, and a mask of the drawn ones."""
         drawn = torch.arange(count, device=self.values.device) < self._column(self.drawn)
         values = self.values_at([0] * len(self.drawn), max(self.totals))
         values = F.pad(values, (0, 0, 0, count - values.shape[1]))
@@ -238,11 +242,11 @@ class Chain:
         return torch.tensor(numbers, device=self.values.device)[:, None]
 
     def noise(self, streams: Streams) -> "Noise":
-        """The random numbers that decide the values, of the rows' streams."""
+        """The random numbers of all values, from the rows' streams."""
         return Noise.of(streams, max(self.totals), self.values.shape[-1], self.values.device)
 
     def renew(self, rows: list[int]) -> None:
-        """Encode all drawn values of these rows anew, as context."""
+        """Encode all drawn values of these rows again, as context."""
         if not rows:
             return
         index = torch.tensor(rows, device=self.first.device)
@@ -257,15 +261,19 @@ class Chain:
             self.held[row] = self.encoded[row] = self.drawn[row]
 
     def append(self, starts: list[int], values: Tensor, seen: Tensor | None = None) -> None:
-        """Encode values (N, L, V) into the slots from `starts` on; each token sees the first `seen` (N, L) values of
-        the chain, `None`: all up to these L."""
+        """Encode values (N, L, V) into the slots from `starts` on.
+
+        Each token sees the first `seen` (N, L) values of the chain; `None`: all, including these L.
+        """
         self.memory.start_at([1 + slot for slot in self._slots(starts)])
         seen = None if seen is None else 1 + self.first + seen
         self.model.append(self.memory, self.places_at(starts, values.shape[1]), values, seen)
 
     def decode(self, starts: list[int], count: int, seen: Tensor | None = None):
-        """Distributions (N, `count`) of the values from `starts` on; each sees the first `seen` (N, count) values of
-        the chain, `None`: all that are encoded."""
+        """Distributions (N, `count`) of the values from `starts` on.
+
+        Each is given the first `seen` (N, `count`) values of the chain; `None`: all encoded ones.
+        """
         if seen is None:
             self.memory.start_at([1 + slot for slot in self._slots(self.encoded)])
         else:
@@ -273,13 +281,16 @@ class Chain:
         return self.model.decode(self.memory, self.places_at(starts, count), seen)
 
     def memory_of_all(self) -> RowMemory:
-        """The memory, ready for queries that see all that is encoded."""
+        """The memory, set up for queries that see everything that is encoded."""
         self.memory.start_at([1 + slot for slot in self._slots(self.encoded)])
         return self.memory
 
     def encode_anew(self, seen: Tensor) -> None:
-        """Encode everything again under the same masks: what the memory spares. `seen` (N, most of `totals`): how many
-        values of the chain each one's token sees."""
+        """Encode everything again under the same masks, as if there were no cache.
+
+        Args:
+            seen (`Tensor` (N, largest of `totals`)): How many values of the chain each value's token sees.
+        """
         drawn = self.drawn
         self.drawn = self.held.copy()
         self.renew(list(range(len(drawn))))
@@ -293,9 +304,9 @@ class Chain:
 
 @dataclass
 class Noise:
-    """The random numbers of all values (N, total) of a chain, the same however the values are drawn.
+    """The random numbers of all values (N, total) of a chain; they do not depend on how the values are drawn.
 
-    Equal numbers at a value that is drafted again make drafts that hardly change where their distribution hardly does.
+    A value that is drafted again uses the same numbers, so its draft changes little if its distribution does.
     """
 
     choice: Tensor  # (N, total), uniform in (0, 1)
@@ -310,7 +321,7 @@ class Noise:
         return cls(*(part.float().to(device) for part in (uniform[..., 0], normal, uniform[..., 1])))
 
     def at(self, starts: list[int], count: int) -> "Noise":
-        """Those of `count` values of each row from `starts` on; the last ones again behind the end."""
+        """The numbers of `count` values of each row from `starts` on; past the end, the last ones are repeated."""
         rows, numbers = windows(starts, count, self.choice.device)
         numbers = numbers.clamp(max=self.choice.shape[1] - 1)
         return Noise(self.choice[rows, numbers], self.normal[rows, numbers], self.accept[rows, numbers])
@@ -325,16 +336,16 @@ def draw_blocks(
     use_cache: bool = True,
     complete: bool = False,
 ) -> Iterator[None]:
-    """Draw the values of a chain in blocks; yields after each.
+    """Draw the values of a chain in blocks; yields after each block.
 
-    Drawn values are the buffer, each encoded once, its keys and values kept; when a row's buffer has grown beyond
-    `config.max_buffer_share` of all its values, they become context and are encoded anew, so rarely that a value is
+    Drawn values form the buffer: each is encoded once, and its keys and values are cached. When the buffer of a row
+    exceeds `config.max_buffer_share` of all its values, everything becomes context and is encoded again. A value is
     encoded 1 + 1 / share times on average.
 
     Args:
-        sizes (`list[list[int]]`): Of the blocks of each row: the same number of blocks in all, some may be empty.
-        use_cache (`bool`): False encodes everything anew for each block, under the masks that the cache implies.
-        complete (`bool`): True leaves all values in the memory, the last block's too.
+        sizes (`list[list[int]]`): Block sizes of each row. All rows have the same number of blocks; some may be empty.
+        use_cache (`bool`): `False` encodes everything again for each block, under the masks that the cache implies.
+        complete (`bool`): Encode the last block too, so that the memory holds all values at the end.
     """
     noise = chain.noise(streams)
     share, device = chain.model.config.max_buffer_share, chain.values.device
@@ -358,7 +369,7 @@ def draw_blocks(
 
 
 def _stops(ends: Tensor, count: int) -> Tensor:
-    """Where the block of each value stops (N, `count`), from the ends of the blocks (N, blocks)."""
+    """End of the block that each value lies in, (N, `count`), from the ends of all blocks (N, blocks)."""
     numbers = torch.arange(count, device=ends.device).expand(len(ends), -1).contiguous()
     return ends.gather(1, torch.searchsorted(ends, numbers, right=True).clamp(max=ends.shape[1] - 1))
 
@@ -373,14 +384,15 @@ def score_blocks(
     sizes: list[list[int]],
     chunk_size: int = 1024,
 ) -> Tensor:
-    """Log-likelihood (N, Q) of each value (N, Q, V) given the evidence and the values of earlier blocks, in nats.
+    """Log-likelihood (N, Q), in nats, of each value (N, Q, V) given the context and the values of earlier blocks.
 
-    The values that `draw_blocks` would have in the context then are in the context. Items that know equally many values
-    are scored together, so that none depends on what the others know.
+    Earlier values are context or buffer exactly as in `draw_blocks`. Items with the same number of known values are
+    scored together, so that no item's result depends on the others.
 
     Args:
-        sizes (`list[list[int]]`): Of the blocks of each item; values behind the last block are not scored (0).
-        chunk_size (`int`): Buffer values encoded at a time, about: memory grows linearly with Q.
+        sizes (`list[list[int]]`): Block sizes of each item. Values after the last block are not scored; their entry
+            is 0.
+        chunk_size (`int`): Approximate number of buffer values encoded at a time, so that memory grows linearly with Q.
     """
     evidence, scores = evidence.packed(), torch.zeros(positions.shape[:2], device=positions.device)
     groups: dict[tuple, list[int]] = {}
@@ -405,11 +417,11 @@ def _score_alike(
     sizes: list[int],
     chunk_size: int,
 ) -> Tensor:
-    """`score_blocks` for items that know equally many values and have blocks of the same sizes."""
+    """`score_blocks` for items with the same number of known values and the same block sizes."""
     scores = torch.empty(positions.shape[:2], device=positions.device)
     blocks = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(positions.device)
     in_context = values_in_context(evidence.positions.shape[1], sizes, model.config.max_buffer_share)[:-1]
-    ends: dict[int, int] = {}  # where the values end that are scored given so many in the context
+    ends: dict[int, int] = {}  # by number of drawn values in the context: end of the values scored with it
     for held, stop in zip(in_context, itertools.accumulate(sizes), strict=True):
         ends[held] = stop
     for held, end in ends.items():

@@ -1,4 +1,4 @@
-"""Configuration of a PixelTransformer: what the network is, and what a stranger needs to use its weights."""
+"""Configuration of a PixelTransformer: the network, and what others need to know to use its weights."""
 
 import math
 import numbers
@@ -10,9 +10,9 @@ from transformers import PreTrainedConfig
 from .levels import Levels
 
 if TYPE_CHECKING:
-    # Never run, but transformers' loader follows it: the module of a checkpoint's config is then told apart by the code
-    # of the whole folder. Otherwise two checkpoints whose models differ and whose config files are equal would share
-    # one config class, and AutoModel, which looks up models by it, would run the first one's code for both.
+    # This import never runs, but transformers' loader follows it, so that the config's module is identified by the code
+    # of the whole folder. Otherwise two checkpoints with different model code and equal config files would share one
+    # config class, and AutoModel, which looks up models by it, would run the first one's code for both.
     from .modeling_pixeltransformer import PixelTransformerModel  # noqa: F401
 
 COUNTS = "value_dim num_bins hidden_size num_encoder_layers num_decoder_layers num_attention_heads intermediate_size"
@@ -21,31 +21,32 @@ COUNTS = "value_dim num_bins hidden_size num_encoder_layers num_decoder_layers n
 class PixelTransformerConfig(PreTrainedConfig):
     r"""Everything that defines a [`PixelTransformerModel`] besides its weights.
 
-    The default network is the one found best on two CPU cores; [`PixelTransformerConfig.paper`] is the published one.
+    The default network was the best one found on two CPU cores; [`PixelTransformerConfig.paper`] is the published one.
 
     Args:
-        signal (`str`): Kind of signal: "image", "polynomial", "shape", "video" or another's name.
+        signal (`str`): Kind of signal: "image", "polynomial", "shape", "video" or the name of another kind.
         native_grid (`list[int]`): Number of cells of the training signals along each axis of a position (x before y
             before z; videos t, x, y). Its length is P. A 28×28 image has `[28, 28]`.
-        axes (`list[int]` or `None`): Coordinates of a position in the order in which a signal's array has its axes, the
-            slowest first: an image's array (y, x) and positions (x, y) have `[1, 0]`. `None`: `[0, 2, 1]` for videos
-            (arrays (t, y, x), positions (t, x, y)), else the last coordinate first.
+        axes (`list[int]` or `None`): For each axis of a signal's array, slowest first, the coordinate of a position
+            that runs along it. Images have arrays (y, x) and positions (x, y): `[1, 0]`. `None`: `[0, 2, 1]` for videos
+            (arrays (t, y, x), positions (t, x, y)), otherwise the last coordinate first.
         value_dim (`int`): V, number of channels of a value.
-        value_range (`list[float]` or `None`): Smallest and largest value, or `None` where values are unbounded.
-        quantization_step (`float` or `None`): Distance of two neighbouring values where values are quantised (1/255 for
-            8-bit pixels in [0, 1]): likelihoods are then the mass of a cell. `None`: values are continuous and
+        value_range (`list[float]` or `None`): Smallest and largest value; `None`: values are unbounded.
+        quantization_step (`float` or `None`): Distance between two neighbouring levels of quantised values (1/255 for
+            8-bit pixels in [0, 1]); likelihoods are then probabilities of levels. `None`: values are continuous, and
             likelihoods are densities.
-        num_bins (`int`): B, components of the value distribution (Eq. 1 of the paper).
-        min_scale, max_scale (`float` or `None`): Bounds of a component's standard deviation. `None`: an eighth of the
-            quantisation step (0.001 of the range without one), and half of the range.
-        offset_radius (`float` or `None`): Farthest that a component's mean moves from the centre of its bin, as a
-            share of the value range, which it never leaves (without a range, in units of values). `None`: unbounded.
-        correlated_channels (`bool`): Channels of a component depend on each other, see `ValueDistribution`: each has a
-            deviation of its own and a mean that moves with the channels before it. `False`: one deviation for all.
+        num_bins (`int`): B, number of components of the value distribution (Eq. 1 of the paper).
+        min_scale, max_scale (`float` or `None`): Bounds on a component's standard deviation. `None`: an eighth of the
+            quantisation step (without one, 0.001 of the range), and half of the range.
+        offset_radius (`float` or `None`): Largest distance of a component's mean from the centre of its bin, as a share
+            of the value range (without a range, in units of values). Means never leave the range. `None`: unbounded.
+        correlated_channels (`bool`): Channels of a component depend on each other, see `ValueDistribution`: each has
+            its own standard deviation and a mean that moves with the channels before it. `False`: channels are
+            independent and share one standard deviation.
         hidden_size (`int`): Width of the Transformer.
         num_encoder_layers, num_decoder_layers (`int`): Depth.
-        num_attention_heads (`int`): Heads, few and wide: softmax, not matrix products, takes the time. `hidden_size`
-            must be a multiple of twice their number.
+        num_attention_heads (`int`): Number of heads. `hidden_size` must be a multiple of twice this number. Few wide
+            heads are faster, since softmax takes most of the time of attention.
         intermediate_size (`int`): Width of the feed-forward layers.
         activation (`str`): "swiglu" (gated, Shazeer 2020) or "relu".
         norm (`str`): "layer" (without bias; on CPUs its kernel is several times faster) or "rms".
@@ -57,21 +58,21 @@ class PixelTransformerConfig(PreTrainedConfig):
         fourier_scale (`float`): Standard deviation of the initial frequencies of the position features, in cycles per
             unit of position.
         value_fourier_scale (`float` or `None`): The same for features of the value, in cycles per unit of value.
-            `None`: a value enters by a linear layer (the paper's way); its finer differences are then learned late.
-        num_scales (`int`): Levels of the pyramid of cell averages that a value may come from, the finest included:
-            scales run from 0 (a cell of the native grid) to `num_scales - 1`, each twice as wide as the one before, so
-            that each side of the native grid can be halved `num_scales - 1` times. 1: values have no size.
-        chain_scales (`list[int]` or `None`): The scales that sampling from coarse to fine draws one after another, from
-            a coarse one to 0. `None`: all.
-        step_losses (`dict` or `None`): The measured loss of the next value against the number of known ones, from which
-            steps of sampling are split: under "random", "scale-0", "scale-1", … a dictionary of lists "known" and
-            "nats". `None`: a usual curve is taken. See `python -m benchmarks.steps`.
-        max_buffer_share (`float`): While a joint sample is drawn or scored, largest share of the known values that may
-            stand in the causal buffer; beyond it, all become context and are encoded anew (the smaller the share, the
-            more often). 1: never, so that the likelihood of a whole signal takes one pass and a little more.
-        max_tokens (`int`): Most context and drawn values together that one call may hold; a guard for memory.
+            `None`: a value enters through a linear layer, as in the paper; fine differences are then learned late.
+        num_scales (`int`): Number of scales that the model knows: scale s is an average over 2^s cells of the native
+            grid along each axis, s = 0, …, `num_scales - 1`. Each side of the native grid must be divisible by
+            2^(num_scales - 1). 1: cells of the native grid alone.
+        chain_scales (`list[int]` or `None`): Scales that sampling from coarse to fine draws one after another,
+            decreasing to 0. `None`: all.
+        step_losses (`dict` or `None`): Measured loss of the next value by the number of known values; block sizes of
+            sampling depend on it. Under "random", "scale-0", "scale-1", … a dictionary of lists "known" and "nats".
+            `None`: a typical curve is taken. See `python -m benchmarks.steps`.
+        max_buffer_share (`float`): Largest share of the known values that may be in the causal buffer while a joint
+            sample is drawn or scored. Beyond it, all of them become context and are encoded again: more often, the
+            smaller the share. 1: never, so that scoring a whole signal takes little more than one pass.
+        max_tokens (`int`): Largest number of context and drawn values together in one call; a guard for memory.
         initializer_range (`float`): Standard deviation of the initial weights.
-        provenance (`dict` or `None`): What the model card tells of data, training and metrics; see `model_card`.
+        provenance (`dict` or `None`): What the model card says about data, training and metrics; see `model_card`.
 
     Raises:
         ValueError: naming the field, what was expected and what came.
@@ -151,7 +152,7 @@ class PixelTransformerConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any):
-        """As inherited; what `kwargs` replace is checked like what a config is made with."""
+        """As inherited; fields replaced by `kwargs` are checked like those of a new config."""
         loaded = super().from_dict(config_dict, **kwargs)
         (loaded[0] if isinstance(loaded, tuple) else loaded)._check()
         return loaded
@@ -185,24 +186,24 @@ class PixelTransformerConfig(PreTrainedConfig):
 
     @property
     def chain(self) -> list[int]:
-        """The scales that sampling from coarse to fine draws one after another, the last of them 0."""
+        """Scales that sampling from coarse to fine draws one after another; the last is 0."""
         return self.chain_scales or list(range(self.num_scales - 1, -1, -1))
 
     @property
     def position_dim(self) -> int:
-        """P, number of coordinates of a position."""
+        """P, the number of coordinates of a position."""
         return len(self.native_grid)
 
     @property
     def axes_slowest_first(self) -> list[int]:
-        """Coordinates of a position in the order in which a signal's array has its axes: (z, y, x); (t, y, x)."""
+        """For each axis of a signal's array, slowest first, the coordinate of a position that runs along it."""
         if self.axes is not None:
             return self.axes
         return [0, 2, 1] if self.signal == "video" else list(reversed(range(self.position_dim)))
 
     @property
     def levels(self) -> Levels | None:
-        """The levels of quantised values; `None` where they are continuous."""
+        """The levels of quantised values; `None` if values are continuous."""
         return Levels.of(self.value_range, self.quantization_step)
 
     @property
@@ -227,7 +228,7 @@ class PixelTransformerConfig(PreTrainedConfig):
         return math.pi * max(self.native_grid) / 2
 
     def _check(self) -> None:
-        """Raise unless all fields fit together; numbers of other libraries become Python's own, which JSON knows."""
+        """Raise unless all fields fit together. Numbers of NumPy and torch become Python numbers, for JSON."""
         self._convert()
         expect = self._expect
         expect(isinstance(self.signal, str) and bool(self.signal), "signal", "the name of a kind of signal")
@@ -271,7 +272,7 @@ class PixelTransformerConfig(PreTrainedConfig):
             raise ValueError(f"PixelTransformerConfig.{field}: expected {expected}, got {getattr(self, field)!r}")
 
     def _check_scales(self) -> None:
-        most = 1 + min((side & -side).bit_length() - 1 for side in self.native_grid)  # halvings without a rest, and 1
+        most = 1 + min((side & -side).bit_length() - 1 for side in self.native_grid)  # halvings of all sides, plus 1
         self._expect(
             self.num_scales <= most,
             "num_scales",
@@ -319,7 +320,7 @@ class PixelTransformerConfig(PreTrainedConfig):
 
 
 def _plain(value: Any) -> Any:
-    """A scalar of NumPy or torch as Python's own; others as they are."""
+    """A scalar of NumPy or torch as a Python number; other values unchanged."""
     return value.item() if hasattr(value, "item") else value
 
 

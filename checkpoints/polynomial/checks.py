@@ -1,4 +1,4 @@
-"""Checks of what a caller passes, as tensors or as JSON: errors name the argument, what was expected and what came."""
+"""Checks of arguments, as tensors or as JSON. Errors name the argument, what was expected and what came."""
 
 import math
 import numbers
@@ -12,12 +12,12 @@ from .orders import DEFAULT_ORDER, ORDERS
 
 COARSE_TO_FINE = "coarse-to-fine"
 METHODS = ("speculative", "one-by-one")
-TOLERANCE = 1e-4  # of a range's extent (at least 1), by which numbers may lie beyond its ends: rounding elsewhere
+TOLERANCE = 1e-4  # numbers may leave a range by this share of its extent (at least 1): rounding elsewhere
 LARGEST = 1e30  # beyond it float32 arithmetic overflows
 
 
 def check_tensor(name: str, value: object, shape: tuple[int | None, ...], letters: str) -> None:
-    """Raise unless `value` is a floating-point tensor of `shape`, whose `None` entries are free; `letters` name it."""
+    """Raise unless `value` is a floating-point tensor of `shape`; `None` entries are free. `letters` name the shape."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor of shape {letters}, got {type(value).__name__}")
     fits = value.dim() == len(shape) and all(
@@ -48,14 +48,14 @@ def check_places(
 ) -> None:
     """Check `{name}_positions`, `{name}_values`, `{name}_mask` and `{name}_scales` against a model's configuration.
 
-    Only the context may be empty, and only it must have values. With `batch`, queries may also have a batch of 1.
+    Only the context may be empty, and only the context must have values.
 
     Args:
-        numbers (`bool`): Look at the numbers too, not at shapes and dtypes alone: where these lie on an accelerator, it
-            has to be waited for.
+        batch (`int` or `None`): Expected batch size; queries may also have a batch of 1.
+        numbers (`bool`): Check the numbers too, not only shapes and dtypes; on accelerators, this waits for the device.
 
     Raises:
-        TypeError: for what is no tensor.
+        TypeError: if an argument is not a tensor.
         ValueError: for a wrong shape or dtype, NaN or infinity, positions outside [-1, 1], quantised values outside the
             value range, scales outside [0, config.num_scales - 1], an empty query, or more tokens than
             `config.max_tokens`.
@@ -92,18 +92,17 @@ def check_places(
 
 
 def value_bounds(config) -> tuple[float, float]:
-    """Ends of the range that values must lie in; infinite for continuous ones, which may leave their range a little, as
-    the tails of a density do."""
+    """Range that values must lie in; infinite for continuous values, which may leave `config.value_range` a little."""
     return (-math.inf, math.inf) if config.quantization_step is None else tuple(config.value_range)
 
 
 def slack(low: float, high: float) -> float:
-    """How far numbers may lie beyond the ends of a range."""
+    """How far numbers may lie outside a range."""
     return TOLERANCE * max(1.0, high - low) if math.isfinite(high - low) else 0.0
 
 
 def shown(number: float | Tensor) -> str:
-    """A number with as many digits as tell it from its neighbours in its own precision: 1.0002, not 1."""
+    """A number with as many digits as its precision has: 1.0002, not 1."""
     if isinstance(number, Tensor):
         if number.dtype != torch.float64:
             return str(number.detach().float().cpu().numpy()[()])
@@ -115,7 +114,7 @@ def _check_mask(name: str, mask: Tensor, shape: tuple[int, int], letters: str) -
     if not isinstance(mask, Tensor) or mask.shape != shape:
         got = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"{name}: expected shape {letters} = {shape}, got {got}")
-    if mask.is_floating_point() or mask.is_complex():  # an additive one, of 0 and -inf, would mean the opposite
+    if mask.is_floating_point() or mask.is_complex():  # an additive mask of 0 and -inf would mean the opposite
         raise ValueError(f"{name}: expected bool, True at real tokens, got {mask.dtype}")
 
 
@@ -123,11 +122,11 @@ def _check_range(name: str, value: Tensor, low: float, high: float, expected: st
     if value.numel() == 0:
         return
     low, high = low - slack(low, high), high + slack(low, high)
-    if torch.compiler.is_compiling():  # within a compiled graph nothing can be shown of the numbers
+    if torch.compiler.is_compiling():  # a compiled graph cannot show numbers
         inside = (value >= max(low, -LARGEST)) & (value <= min(high, LARGEST))
         torch._assert_async(inside.all(), f"{name}: expected finite {expected}")
         return
-    smallest, largest = value.aminmax()  # both NaN where there is one
+    smallest, largest = value.aminmax()  # both are NaN if any number is
     if low <= smallest.item() and largest.item() <= high and math.isfinite(largest.item() - smallest.item()):
         return
     if not torch.isfinite(value).all():
@@ -158,7 +157,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def check_order(order: object, shapes: tuple[tuple[int, ...], ...]) -> None:
-    """Raise unless `order` is a name, or a tensor of permutations of one of these shapes."""
+    """Raise unless `order` is the name of an order, or a tensor of permutations with one of these shapes."""
     if isinstance(order, str):
         check_choice("order", order, (*ORDERS, COARSE_TO_FINE))
         return
@@ -173,7 +172,7 @@ def check_order(order: object, shapes: tuple[tuple[int, ...], ...]) -> None:
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How joint samples are drawn, see `PixelTransformerModel.sample_iter`; checked when made and once more by `check`.
+    """How joint samples are drawn, see `PixelTransformerModel.sample_iter`. The options are checked when created.
 
     Raises:
         ValueError: naming the option, what was expected and what came.
@@ -203,7 +202,7 @@ class SamplingOptions:
 
     @property
     def coarse_to_fine(self) -> bool:
-        """Whether averages are drawn before the queries."""
+        """Whether averages over larger cells are drawn before the queries."""
         return isinstance(self.order, str) and self.order == COARSE_TO_FINE
 
 
@@ -211,14 +210,14 @@ class SamplingOptions:
 
 
 def read_rows(rows: Any, width: int, name: str, letters: str = "", limit: int | None = None) -> Tensor:
-    """A list of rows of `width` finite numbers as a tensor (N, width). Arrays and tensors count as lists.
+    """Read a list of rows of `width` finite numbers as a tensor (N, width). Arrays and tensors count as lists.
 
     Args:
-        letters (`str`): What a row's numbers are called, as in "(x, y)".
-        limit (`int` or `None`): Most rows; counted before anything else is looked at.
+        letters (`str`): Names of a row's numbers for messages, as in "(x, y)".
+        limit (`int` or `None`): Largest number of rows; checked before anything else.
 
     Raises:
-        ValueError: naming the first row that is wrong, what was expected and what came.
+        ValueError: naming the first wrong row, what was expected and what came.
     """
     rows = _plain(rows)
     what = f"{width} numbers {letters}".rstrip()
@@ -233,13 +232,13 @@ def read_rows(rows: Any, width: int, name: str, letters: str = "", limit: int | 
             raise ValueError(f"{name}[{index}]: expected a list of {what}, got {got}")
         for number in map(_plain, row):
             real = isinstance(number, numbers.Real) and not isinstance(number, bool)
-            if not real or not -LARGEST < number < LARGEST:  # NaN is not either
+            if not real or not -LARGEST < number < LARGEST:  # also false for NaN
                 raise ValueError(f"{name}[{index}]: expected finite numbers, got {_brief(number)}")
     return torch.tensor([[float(number) for number in row] for row in rows], dtype=torch.float32).view(-1, width)
 
 
 def check_rows(name: str, rows: Tensor, low: float, high: float) -> None:
-    """Raise `ValueError`, naming the first row (of N, width) with a number outside the range and its tolerance."""
+    """Raise `ValueError` naming the first of the rows (N, width) with a number outside the range and its tolerance."""
     outside = ((rows < low - slack(low, high)) | (rows > high + slack(low, high))).any(-1)
     if outside.any():
         index = int(outside.nonzero()[0])
@@ -248,7 +247,7 @@ def check_rows(name: str, rows: Tensor, low: float, high: float) -> None:
 
 
 def read_positions(config, rows: Any, name: str, letters: str = "", limit: int | None = None) -> Tensor:
-    """Positions (N, P) from JSON, see `read_rows`; those within the tolerance are moved into [-1, 1]."""
+    """Positions (N, P) from JSON, see `read_rows`; those just outside [-1, 1] are moved into it."""
     positions = read_rows(rows, config.position_dim, name, letters, limit)
     check_rows(name, positions, -1.0, 1.0)
     return positions.clamp(-1.0, 1.0)
@@ -257,13 +256,13 @@ def read_positions(config, rows: Any, name: str, letters: str = "", limit: int |
 def read_context(
     config, data: dict[str, Any], name: str, letters: str = "", limit: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Positions (K, P), values (K, V) and scales (K,) of an observed set from JSON.
+    """Read a context from JSON: positions (K, P), values (K, V), and scales (K,) or `None` if all are 0.
 
     Args:
-        data (`dict`): Lists under "positions", "values" and perhaps "scales". Scales that are all 0 are `None`.
+        data (`dict`): Lists under "positions", "values" and, optionally, "scales".
 
     Raises:
-        ValueError: naming the part that is wrong, what was expected and what came.
+        ValueError: naming the wrong part, what was expected and what came.
     """
     positions = read_positions(config, data.get("positions", []), f"{name}.positions", letters, limit)
     values = read_rows(data.get("values", []), config.value_dim, f"{name}.values", "(channels)", limit)
@@ -276,10 +275,10 @@ def read_context(
 
 
 def read_scales(config, given: Any, count: int, name: str) -> Tensor | None:
-    """A list of `count` scales as a tensor (K,); `None` for `None`, or where all are 0.
+    """A list of `count` scales as a tensor (K,), or `None` if none are given or all are 0.
 
     Raises:
-        ValueError: naming the first that is wrong, or that the checkpoint knows no scales.
+        ValueError: naming the first wrong one, or saying that the checkpoint knows no scales.
     """
     if given is None:
         return None
@@ -297,16 +296,16 @@ def read_scales(config, given: Any, count: int, name: str) -> Tensor | None:
 
 
 def _plain(value: Any) -> Any:
-    """A row or a number of NumPy or torch as Python's own."""
+    """A row or number of NumPy or torch as a Python object."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _brief(value: object) -> str:
-    """What came, in at most 40 characters."""
+    """A short description of a wrong value, at most 40 characters."""
     if value is None or isinstance(value, dict | list | tuple | set):
         return type(value).__name__
     try:
         text = repr(value)
-    except ValueError:  # an integer of too many digits for Python to print
+    except ValueError:  # an integer with too many digits for Python to print
         text = type(value).__name__
     return text if len(text) <= 40 else text[:37] + "…"

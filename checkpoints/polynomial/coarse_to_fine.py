@@ -1,7 +1,7 @@
-"""From coarse to fine: averages over large cells first, then over ever smaller ones, then the values themselves.
+"""From coarse to fine: first averages over large cells, then over ever smaller ones, then the values themselves.
 
-Each level is drawn, in blocks, given the context and all cells of the level before (what is coarser still is contained
-in them). Given these, the values of one level hardly depend on one another, so that few blocks do.
+Each scale is drawn given the context and all cells of the scale before it; still larger averages follow from those.
+Given these, the values of one scale hardly depend on each other, so that few passes suffice.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from .orders import block_sizes, random_order, split_steps, spread_order
 from .speculative import draw, spare
 from .streams import Streams
 
-CENTRED = 1e-3  # of a cell: how far from its centre an observation of the cell may lie
+CENTRED = 1e-3  # share of a cell: largest distance of an observed position from the centre of its cell
 
 
 def grid_at(config, scale: int) -> list[int]:
@@ -25,7 +25,7 @@ def grid_at(config, scale: int) -> list[int]:
 
 
 def cell_numbers(config, positions: Tensor, grid: list[int]) -> Tensor:
-    """Numbers (…) of the cells of `grid` in which positions (…, P) lie, in the order of `native_positions`."""
+    """Index (…) of the cell of `grid` that each position (…, P) lies in, in the order of `native_positions`."""
     number = torch.zeros(positions.shape[:-1], dtype=torch.long, device=positions.device)
     for axis in config.axes_slowest_first:
         index = ((positions[..., axis] + 1) / 2 * grid[axis]).floor().long().clamp(0, grid[axis] - 1)
@@ -42,18 +42,18 @@ def keep_averages(
     children: int,
     fixed: Tensor,
 ) -> Tensor:
-    """Values (N, L, V), moved so that the values of each larger cell have its average, within half a level.
+    """Shift values (N, L, V) so that the values in each larger cell have the cell's average, within half a level.
 
-    All values drawn in a cell move by the same amount: of all corrections it is the smallest (in squares), and what the
-    model drew of their differences stays as it is. A value at the end of the range stays there; the others of its cell
-    move the more. Nothing is asked of a cell whose values are not all there.
+    All drawn values of a cell are shifted by the same amount. This is the smallest correction in the sense of least
+    squares, and it keeps the differences that the model drew. A value that reaches the end of the range stays there,
+    and the others of its cell are shifted further. Cells of which some values are missing are left alone.
 
     Args:
-        parents (`Tensor` (N, L)): Which larger cell each value lies in.
-        averages (`Tensor` (N, C, V)): Of the larger cells.
-        observed (`tuple[Tensor, Tensor]`): Sum (N, C, V) and number (N, C) of the values known in each larger cell.
-        children (`int`): Values that a larger cell has.
-        fixed (`Tensor` (N, L)): True where a value is an observed one, which does not move.
+        parents (`Tensor` (N, L)): Index of the larger cell that each value lies in.
+        averages (`Tensor` (N, C, V)): Averages of the larger cells.
+        observed (`tuple[Tensor, Tensor]`): Sum (N, C, V) and number (N, C) of the observed values in each larger cell.
+        children (`int`): Number of values in a larger cell.
+        fixed (`Tensor` (N, L)): True for observed values, which are not shifted.
     """
     low, high = config.value_range
     into = parents[..., None].expand_as(values)
@@ -61,7 +61,7 @@ def keep_averages(
         observed[1] + torch.zeros_like(observed[1]).scatter_add_(1, parents, torch.ones_like(parents))
     ) == children
     movable = (~fixed[..., None]).to(values.dtype).expand_as(values)
-    for _ in range(children):  # each round, a further value may reach the end of the range
+    for _ in range(children):  # in each round another value may reach the end of the range
         sums = observed[0].scatter_add(1, into, values)
         room = torch.zeros_like(sums).scatter_add_(1, into, movable)
         shift = (children * averages - sums) / room.clamp(min=1) * complete[..., None]
@@ -75,32 +75,36 @@ def keep_averages(
 
 
 def sibling_order(parents: Tensor, positions: Tensor, streams: Streams) -> Tensor:
-    """Orders (N, Q) in which first one value of each larger cell comes, then a second one of each, …
+    """Permutations (N, Q) in rounds: first one value of each larger cell, then a second one of each, and so on.
 
-    Four values a … d in cell 0 and four values e … h in cell 1, with the cells taken in the order 1, 0 and their values
-    shuffled to c a d b and f h g e: the order is f c, h a, g d, e b. If e is not asked for, cell 1 misses the first
-    round, not the last: c, f a, h d, g b.
+    Within a cell the values are shuffled; in every round the cells come in the same spread order.
+
+    Example: cell 0 has the values a b c d, shuffled to c a d b; cell 1 has e f g h, shuffled to f h g e; cell 1 comes
+    before cell 0. The rounds are (f c) (h a) (g d) (e b), which makes the order f c h a g d e b. If e is not a query,
+    cell 1 has one value fewer and misses the first round: (c) (f a) (h d) (g b).
 
     Args:
-        parents (`Tensor` (N, Q)): Number of each value's larger cell.
-        positions (`Tensor` (N, C, P)): Of the larger cells, which are taken in a spread order in every round.
+        parents (`Tensor` (N, Q)): Index of the larger cell that each value lies in.
+        positions (`Tensor` (N, C, P)): Centres of the larger cells.
     """
     shuffled = random_order(parents[..., None], streams)
     by_cell = shuffled.gather(1, parents.gather(1, shuffled).argsort(dim=-1, stable=True))  # c a d b f h g e
     cells = parents.gather(1, by_cell)  # 0 0 0 0 1 1 1 1
     stop = torch.searchsorted(cells, cells, right=True)  # 4 4 4 4 8 8 8 8
     count = parents.shape[1]
-    turn = torch.arange(count, device=parents.device) - stop + count  # 4 5 6 7 4 5 6 7: the last ones are equal
+    turn = torch.arange(count, device=parents.device) - stop + count  # 4 5 6 7 4 5 6 7: all cells end alike
     turn = torch.empty_like(parents).scatter_(1, by_cell, turn)
     rank = spread_order(positions, streams.fork(1)).argsort(-1).gather(1, parents)
     return (turn * positions.shape[1] + rank).argsort(-1)
 
 
 def observed_sums(config, evidence: Evidence, scale: int, within: int | None = None) -> tuple[Tensor, Tensor]:
-    """Sum (N, C, V) and number (N, C) of the observed cells of a scale inside each cell of the scale `within` (default:
-    the same one).
+    """Sum (N, C, V) and number (N, C) of the observed cells of a scale inside each cell of the scale `within`.
 
-    An observation is that of a cell if it lies at the cell's centre and is of the cell's scale.
+    An observed value is that of a cell if its position is the cell's centre and its scale is the cell's.
+
+    Args:
+        within (`int` or `None`): Scale of the C cells; `None`: `scale` itself.
     """
     grid, positions = grid_at(config, scale if within is None else within), evidence.positions
     batch, cells = positions.shape[0], torch.Size(grid).numel()
@@ -120,29 +124,29 @@ def observed_sums(config, evidence: Evidence, scale: int, within: int | None = N
 
 
 def at_centres(positions: Tensor, grid: list[int]) -> Tensor:
-    """Whether positions (…, P) are centres of cells of a grid, (…)."""
+    """Mask (…), True where a position (…, P) is the centre of a cell of the grid."""
     at = (positions + 1) / 2 * torch.tensor(grid, device=positions.device) - 0.5
     return ((at - at.round()).abs() < CENTRED).all(-1)
 
 
 def known_at(evidence: Evidence, positions: Tensor, values: Tensor, scale: float) -> Evidence:
-    """`evidence` together with values (N, L, V) at positions (N, L, P), all of one scale."""
+    """The context `evidence` and, added to it, values (N, L, V) at positions (N, L, P) of one scale."""
     return evidence.extend(positions, values, torch.full_like(positions[..., 0], scale))
 
 
 @dataclass
 class Level:
-    """One scale of the chain: where its values lie, which of them are observed, and in which blocks the others come."""
+    """One scale of the chain: the positions of its values, which of them are observed, and how the others are drawn."""
 
     scale: int
     positions: Tensor  # (N, L, P)
     parent_scale: int | None  # the scale before; None at the coarsest
-    parents: Tensor | None  # (N, L), numbers of its cells
+    parents: Tensor | None  # (N, L), index of the cell of that scale
     parent_positions: Tensor | None  # (N, C, P)
     observed: Tensor  # (N, L, V), averages that are known; NaN elsewhere
-    order: Tensor  # (N, L): what is drawn, siblings far apart, then what is observed
-    streams: Streams  # of the N rows
-    sizes: list[list[int]] | None = None  # of the blocks of each row; None: drawn speculatively
+    order: Tensor  # (N, L): first what is drawn, siblings far apart, then what is observed
+    streams: Streams  # random numbers of the N rows
+    sizes: list[list[int]] | None = None  # block sizes of each row; None: drawn speculatively
 
     @property
     def fixed(self) -> Tensor:
@@ -151,11 +155,11 @@ class Level:
 
     @property
     def totals(self) -> list[int]:
-        """How many values of each row are drawn."""
+        """Number of values to draw in each row."""
         return (~self.fixed).sum(1).tolist()
 
     def evidence(self, context: Evidence, coarser: Tensor | None) -> Evidence:
-        """What the level is given: the context and the values (N, C, V) of the scale before."""
+        """What this scale is drawn given: the context and the values (N, C, V) of the scale before."""
         return context if coarser is None else known_at(context, self.parent_positions, coarser, self.parent_scale)
 
 
@@ -167,9 +171,13 @@ def plan_levels(
     streams: Streams,
     with_queries: bool = True,
 ) -> list[Level]:
-    """The scales of `config.chain` from the coarsest cells on and, `with_queries`, the queries (N, Q, P), in blocks.
+    """Plan the scales of `config.chain`, the largest cells first, and their blocks.
 
-    The passes of each row are split among them by the measured losses (`config.step_losses`); `None`: blocks of one.
+    Args:
+        query_positions (`Tensor` (N, Q, P)): Positions of scale 0, the last one.
+        num_steps (`int` or `None`): Passes in all, divided among the scales by measured losses (`config.step_losses`);
+            `None`: blocks of one value.
+        with_queries (`bool`): Whether scale 0 is drawn, too.
     """
     config, rows = model.config, query_positions.shape[0]
     scales = config.chain[: None if with_queries else -1]
@@ -199,7 +207,7 @@ def plan_levels(
 
 
 def _plan(counts: tuple[int, ...], num_steps: int | None, curves: list[dict | None]) -> list[list[int]]:
-    """Sizes of the blocks of each level of one row, of which `counts` values are drawn."""
+    """Block sizes for each scale of one row, which draws `counts` values of them."""
     drawn = [(count, curve) for count, curve in zip(counts, curves, strict=True) if count]
     passes = [count for count, _ in drawn]
     if num_steps is not None:
@@ -209,7 +217,7 @@ def _plan(counts: tuple[int, ...], num_steps: int | None, curves: list[dict | No
 
 
 class LevelDrawing:
-    """A level while it is drawn."""
+    """A scale while it is drawn."""
 
     def __init__(self, model, level: Level, context: Evidence, coarser: Tensor | None):
         self.level, self.context, self.coarser, self.config = level, context, coarser, model.config
@@ -224,7 +232,7 @@ class LevelDrawing:
         self.settled: Tensor | None = None
 
     def so_far(self) -> tuple[Tensor, Tensor]:
-        """Values (N, L, V) of all cells, NaN where none is known yet, and which are known (N, L)."""
+        """Values (N, L, V) of all cells, NaN where none is known yet, and a mask (N, L) of the known ones."""
         values, level = self.settled, self.level
         if values is None:
             values = take(self.chain.so_far(level.order.shape[1])[0], level.order.argsort(-1))
@@ -234,13 +242,13 @@ class LevelDrawing:
         return values, ~values.isnan().any(-1)
 
     def _settle(self, values: Tensor) -> Tensor:
-        """What values (N, L, V) become once all are drawn: inside the range, with the averages of the scale before."""
+        """Clamp the drawn values (N, L, V) to the range and give them the averages of the scale before."""
         config, level, coarser = self.config, self.level, self.coarser
         if config.value_range is None:
             return values
-        values = values.clamp(*config.value_range)  # as averages of values inside the range are
+        values = values.clamp(*config.value_range)  # averages of values inside the range are inside it
         if coarser is None or not (level.scale or at_centres(level.positions, config.native_grid).all()):
-            return values  # of values of another resolution nothing is known
+            return values  # queries of another grid do not fill the cells
         if level.scale:
             known = torch.zeros_like(coarser), torch.zeros(coarser.shape[:2], dtype=torch.long, device=coarser.device)
         else:
@@ -253,11 +261,11 @@ class LevelDrawing:
 def draw_levels(
     model, evidence: Evidence, query_positions: Tensor, streams: Streams, options: SamplingOptions
 ) -> Iterator[tuple[int | None, float, int, Callable[[], tuple[Tensor, Tensor]]]]:
-    """Draw from the coarsest scale to the queries (B, Q, P).
+    """Draw all scales, from the largest cells to the queries (B, Q, P).
 
-    Yields after each pass the number of passes in all (`None` if it is not known before), the share that is done, the
-    scale (0: the queries), and a function that returns its values so far (N, L, V; NaN where none is yet) and which
-    these are (N, L); N = samples × B, samples slowest.
+    Yields after each pass the total number of passes (`None` if not known in advance), the share that is done, the
+    scale (0 for the queries), and a function that returns the scale's values so far (N, L, V; NaN where none is drawn)
+    and a mask of these (N, L). The N rows are all items of sample 0, then of sample 1, …
     """
     evidence = evidence.repeat(options.num_samples)
     queries = query_positions.repeat(options.num_samples, 1, 1)
@@ -295,13 +303,13 @@ def score_levels(
     num_steps: int | None = None,
     chunk_size: int = 1024,
 ) -> dict[int, Tensor]:
-    """Log-likelihood (B,) of each scale in the chain from coarse to fine, in nats; their sum is the chain's.
+    """Log-likelihood (B,), in nats, of the values of each scale given the scale before; their sum is the joint one.
 
-    It scores the coarse values too, which are functions of the fine ones (but not those that are observed): the chain
-    never costs less than the values.
+    Averages are scored too, except observed ones, although the query values determine them. The sum is therefore at
+    most the log-likelihood of the query values.
 
     Raises:
-        ValueError: unless context and queries together are all native cells.
+        ValueError: unless context and queries together are all native cells, each once.
     """
     config = model.config
     cells = torch.Size(config.native_grid).numel()
@@ -334,7 +342,7 @@ def score_levels(
 
 
 def _halve(arrays: Tensor, config) -> Tensor:
-    """Means of 2^P cells each of arrays (B, …, V), rounded to levels where values are quantised."""
+    """Averages over 2^P neighbouring cells of arrays (B, …, V), rounded to levels if values are quantised."""
     for axis in range(1, arrays.dim() - 1):
         arrays = arrays.unflatten(axis, (-1, 2)).mean(axis + 1)
     if config.quantization_step is None:

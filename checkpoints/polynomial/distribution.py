@@ -1,4 +1,4 @@
-"""The distribution of a value at one position: a mixture with one Gaussian per bin, exact on quantised values."""
+"""The distribution of a value at one position: a mixture of Gaussians, one per bin, exact for quantised values."""
 
 import math
 import numbers
@@ -15,31 +15,31 @@ LOG_SCALES = (-20.0, 20.0)
 
 
 class ValueDistribution(Distribution):
-    r"""Mixture over bins, Eq. 1-2 of Tulsiani & Gupta (ICML 2021) with its normalisation kept:
+    r"""Mixture of Gaussians over bins, as in Eq. 1-2 of Tulsiani & Gupta (ICML 2021), but normalised:
 
     $$p(v) = \sum_b q_b \, \mathcal N(v;\, m_b, \sigma_b^2 I)$$
 
-    or, with `coefficients` $a$, with channels that depend on each other: each has a mean that moves with those before
-    it (Salimans et al., PixelCNN++, ICLR 2017, Eq. 3) and a deviation of its own,
+    With `coefficients` $a$, the channels of a component depend on each other: the mean of each moves with the channels
+    before it (Salimans et al., PixelCNN++, ICLR 2017, Eq. 3), and each has a standard deviation of its own:
     $v_c \sim \mathcal N(m_{bc} + \sum_{j<c} a_{bcj} (v_j - m_{bj}),\, \sigma_{bc}^2)$.
 
-    With a `quantization_step` the value is what is left of a draw from p after clamping it to `value_range` and
-    rounding it to the nearest level, channel by channel: `log_prob` is the mixture's mass in the value's cell (the
-    outermost cells take the tails), in nats, and divided by V log 2 it is in bits per dimension. Without one `log_prob`
-    is the density.
+    With a `quantization_step`, a value is a draw from p that is clamped to `value_range` and rounded to the nearest
+    level, channel by channel. `log_prob` is then the log of the mixture's mass in the value's cell, in nats (the
+    outermost cells include the tails); divide by -V log 2 for bits per dimension. Without a `quantization_step`,
+    `log_prob` is the log-density.
 
-    All numbers are computed in float32, whatever the dtype of the arguments.
+    All results are float32, whatever the dtype of the arguments.
 
     Args:
         logits (`Tensor` of shape `(*batch, B)`): Unnormalised log-probabilities of the bins.
         means (`Tensor` of shape `(*batch, B, V)`): Component means.
-        log_scales (`Tensor` of shape `(*batch, B)` or `(*batch, B, V)`): Log of the components' standard deviation, one
-            for all channels or one for each, given the channels before it.
+        log_scales (`Tensor` of shape `(*batch, B)` or `(*batch, B, V)`): Log of the components' standard deviations:
+            one for all channels, or one for each channel given the channels before it.
         value_range (`tuple[float, float]` or `None`): Smallest and largest value.
-        quantization_step (`float` or `None`): Distance of two levels; needs a `value_range`.
-        bin_centers (`Tensor` of shape `(B, V)` or `None`): What the bins stand for, for drawing a histogram.
-        coefficients (`Tensor` of shape `(*batch, B, V (V - 1) / 2)` or `None`): Of the second channel by the first, of
-            the third by the first and the second, …; `None`: channels are independent in a component.
+        quantization_step (`float` or `None`): Distance between two levels; needs a `value_range`.
+        bin_centers (`Tensor` of shape `(B, V)` or `None`): Values that the bins stand for, to draw a histogram.
+        coefficients (`Tensor` of shape `(*batch, B, V (V - 1) / 2)` or `None`): Coefficients of the second channel by
+            the first, of the third by the first and second, …; `None`: channels of a component are independent.
 
     Example:
 
@@ -68,7 +68,7 @@ class ValueDistribution(Distribution):
         bin_centers: Tensor | None = None,
         coefficients: Tensor | None = None,
     ):
-        # Beyond these bounds a scale is a point or a plain for any data, and float32 arithmetic breaks down.
+        # Beyond these bounds a Gaussian is a point, or flat, for any data, and float32 arithmetic breaks down.
         log_scales = log_scales.float().clamp(*LOG_SCALES)
         coefficients = None if coefficients is None else coefficients.float()
         shared = (value_range, quantization_step, bin_centers)
@@ -99,7 +99,7 @@ class ValueDistribution(Distribution):
 
     @property
     def levels(self) -> Tensor:
-        """All values that a channel can take, `(L,)`. Raises `ValueError` where values are not quantised."""
+        """All values that a channel can take, `(L,)`. Raises `ValueError` if values are not quantised."""
         if self.quantiser is None:
             raise ValueError("levels: values of this distribution are not quantised")
         return self.quantiser.all(self.means.device)
@@ -115,19 +115,19 @@ class ValueDistribution(Distribution):
         bin_centers: Tensor | None = None,
         coefficients: Tensor | None = None,
     ) -> "ValueDistribution":
-        """The distribution of these float32 components, whose log-weights are normalised and log-scales bounded."""
+        """Build a distribution from float32 parts: normalised log-weights, and log-scales that are within bounds."""
         self = cls.__new__(cls)
         self._set(log_weights, means, log_scales, value_range, quantization_step, bin_centers, coefficients)
         return self
 
     @property
     def parts(self) -> dict[str, Tensor]:
-        """The tensors of the components by name, each with the batch's shape first."""
+        """The parameters of the components by name; the first dimensions of each are the batch's."""
         parts = {"log_weights": self.log_weights, "means": self.means, "log_scales": self.log_scales}
         return parts if self.coefficients is None else parts | {"coefficients": self.coefficients}
 
     def with_parts(self, **parts: Tensor) -> "ValueDistribution":
-        """Of the same values, with some of `parts` replaced."""
+        """A copy in which some of `parts` are replaced."""
         shared = (self.value_range, self.quantization_step, self.bin_centers)
         parts = self.parts | parts
         components = (parts["log_weights"], parts["means"], parts["log_scales"])
@@ -141,15 +141,15 @@ class ValueDistribution(Distribution):
         )
 
     def __getitem__(self, index) -> "ValueDistribution":
-        """Select along the batch dimensions, as a tensor of shape `batch_shape` would be indexed."""
+        """Index the batch dimensions, like a tensor of shape `batch_shape`."""
         if isinstance(index, tuple) and Ellipsis in index:
             raise IndexError("ValueDistribution: an index without Ellipsis was expected")
-        index = (*(index if isinstance(index, tuple) else (index,)), slice(None))  # of the batch alone, never of bins
+        index = (*(index if isinstance(index, tuple) else (index,)), slice(None))  # never indexes bins
         return self.with_parts(**{name: part[index] for name, part in self.parts.items()})
 
     @classmethod
     def cat(cls, parts: list["ValueDistribution"], dim: int) -> "ValueDistribution":
-        """Concatenate distributions along a batch dimension (`dim` counted from the front)."""
+        """Concatenate distributions along the batch dimension `dim`, counted from the front."""
         return parts[0].with_parts(
             **{name: torch.cat([part.parts[name] for part in parts], dim) for name in parts[0].parts}
         )
@@ -162,8 +162,9 @@ class ValueDistribution(Distribution):
     def tempered(self, temperature: float) -> "ValueDistribution":
         """The distribution that `sample(temperature=temperature)` draws from.
 
-        Each factor of the mixture is raised to the power 1 / temperature and normalised: weights become
-        softmax(log q / T), standard deviations shrink by √T. At 0 the most probable bin's mean is left.
+        The weights and each Gaussian are raised to the power 1 / temperature and normalised: weights become
+        softmax(log q / T), and standard deviations are multiplied by √T. At 0, only the most probable bin's mean
+        remains.
 
         Raises:
             ValueError: for a temperature that is negative or not finite.
@@ -182,7 +183,7 @@ class ValueDistribution(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-likelihood in nats, `(*sample, *batch)`, of values `(*sample, *batch, V)`.
 
-        A value between two levels counts as the nearer one; one outside the range as the outermost.
+        A value between two levels counts as the nearer level, a value outside the range as the outermost one.
         """
         value = value.float().unsqueeze(-2)  # (..., 1, V)
         if self.quantiser is None:
@@ -193,10 +194,10 @@ class ValueDistribution(Distribution):
 
     @property
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each channel, both `(*batch, V)`, for less than the two one by one.
+        """Mean and variance of each channel, both `(*batch, V)`; cheaper than `mean` and `variance` separately.
 
-        Of what `sample` draws, with each channel clamped to the range before the next one moves with it. Rounding to
-        levels, at most a quarter step² of variance, is left out.
+        These are the moments of what `sample` draws: each channel is clamped to the range before the next channel's
+        mean moves with it. Rounding to levels (at most a quarter step² of variance) is ignored.
         """
         weights = self.probs.unsqueeze(-1)
         if self.quantiser is None:
@@ -208,7 +209,7 @@ class ValueDistribution(Distribution):
 
     @property
     def marginal_scales(self) -> Tensor:
-        """Standard deviation of each channel of the components, (*batch, B, 1 or V), whatever the others are."""
+        """Marginal standard deviation of each component's channels, (*batch, B, 1 or V)."""
         return self.components.marginal_scales()
 
     @property
@@ -230,8 +231,8 @@ class ValueDistribution(Distribution):
     def mode(self) -> Tensor:
         """Most probable value, `(*batch, V)`.
 
-        Exact for one quantised channel. Otherwise the maximum of a mixture has no closed form, and this is the most
-        probable of its components' own modes: near it unless components merge.
+        Exact for one quantised channel. Otherwise the maximum of a mixture has no closed form, and the result is the
+        most probable of the components' modes, which is close to it unless components overlap.
         """
         if self.quantiser is not None and self.event_shape[0] == 1:
             return self.levels[self._log_masses().argmax(-1)].unsqueeze(-1)
@@ -249,8 +250,7 @@ class ValueDistribution(Distribution):
         """Draw values, `(*sample_shape, *batch, V)`.
 
         Args:
-            temperature (`float`): Each factor of the mixture (the choice of a bin, the Gaussian) is raised to the power
-                1 / temperature; 0 takes the most probable bin's mean.
+            temperature (`float`): See `tempered`; 0 takes the most probable bin's mean.
             generator (`torch.Generator` or `None`): Source of randomness on the distribution's device.
         """
         temperature, shape = check_temperature(temperature), tuple(sample_shape)
@@ -260,25 +260,26 @@ class ValueDistribution(Distribution):
                 shape + self.batch_shape + self.event_shape, generator=generator, device=self.means.device
             )
             # Gumbel's trick: argmax(log q / T + g) is a draw from softmax(log q / T), also at T = 0.
-            gumbel = uniform.clamp_(1e-20, 1 - 6e-8).log_().neg_().log_()  # and the sign below
+            gumbel = uniform.clamp_(1e-20, 1 - 6e-8).log_().neg_().log_()  # negated in the next line
             scores = torch.sub(self.log_weights, gumbel, alpha=temperature)
             return self._drawn(scores.argmax(-1, keepdim=True), noise, temperature)
 
     def draw(self, choice: Tensor, noise: Tensor) -> Tensor:
-        """The value `(*sample, *batch, V)` that given random numbers make: the same numbers give the same value, and
-        nearly the same distributions nearly the same values.
+        """Draw values `(*sample, *batch, V)` with given random numbers.
+
+        Equal numbers give equal values, and similar distributions give similar values.
 
         Args:
-            choice (`Tensor` of shape `(*sample, *batch)`): Uniform in (0, 1); chooses the bin.
+            choice (`Tensor` of shape `(*sample, *batch)`): Uniform in (0, 1); selects the bin.
             noise (`Tensor` of shape `(*sample, *batch, V)`): Standard normal.
         """
         cumulative = self.probs.cumsum(-1)
-        # The sum may miss 1 by rounding, and a float32 in (0, 1) may round to 1: neither may point beyond the last bin.
+        # The sum may differ from 1 by rounding, and a float32 may round to 1: the index must stay within the bins.
         aim = choice.unsqueeze(-1).clamp(max=1 - 6e-8) * cumulative[..., -1:]
         return self._drawn((cumulative <= aim).sum(-1, keepdim=True), noise)
 
     def _drawn(self, chosen: Tensor, noise: Tensor, temperature: float = 1.0) -> Tensor:
-        """Values (..., V) of the chosen bins (..., 1) with standard normal noise (..., V)."""
+        """Draw values (..., V) from the chosen bins (..., 1) with standard normal noise (..., V)."""
 
         def of_chosen(part: Tensor) -> Tensor:  # (*batch, B, C) -> (..., C)
             index = chosen.unsqueeze(-1).expand(*chosen.shape, part.shape[-1])
@@ -291,8 +292,8 @@ class ValueDistribution(Distribution):
     def entropy(self, num_samples: int = 256) -> Tensor:
         """Entropy in nats, `(*batch,)`.
 
-        Exact for one quantised channel (a sum over its levels); otherwise the mean of -log p over `num_samples` draws
-        with a fixed seed, so that the same distribution always has the same entropy.
+        Exact for one quantised channel (a sum over its levels). Otherwise the mean of -log p over `num_samples` draws
+        with a fixed seed, so that equal distributions have equal entropies.
         """
         with torch.no_grad():
             if self.quantiser is not None and self.event_shape[0] == 1:
@@ -309,7 +310,7 @@ class ValueDistribution(Distribution):
         return torch.stack([self.log_prob(level.expand(self.batch_shape + (1,))) for level in self.levels], -1)
 
     def _component_modes(self) -> Tensor:
-        """The most probable value of each component, (*batch, B, V): its mean's level, or an end that takes a tail."""
+        """Most probable value of each component, (*batch, B, V): the level of its mean, or an end that holds a tail."""
         levels, components = self.quantiser, self.components
         if levels is None:
             return self.means

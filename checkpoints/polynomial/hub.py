@@ -1,4 +1,4 @@
-"""Saving a model and pushing it to the Hub: code, weights and a card, which is never replaced unasked."""
+"""Saving a model and pushing it to the Hub: code, weights and a card. A card that exists is kept by default."""
 
 import os
 import re
@@ -8,17 +8,17 @@ from pathlib import Path
 
 from .card import model_card
 
-PICTURES = (".png", ".gif", ".jpg", ".jpeg", ".webp", ".svg", ".mp4")  # that a card may show
+PICTURES = (".png", ".gif", ".jpg", ".jpeg", ".webp", ".svg", ".mp4")  # file types that a card may show
 
 
 class HubMixin:
-    """What `PixelTransformerModel` adds to the saving and pushing of a `PreTrainedModel`."""
+    """Adds the model card to saving and pushing of a `PreTrainedModel`."""
 
     def save_pretrained(self, save_directory: str | os.PathLike, *, replace_card: bool = False, **kwargs) -> None:
         """Write config, safetensors weights, the code files and a model card (README.md) into a folder.
 
         Args:
-            replace_card (`bool`): Write the card anew where the folder has one, which is otherwise kept as it is.
+            replace_card (`bool`): Replace a card that the folder already has; by default it is kept.
         """
         if kwargs.pop("push_to_hub", False):
             raise ValueError("push_to_hub: call model.push_to_hub(repo_id) instead, which uploads the card too")
@@ -41,17 +41,16 @@ class HubMixin:
     ) -> str:
         """Create the repository if need be and upload what `save_pretrained` writes, card included, as one commit.
 
-        A card that the repository has is kept. Otherwise the card of the folder that the model was loaded from goes
-        with it, together with the pictures and the licence beside it. (The inherited method would replace the card by
-        an empty one.)
+        A card that the repository already has is kept. Otherwise the card of the folder that the model was loaded from
+        is uploaded, with the pictures and licence in that folder. (The inherited method would upload an empty card.)
 
         Args:
-            replace_card (`bool`): Write the card anew from the config, whatever the repository or the folder has.
+            replace_card (`bool`): Write a new card from the config, whatever the repository or the folder has.
 
         Further arguments go to `save_pretrained`.
 
         Returns:
-            `str`: The address of the commit.
+            `str`: URL of the commit.
         """
         from huggingface_hub import HfApi  # slow to import, and only pushing needs it
 
@@ -76,7 +75,7 @@ class HubMixin:
         return commit.commit_url
 
     def _copy_card(self, folder: Path, repo_id: str) -> None:
-        """Copy card, pictures and licence of the folder that the model was loaded from, if there is one."""
+        """Copy card, pictures and licence from the folder that the model was loaded from, if it has a card."""
         source = Path(self.name_or_path or os.devnull)
         if not (source / "README.md").is_file():
             return

@@ -62,7 +62,7 @@ def draw_new(samples: torch.Tensor, grid: list[int], output: Path) -> None:
 
 
 def show_points(axis, positions: torch.Tensor, values: torch.Tensor) -> None:
-    """Observed places (K, 3): red inside, blue outside, paler the farther from the surface."""
+    """Observed positions (K, 3): red inside, blue outside, paler the farther from the surface."""
     prepare(axis)
     inside = values[:, 0] < 0
     strength = (1 - values[:, 0].abs()).clamp(0.15, 1)
