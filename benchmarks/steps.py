@@ -19,7 +19,7 @@ from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
 from benchmarks.timing import interleaved, median, write
-from evaluate import parse_flags
+from evaluation.command import parse_flags
 from evaluation.tables import mean_interval
 from pixeltransformer.chain import Evidence, take
 from pixeltransformer.coarse_to_fine import plan_levels

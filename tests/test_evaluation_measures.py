@@ -7,18 +7,19 @@ import torch
 
 from baselines.polynomial import PolynomialPosterior
 from conftest import make_model
-from evaluation import buffer, joint
-from evaluation.against_context import cluster_first, marginals_against_context
+from evaluation.against_context import Scoring, marginals_against_context
 from evaluation.calibration import CENTRAL, cdf, coverage, pit_bounds
 from evaluation.classifier import Classifier, accuracy, load, read_labels, save
+from evaluation.completion import Drawn
 from evaluation.diversity import BETAS, SMALLEST, pairwise_distance, pairwise_similarity
 from evaluation.frechet import NOISES, Features, altered, distance
-from evaluation.job import PUBLISHED
-from evaluation.samples import Drawn, diversity, measures, recognised
+from evaluation.sample_measures import diversity, measures, recognised
+from evaluation.sections import buffer, joint
 from evaluation.tables import column, make_table, markdown, mean_interval
 from pixeltransformer.distribution import ValueDistribution
 from signals.data import load_splits
 from signals.image import Images
+from signals.plan import PUBLISHED
 from signals.polynomial import Polynomials
 
 STEP = 1 / 255
@@ -207,26 +208,16 @@ def test_nothing_buffered_costs_nothing_and_queries_do_not_see_each_other():
     assert torch.allclose(buffer.buffered_log_prob(model, known, asked, 0).float(), exact, atol=1e-5)
 
 
-def test_a_cluster_is_the_nearest_places_and_loses_none():
-    generator = torch.Generator().manual_seed(0)
-    positions = torch.rand(3, 30, 2, generator=generator)
-    values = positions.sum(-1, keepdim=True)
-    near, moved = cluster_first(positions, values, 5)
-    distance = (near - near[:, :1]).norm(dim=-1)
-    assert (distance[:, :5].amax(1) <= distance[:, 5:].amin(1)).all() and torch.equal(near[:, 0], positions[:, 0])
-    assert torch.equal(near.sum(-1, keepdim=True), moved)
-    assert torch.allclose(near.sort(1).values, positions.sort(1).values)
-
-
 def test_other_grids_are_scored_at_their_own_cells():
     rows = list(torch.randint(0, 256, (3, 4, 4, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)))
     model, signal = make_model(native_grid=[8, 8]), Images(dataset_name="none")
-    table = marginals_against_context(model, signal, rows, [0, 5], grid=[4, 4], central=[0.5])
+    scoring = Scoring(grid=[4, 4], central=[0.5])
+    table = marginals_against_context(model, signal, rows, [0, 5], scoring)
     assert table[1]["signals"] == 3 and len(table[0]["coverage"]) == 1
     # A random network is uncertain everywhere, so that leaving out the certain places changes nothing.
     assert table[1]["uncertain_coverage"] == table[1]["coverage"]
     with pytest.raises(ValueError, match="contexts: expected fewer than the 16 cells"):
-        marginals_against_context(model, signal, rows, [16], grid=[4, 4])
+        marginals_against_context(model, signal, rows, [16], scoring)
 
 
 def test_the_exact_posterior_is_calibrated():
