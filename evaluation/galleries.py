@@ -87,7 +87,7 @@ def sheet(job: Job, name: str, lines: Sequence[tuple[str, Sequence[Cell]]]) -> P
         lines = [
             (f"{label}: {title}" if title else label, [("", draw)]) for label, line in lines for title, draw in line
         ]
-    columns, (width, height) = len(lines[0][1]), view.size
+    columns, (width, height) = len(lines[0][1]), view.size(job.config.native_grid)
     top = 0.3 if any(title for title, _ in lines[0][1]) else 0.02
     left = 0.25 + LABEL * max(len(label) for label, _ in lines)
     size = (width * columns + left, height * len(lines) + top)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 PUBLISHED = tuple(2**power for power in range(2, 12))  # the paper's ten context sizes, log-spaced from 4 to 2048
+SIDE = 0.75  # inches of a small picture
 OTHER_SECTIONS = 32  # signals measured in a section that a plan does not name
 
 # From the truth and a guess (N, cells, V) on a grid to values (N,) by the names of the measures.
@@ -22,14 +23,16 @@ class View:
     """Shows one signal on an axis of matplotlib; the default shows what the signal's `render` draws.
 
     Attributes:
-        size (`tuple[float, float]`): Width and height in inches.
         projection (`str` or `None`): Of the axis.
         wide (`bool`): Whether a signal takes a line of its own, as the frames of a clip do.
     """
 
-    size: ClassVar[tuple[float, float]] = (0.75, 0.75)
     projection: ClassVar[str | None] = None
     wide: ClassVar[bool] = False
+
+    def size(self, grid: list[int]) -> tuple[float, float]:
+        """Width and height in inches of a signal on a grid."""
+        return SIDE, SIDE
 
     def show(self, axis, signal, values: Tensor, grid: list[int]) -> None:
         """Draw a whole signal, values (cells, V); NaN where nothing is known."""

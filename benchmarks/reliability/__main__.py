@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.reliability import faults
 from benchmarks.reliability.inputs import Tally, try_all
+from evaluation.tables import make_table, markdown
 from training.setup import machine
 
 ROOT = Path(__file__).parent.parent.parent
@@ -50,29 +51,30 @@ def run_faults(kills: int, seed: int) -> list[tuple[str, int, list[str]]]:
 
 
 def fault_table(rows: list[tuple[str, int, list[str]]]) -> str:
-    lines = ["| fault | runs | losses |", "|---|---:|---:|"]
-    lines += [f"| {name} | {runs} | {len(lost)} |" for name, runs, lost in rows]
-    lines.append(f"| all | {sum(runs for _, runs, _ in rows)} | {sum(len(lost) for _, _, lost in rows)} |")
-    return "\n".join(lines)
+    """A line for each fault, and one for all."""
+    lines = [[name, runs, len(lost)] for name, runs, lost in rows]
+    return _table(["fault", "runs", "losses"], [*lines, ["all", *_sums(lines)]])
 
 
 def input_table(tallies: dict[str, Tally]) -> str:
-    def row(name: str, tried: int, crashes: int, unclear: int, accepted: int) -> str:
-        return f"| {name} | {tried} | {crashes} | {unclear} | {accepted} |"
-
-    lines = ["| bad input to | tried | crashes | unclear messages | not refused |", "|---|---:|---:|---:|---:|"]
-    counts = {name: (t.tried, len(t.crashes), len(t.unclear), len(t.accepted)) for name, t in tallies.items()}
-    lines += [row(name, *numbers) for name, numbers in counts.items()]
-    lines.append(row("all", *map(sum, zip(*counts.values(), strict=True))))
-    return "\n".join(lines)
+    """A line for each part that gets bad input, and one for all."""
+    lines = [[name, t.tried, len(t.crashes), len(t.unclear), len(t.accepted)] for name, t in tallies.items()]
+    columns = ["bad input to", "tried", "crashes", "unclear messages", "not refused"]
+    return _table(columns, [*lines, ["all", *_sums(lines)]])
 
 
 def load_table(report: dict) -> str:
     """The figures of `benchmarks.app_load`, one a row; numbers as they stand in its report."""
-    lines = ["| load on the app | |", "|---|---:|"]
     figures = {name: value for name, value in report.items() if not isinstance(value, list | dict)}
-    lines += [f"| {name.replace('_', ' ')} | {value} |" for name, value in figures.items()]
-    return "\n".join(lines)
+    return _table(["load on the app", ""], [[name.replace("_", " "), str(value)] for name, value in figures.items()])
+
+
+def _sums(lines: list[list]) -> list[int]:
+    return [sum(part) for part in list(zip(*lines, strict=True))[1:]]
+
+
+def _table(columns: list[str], lines: list[list]) -> str:
+    return markdown(make_table(dict.fromkeys(columns, 0), lines))
 
 
 def main() -> None:

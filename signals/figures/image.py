@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from signals.image import checkered, to_image
-from signals.plan import View
+from signals.plan import SIDE, View
 
 CONTEXTS = [4, 8, 16, 32, 64, 128, 256]
 SAMPLES = 3
@@ -20,6 +20,9 @@ COLUMNS, ZOOM = 8, 2  # of new images
 
 class ImageView(View):
     """Pixels as they are, on a dim chequered ground where nothing is known."""
+
+    def size(self, grid: list[int]) -> tuple[float, float]:
+        return SIDE * grid[0] / max(grid), SIDE * grid[1] / max(grid)
 
     def show(self, axis, signal, values: Tensor, grid: list[int]) -> None:
         values = values.cpu().float().expand(-1, 3)

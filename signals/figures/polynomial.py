@@ -14,7 +14,8 @@ SAMPLES = 5
 class CurveView(View):
     """A curve, or the points that are observed, in the window that a plot of polynomials shows."""
 
-    size = (1.3, 0.9)
+    def size(self, grid: list[int]) -> tuple[float, float]:
+        return 1.3, 0.9
 
     def show(self, axis, signal, values: torch.Tensor, grid: list[int]) -> None:
         axis.plot(signal.positions(grid)[:, 0], values[:, 0].cpu(), linewidth=1)

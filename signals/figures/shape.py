@@ -19,8 +19,10 @@ COLUMNS = 6  # of new shapes
 class SurfaceView(View):
     """The zero surface as a render; what is observed as points."""
 
-    size = (1.6, 1.6)
     projection = "3d"
+
+    def size(self, grid: list[int]) -> tuple[float, float]:
+        return 1.6, 1.6
 
     def show(self, axis, signal, values: torch.Tensor, grid: list[int]) -> None:
         show_surface(axis, values.cpu().float().reshape(*grid[::-1], 1))

@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from signals.image import checkered, to_image
-from signals.plan import View
+from signals.plan import SIDE, View
 
 CONTEXTS = [64, 256, 1024]
 CLIPS = 2
@@ -18,15 +18,18 @@ COLUMNS = 6  # of new videos
 class ClipView(View):
     """The frames of a clip in a row, on a dim chequered ground where nothing is known."""
 
-    size = (6.0, 0.75)
     wide = True
+
+    def size(self, grid: list[int]) -> tuple[float, float]:
+        frames, width, height = grid
+        return SIDE * (frames * (width + 1) - 1) / height, SIDE
 
     def show(self, axis, signal, values: torch.Tensor, grid: list[int]) -> None:
         frames, width, height = grid
         values = values.cpu().float().expand(-1, 3).view(frames, height, width, 3)
         clip = torch.where(values.isnan(), checkered([width, height]), values).clamp(0, 1)
         clip = torch.nn.functional.pad(clip, (0, 0, 0, 1), value=1.0)  # a white line between frames
-        axis.imshow(torch.cat(list(clip), 1)[:, :-1], interpolation="nearest", aspect="auto")
+        axis.imshow(torch.cat(list(clip), 1)[:, :-1], interpolation="nearest")
         axis.set(xticks=[], yticks=[])
 
 
