@@ -1,6 +1,6 @@
 """Evaluate a checkpoint on held-out signals: `python evaluate.py --checkpoint checkpoints/mnist --dataset_name ...`.
 
-Prints tables in Markdown and, with `--output`, writes them as JSON, after each section, and figures beside it. A second
+Prints tables in Markdown and, with `--output`, writes them as JSON, after each section, next to its figures. A second
 call goes on where the first one stopped. `python -m evaluation.report` makes documents of such reports.
 """
 
@@ -105,7 +105,7 @@ class Request:
         return "python " + shlex.join(["evaluate.py", *words(self.arguments, self.signal, self.call, *own.values())])
 
     def settings(self, name: str) -> dict[str, Any]:
-        """All flags that decide a section's numbers; the checkpoint's weights and config stand beside them."""
+        """All flags that decide a section's numbers; the checkpoint's weights and config are recorded separately."""
         return fingerprint(self.signal, self.arguments, self.own[name], apart_from=("checkpoint", "kind"))
 
     def wants(self, name: str) -> bool:
@@ -156,7 +156,7 @@ def evaluate(request: Request) -> dict:
 
 
 def facts(request: Request, job: Job) -> dict:
-    """What a report says besides its sections."""
+    """Everything in a report except its sections."""
     arguments, model = request.arguments, job.model
     on_cpu = f"{torch.get_num_threads()} CPU core(s) ({platform.machine()}), torch {torch.__version__}"
     return {

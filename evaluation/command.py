@@ -1,4 +1,4 @@
-"""Command lines of everything that looks at a checkpoint: the signal's flags beside a command's own, and back."""
+"""Command lines of everything that looks at a checkpoint: read into dataclasses of flags, and written from them."""
 
 import hashlib
 import json

@@ -4,7 +4,7 @@ The features are those that a small classifier of `evaluation.classifier`, train
 its last layer; distances compare with one another, not with those of other features. Each distance is taken twice: to
 the very images whose pixels are observed, where samples are favoured that stay too near to them (half the noise of so
 few images is common to both), and to other held-out ones, where only the distribution counts. Rows of the images
-themselves, with a little noise, and averaged, tell what the features see (those of a small autoencoder do not know
+themselves, with a little noise, and averaged, show what the features see (those of a small autoencoder do not know
 noise of 0.06 from none). Writes a table (JSON) and a picture of samples of every way side by side.
 """
 
@@ -43,9 +43,9 @@ class Arguments:
     checkpoint: str = flag("Checkpoint folder or Hub id of images with scales.")
     dataset_name: str = flag("Hub dataset or folder with the images.")
     classifier: str = flag("File of evaluation.classifier whose features images are compared in.")
-    output: str = flag("File for the table (.json); the picture goes beside it.")
+    output: str = flag("File for the table (.json); the picture gets the same name.")
     context: int = flag("Observed pixels of each image.", 32)
-    images: int = flag("Held-out images of which pixels are observed, one sample of each.", 512)
+    images: int = flag("Held-out images that are completed from a few pixels, one sample each.", 512)
     others: int = flag("Other held-out images to compare with.", 488)
     split: str = flag("Split of the held-out images.", "test")
     temperature: float = flag("Temperature of all samples.", 1.0)
@@ -75,7 +75,7 @@ class Features(nn.Module):
 
 
 def altered(images: Tensor, seed: int) -> dict[str, Tensor]:
-    """Images (N, V, y, x), with Gaussian noise, and with averages of 2×2 pixels in place of the pixels, by name."""
+    """Images (N, V, y, x), the same with Gaussian noise, and averaged over blocks of 2×2 pixels, by name."""
     averaged = F.interpolate(F.avg_pool2d(images, 2, ceil_mode=True), images.shape[2:], mode="nearest")
     named, generator = {"the images themselves": images}, torch.Generator().manual_seed(seed)
     for noise in NOISES:
@@ -90,7 +90,7 @@ class Way:
 
     Attributes:
         options (`dict`): Arguments of `model.sample`.
-        chain_scales (`list[int]` or `None`): Scales in place of the checkpoint's own.
+        chain_scales (`list[int]` or `None`): Scales to use instead of the checkpoint's own.
     """
 
     name: str

@@ -78,7 +78,7 @@ def inference(job: Job) -> Figures:
 
 
 def sheet(job: Job, name: str, lines: Sequence[tuple[str, Sequence[Cell]]]) -> Path:
-    """Save lines of cells, all as long, under the names of their columns, as a figure beside the report.
+    """Save lines of cells, all as long, under the names of their columns, as a figure in the report's folder.
 
     Signals of a wide view take a line each, which their line and column name.
     """

@@ -19,7 +19,7 @@ class Found:
 
     Attributes:
         text (`str`): What was measured, on how many signals: a paragraph of Markdown.
-        figures (`list` of pairs): Names of files beside the report and their captions.
+        figures (`list` of pairs): Names of files in the report's folder, and their captions.
         numbers (`dict`): What the model card shows, by the name that it has in the report.
     """
 
@@ -64,9 +64,9 @@ class Job:
 
     Args:
         limit (`int` or `None`): See `rows`.
-        contexts (`list[int]` or `None`): Numbers K in place of the kind's own.
+        contexts (`list[int]` or `None`): Numbers K to use instead of the kind's own.
         queries (`int`): Unobserved places scored for each signal.
-        output (`Path` or `None`): The report's file, beside which figures go; `None`: no figures.
+        output (`Path` or `None`): The report's file; figures go into its folder; `None`: no figures.
     """
 
     model: torch.nn.Module
@@ -132,5 +132,5 @@ class Job:
         return batch if self.posterior is None else batch.double()
 
     def figure(self, name: str) -> Path:
-        """The file of a figure beside the report, which there is."""
+        """The file of a figure, in the folder of the report; only where there is an `output`."""
         return self.output.with_name(f"{self.output.stem}-{name}.png")

@@ -11,8 +11,8 @@ PLACES = 24  # random places of each signal that are drawn
 
 
 @torch.no_grad()
-def beside_posterior(job: Job) -> Found:
-    """Samples beside those of the exact posterior: error, and distance of two."""
+def against_posterior(job: Job) -> Found:
+    """Samples next to those of the exact posterior: error, and distance of two."""
     plan, posterior = job.plan.samples, job.posterior
     rows = job.rows(plan.signals)
     cells = []
@@ -30,8 +30,8 @@ def beside_posterior(job: Job) -> Found:
     columns |= {"distance of two samples": 3, "distance, exact posterior": 3}
     text = (
         f"{len(rows)} {job.signal.plural} of split `{job.split}`: {plan.samples} joint samples at {PLACES} random "
-        "places, one value per step, temperature 1, beside as many of the exact posterior. Error and distance are root "
-        "mean square differences, to the truth and of two samples of one signal, averaged over signals."
+        "places, one value per step, temperature 1, next to as many of the exact posterior. Error and distance are "
+        "root mean square differences, to the truth and of two samples of one signal, averaged over signals."
     )
     lines = ["distance of two samples", "distance, exact posterior"]
     plot = {"title": "difference of samples", "ylabel": "distance", "lines": lines}

@@ -1,4 +1,4 @@
-"""How a kind of signal is evaluated and shown: what its class says to everything in `evaluation/`.
+"""How a kind of signal is evaluated and shown, as its class describes it to `evaluation/`.
 
 A kind without a plan of its own gets the defaults below, and pictures by its `render`.
 """

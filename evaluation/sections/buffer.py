@@ -1,4 +1,4 @@
-"""Section: what it costs to know values as buffer (one after another, causal) in place of context (a set)."""
+"""Section: what it costs to know values as buffer (one after another, causal) instead of context (a set)."""
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ def measure(job: Job, flags: NoFlags) -> Found:
     columns = {"K": 0} | {f"{key} as buffer": 3 for key in shares} | dict.fromkeys(lines, 4)
     text = (
         f"{len(rows):,} {job.signal.plural} of split `{job.split}`, {QUERIES} places each: the negative log-likelihood "
-        f"({name}) of a query given the same K values in the same order, the last of which are buffer. Sampling and "
+        f"({name}) of a query given the same K values in the same order, where the last ones are buffer. Sampling and "
         f"joint likelihoods have {largest:.0%} of what is known in the buffer at most, the largest in use "
         "(`config.max_buffer_share`): beyond that it becomes context. The cost is the mean of the differences on the "
         "same queries."

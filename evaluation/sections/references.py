@@ -1,4 +1,4 @@
-"""Section: the model beside nearest neighbour, interpolation, a Gaussian process and, where known, the posterior."""
+"""Section: the model next to nearest neighbour, interpolation, a Gaussian process and, where known, the posterior."""
 
 import math
 

@@ -11,7 +11,7 @@ from evaluation.completion import TEMPERATURE, Drawn, draw, to_pictures
 from evaluation.diversity import WINDOW
 from evaluation.galleries import make
 from evaluation.job import Found, Job, Section
-from evaluation.posterior_samples import beside_posterior
+from evaluation.posterior_samples import against_posterior
 from evaluation.sample_measures import diversity, measures, recognised
 from evaluation.tables import Table, make_table
 from signals.base import flag
@@ -62,7 +62,7 @@ class Judge:
 def measure(job: Job, flags: Flags) -> Found:
     """Samples against K, with their pictures."""
     if job.posterior is not None:
-        return beside_posterior(job)
+        return against_posterior(job)
     plan = job.plan.samples
     contexts = [size for size in plan.contexts if size < job.cells]
     if not contexts:
@@ -104,7 +104,7 @@ def prose(job: Job, count: int, similar: bool) -> str:
     """What was measured on `count` signals; `similar` if the similarity of images is among it."""
     plan, plural = job.plan.samples, job.signal.plural
     how = f"in {plan.steps} steps" if plan.drawn is None else (
-        f"of which {plan.drawn} values are drawn in {plan.steps} steps and the rest is their conditional mean"
+        f"{plan.drawn} values drawn in {plan.steps} steps and the rest their conditional mean"
     )  # fmt: skip
     text = (
         f"{count} {plural} of split `{job.split}`, completed from K random cells: by the mean and by "

@@ -1,4 +1,4 @@
-"""Videos: a moving picture (GIF) with lines of K; observed places, the mean and a sample beside the truth."""
+"""Videos: a moving picture (GIF) with lines of K; observed places, the mean and a sample next to the truth."""
 
 from pathlib import Path
 
