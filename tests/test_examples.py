@@ -13,8 +13,8 @@ from PIL import Image
 from scipy.io import wavfile
 
 from conftest import ROOT, make_context, make_model
-from evaluate import parse_flags
 from evaluation import figure
+from evaluation.command import parse_flags
 from examples import complete_image, lora, query, rebuild_mesh, train_on_my_images
 from hub_server import run_hub
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
@@ -112,7 +112,7 @@ def test_push_to_hub(tmp_path):
 
 @pytest.mark.parametrize("kind", ["image", "polynomial", "shape", "video"])
 def test_every_kind_has_its_picture(kind, tmp_path, image_folder, monkeypatch):
-    module = __import__(f"evaluation.figures.{kind}", fromlist=["draw"])
+    module = __import__(f"signals.figures.{kind}", fromlist=["draw"])
     for name, small in (("CONTEXTS", [2, 5]), ("SAMPLES", 1), ("DRAWN", 4)):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, small)

@@ -1,12 +1,10 @@
 """Section: negative log-likelihood, error and calibration of the marginals against the number of observed positions."""
 
-from evaluation.against_context import UNCERTAIN, Row, marginals_against_context, unit
+from evaluation.against_context import Row, Scoring, marginals_against_context, unit
 from evaluation.calibration import CENTRAL
-from evaluation.job import Job, Section
+from evaluation.job import Found, Job, NoFlags, Section
+from evaluation.scores import UNCERTAIN
 from evaluation.tables import Table, make_table
-
-# Signals scored: enough for an interval of about ±1 point of coverage.
-SIGNALS = {"image": 300, "polynomial": 1000, "shape": 90, "video": 60}
 
 
 def rows_against_context(job: Job) -> tuple[list[Row], int]:
@@ -14,23 +12,14 @@ def rows_against_context(job: Job) -> tuple[list[Row], int]:
 
     `--limit` asks for so many signals here, more than the default too: the other sections are capped by it.
     """
-    rows = job.signal.load_split(job.split, job.config, job.limit or SIGNALS.get(job.config.signal, 200))
-    table = marginals_against_context(
-        job.model,
-        job.signal,
-        rows,
-        job.sizes(),
-        job.queries,
-        seed=job.seed,
-        progress=job.progress,
-        reference=job.posterior,
-        central=CENTRAL,
-    )
-    return table, len(rows)
+    rows = job.many_rows()
+    scoring = Scoring(job.queries, seed=job.seed, progress=job.progress, reference=job.posterior, central=CENTRAL)
+    return marginals_against_context(job.model, job.signal, rows, job.sizes(), scoring), len(rows)
 
 
-def section(rows: list[Row], signals: int, job: Job) -> Section:
-    """The section of what `rows_against_context` found."""
+def measure(job: Job, flags: NoFlags) -> Found:
+    """Likelihood, errors and calibration for every K."""
+    rows, signals = rows_against_context(job)
     plural = job.signal.plural
     text = (
         f"On {signals:,} {plural} of split `{job.split}`: {job.queries} random places that were not observed, given K "
@@ -48,7 +37,8 @@ def section(rows: list[Row], signals: int, job: Job) -> Section:
             else "."
         )
     )
-    return Section(text, [likelihood_table(rows, job.config), calibration_table(rows, job.config)])
+    tables = [likelihood_table(rows, job.config), calibration_table(rows, job.config)]
+    return Found(text, tables, numbers={"rows": rows, "signals": signals})
 
 
 def likelihood_table(rows: list[Row], config) -> Table:
@@ -92,3 +82,6 @@ def calibration_table(rows: list[Row], config) -> Table:
         "levels": [100 * level for level in CENTRAL],
     }
     return make_table(columns, cells, "Calibration", plot)
+
+
+SECTION = Section("likelihood", "Likelihood and calibration", measure)

@@ -2,13 +2,12 @@
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from evaluation.against_context import unit
-from evaluation.job import Job, Section
+from evaluation.batches import batches
+from evaluation.job import Found, Job, NoFlags, Section
 from evaluation.tables import make_table, mean_interval
 
-SIGNALS = {"image": 64, "polynomial": 300, "shape": 16, "video": 16}
 QUERIES = 64
 IN_USE = "the largest in use"  # beyond which sampling and joint likelihoods make the buffer context
 SHARES = {"half": 0.5, "all": 1.0}
@@ -38,19 +37,17 @@ def buffered_log_prob(model, known: tuple, asked: tuple, buffered: int) -> Tenso
     return output.buffer_distribution[:, buffered:].log_prob(asked_values).double().mean(1).cpu()
 
 
-def section(job: Job) -> Section:
-    """The same K known values as context, and with a part of them as buffer; for several K."""
+def measure(job: Job, flags: NoFlags) -> Found:
+    """The same evidence as context and in part as buffer, for several K."""
     largest = job.model.config.max_buffer_share
     shares = {"none": 0.0, IN_USE: largest} | {name: share for name, share in SHARES.items() if share > largest}
-    rows, (name, size) = job.rows(SIGNALS.get(job.config.signal, 32)), unit(job.config)
+    rows, (name, size) = job.rows(job.plan.count("buffer")), unit(job.config)
     cells = []
     for context in job.sizes(few=True):
         queries = min(QUERIES, job.cells - context) if job.cells else QUERIES
         batch = max(1, 8192 // (context + queries))
         scores: dict[str, list[Tensor]] = {key: [] for key in shares}
-        starts = range(0, len(rows), batch)
-        for start in tqdm(starts, desc=f"buffer, K = {context}", disable=not job.progress, leave=False):
-            chunk = [rows[index] for index in range(start, min(start + batch, len(rows)))]
+        for start, chunk in batches(rows, batch, f"buffer, K = {context}", job.progress):
             places = [x.float() for x in job.places(chunk, context + queries, job.seed + start)]
             known, asked = (tuple(x[:, part] for x in places) for part in (slice(context), slice(context, None)))
             for key, share in shares.items():
@@ -62,10 +59,13 @@ def section(job: Job) -> Section:
     columns = {"K": 0} | {f"{key} as buffer": 3 for key in shares} | dict.fromkeys(lines, 4)
     text = (
         f"{len(rows):,} {job.signal.plural} of split `{job.split}`, {QUERIES} places each: the negative log-likelihood "
-        f"({name}) of a query given the same K values in the same order, the last of which are buffer. Sampling and "
+        f"({name}) of a query given the same K values in the same order, where the last ones are buffer. Sampling and "
         f"joint likelihoods have {largest:.0%} of what is known in the buffer at most, the largest in use "
         "(`config.max_buffer_share`): beyond that it becomes context. The cost is the mean of the differences on the "
         "same queries."
     )
     plot = {"title": "cost of the buffer", "ylabel": name, "lines": lines, "levels": [0.0]}
-    return Section(text, [make_table(columns, cells, "Does the buffer cost anything?", plot)])
+    return Found(text, [make_table(columns, cells, "Does the buffer cost anything?", plot)])
+
+
+SECTION = Section("buffer", "The buffer", measure)

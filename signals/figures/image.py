@@ -11,10 +11,24 @@ from PIL import Image
 from torch import Tensor
 
 from signals.image import checkered, to_image
+from signals.plan import SIDE, View
 
 CONTEXTS = [4, 8, 16, 32, 64, 128, 256]
 SAMPLES = 3
 COLUMNS, ZOOM = 8, 2  # of new images
+
+
+class ImageView(View):
+    """Pixels as they are, on a dim chequered ground where nothing is known."""
+
+    def size(self, grid: list[int]) -> tuple[float, float]:
+        return SIDE * grid[0] / max(grid), SIDE * grid[1] / max(grid)
+
+    def show(self, axis, signal, values: Tensor, grid: list[int]) -> None:
+        values = values.cpu().float().expand(-1, 3)
+        pixels = torch.where(values.isnan(), checkered(grid).flatten(0, 1), values)
+        axis.imshow(pixels.view(grid[1], grid[0], 3).clamp(0, 1), interpolation="nearest")
+        axis.set(xticks=[], yticks=[])
 
 
 def draw(model, signal, rows, index: int, temperature: float, seed: int, output: Path) -> None:

@@ -3,16 +3,15 @@
 import math
 
 import torch
-from tqdm.auto import tqdm
 
 from baselines.gaussian_process import GaussianProcess
 from baselines.interpolation import Interpolation
 from baselines.nearest import NearestNeighbour
 from evaluation.against_context import unit
-from evaluation.job import Job, Section
+from evaluation.batches import batches
+from evaluation.job import Found, Job, NoFlags, Section
 from evaluation.tables import make_table, mean_interval
 
-SIGNALS = {"image": 48, "polynomial": 200, "shape": 16, "video": 16}
 FITTED_SIGNALS, FITTED_PLACES = 24, 150
 MAX_CONTEXT = 512  # a Gaussian process takes the cube of it
 
@@ -24,27 +23,24 @@ def methods(job: Job) -> dict:
     stored = job.signal.collate(rows.first(FITTED_SIGNALS))
     cells = torch.randperm(math.prod(grid), generator=torch.Generator().manual_seed(job.seed))[:FITTED_PLACES]
     positions, values = job.signal.positions(grid)[cells], job.signal.grid_values(stored, grid)[:, cells]
-    smooth = 2.5 if job.config.signal == "polynomial" else 1.5
     made = {"nearest": NearestNeighbour(job.config), "linear": Interpolation(job.config, 1)}
     if job.config.position_dim < 3:
         made["cubic"] = Interpolation(job.config, 3)
-    made["Gaussian process"] = GaussianProcess(job.config, smooth)
+    made["Gaussian process"] = GaussianProcess(job.config, job.plan.smoothness)
     fitted = {name: method.fit(positions, values.float()) for name, method in made.items()}
     return fitted | ({"exact posterior": job.posterior} if job.posterior else {})
 
 
-def section(job: Job) -> Section:
-    """Likelihood and error of all methods at the same positions."""
-    rows, (unit_name, size) = job.rows(SIGNALS.get(job.config.signal, 32)), unit(job.config)
+def measure(job: Job, flags: NoFlags) -> Found:
+    """Likelihood and error of all methods at the same places."""
+    rows, (unit_name, size) = job.rows(job.plan.count("references")), unit(job.config)
     compared = {"model": job.model} | methods(job)
     likelihoods, errors = [], []
     for context in [size_ for size_ in job.sizes(few=True) if size_ <= MAX_CONTEXT]:
         queries = min(job.queries, job.cells - context) if job.cells else job.queries
         scores = {name: [] for name in compared}
         squares = {name: [] for name in compared}
-        starts = range(0, len(rows), 16)
-        for start in tqdm(starts, desc=f"references, K = {context}", disable=not job.progress, leave=False):
-            chunk = [rows[index] for index in range(start, min(start + 16, len(rows)))]
+        for start, chunk in batches(rows, 16, f"references, K = {context}", job.progress):
             positions, values = job.places(chunk, context + queries, job.seed + start)
             asked, truth = positions[:, context:], values[:, context:]
             for name, method in compared.items():
@@ -60,7 +56,7 @@ def section(job: Job) -> Section:
         f"{len(rows):,} {job.signal.plural} of split `{job.split}`, {job.queries} unobserved places each, the same for "
         "all. Nearest neighbour and interpolation (scipy) become distributions by a Gaussian as wide as their "
         "cross-validated error on the context; the Gaussian process (scikit-learn, "
-        f"Matérn {'5/2' if job.posterior else '3/2'} kernel and noise) has the parameters that make "
+        f"Matérn {job.plan.smoothness * 2:.0f}/2 kernel and noise) has the parameters that make "
         f"{FITTED_SIGNALS} training {job.signal.plural} most likely."
     )
     tables = [
@@ -77,4 +73,7 @@ def section(job: Job) -> Section:
             {"title": "error of the mean", "ylabel": "RMSE", "lines": list(compared)},
         ),
     ]
-    return Section(text, tables)
+    return Found(text, tables)
+
+
+SECTION = Section("references", "References", measure)

@@ -5,15 +5,34 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from baselines.polynomial import PolynomialPosterior
+from signals.plan import View
 
 CONTEXTS = [1, 2, 4, 6, 8]
 SAMPLES = 5
 
 
+class CurveView(View):
+    """A curve, or the points that are observed, in the window that a plot of polynomials shows."""
+
+    def size(self, grid: list[int]) -> tuple[float, float]:
+        return 1.3, 0.9
+
+    def show(self, axis, signal, values: torch.Tensor, grid: list[int]) -> None:
+        axis.plot(signal.positions(grid)[:, 0], values[:, 0].cpu(), linewidth=1)
+        self._frame(axis)
+
+    def show_observed(self, axis, signal, positions: torch.Tensor, values: torch.Tensor, grid: list[int]) -> None:
+        axis.plot(positions[:, 0].cpu(), values[:, 0].cpu(), "o", color="black", markersize=3)
+        self._frame(axis)
+
+    @staticmethod
+    def _frame(axis) -> None:
+        axis.set(xlim=(-1, 1), ylim=(-6, 6), xticks=[], yticks=[])
+
+
 def draw(model, signal, rows, index: int, temperature: float, seed: int, output: Path) -> None:
     """Write the picture for two rows, from `index` on."""
-    posterior = PolynomialPosterior(signal.degree)
+    posterior = signal.posterior
     everywhere = model.native_positions()
     x = everywhere[0, :, 0]
     figure = Figure(figsize=(2.6 * len(CONTEXTS), 4.8), layout="constrained")

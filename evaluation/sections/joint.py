@@ -4,13 +4,12 @@ import math
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from evaluation.against_context import unit
-from evaluation.job import Job, Section
+from evaluation.batches import batches
+from evaluation.job import Found, Job, NoFlags, Section
 from evaluation.tables import make_table, mean_interval
 
-SIGNALS = {"image": 32, "polynomial": 500, "shape": 8, "video": 8}
 ORDERS = 4
 MAX_PLACES = 2048  # of a signal with more cells, so many random ones
 
@@ -36,15 +35,14 @@ def independent(model, positions: Tensor, values: Tensor) -> Tensor:
     return marginal.log_prob(values).double().sum(1).cpu()
 
 
-def section(job: Job) -> Section:
+def measure(job: Job, flags: NoFlags) -> Found:
     """Mean over orders, their ensemble, and what both are compared with."""
-    rows, (name, size) = job.rows(SIGNALS.get(job.config.signal, 32)), unit(job.config)
+    rows, (name, size) = job.rows(job.plan.count("joint")), unit(job.config)
     posterior = job.posterior
     count = posterior.degree + 1 if posterior else min(job.cells or job.queries, MAX_PLACES)
     found: dict[str, list[Tensor]] = {}
     batch = max(1, 8192 // count)
-    for start in tqdm(range(0, len(rows), batch), desc="joint likelihood", disable=not job.progress, leave=False):
-        chunk = [rows[index] for index in range(start, min(start + batch, len(rows)))]
+    for start, chunk in batches(rows, batch, "joint likelihood", job.progress):
         positions, exact = job.places(chunk, count, job.seed + start)
         values = exact.float()
         chains = joint_over_orders(job.model, positions, values, ORDERS, job.seed + start)
@@ -68,4 +66,7 @@ def section(job: Job) -> Section:
         f"of all values together, divided by their number ({name}), by the chain rule. The ensemble is the "
         "equal mixture of the orders, itself a likelihood. Spread: standard deviation over orders of one signal."
     )
-    return Section(text, [make_table(dict.fromkeys(cells, 3), [list(cells.values())], "Joint likelihood")])
+    return Found(text, [make_table(dict.fromkeys(cells, 3), [list(cells.values())], "Joint likelihood")])
+
+
+SECTION = Section("joint", "Joint likelihood", measure)

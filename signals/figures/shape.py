@@ -8,11 +8,27 @@ from matplotlib.colors import LightSource
 from matplotlib.figure import Figure
 
 from signals.mesh import sdf_to_mesh
+from signals.plan import View
 
 CONTEXTS = [32, 128, 512]
 SAMPLES = 3
 DRAWN = 512
 COLUMNS = 6  # of new shapes
+
+
+class SurfaceView(View):
+    """The zero surface as a render; what is observed as points."""
+
+    projection = "3d"
+
+    def size(self, grid: list[int]) -> tuple[float, float]:
+        return 1.6, 1.6
+
+    def show(self, axis, signal, values: torch.Tensor, grid: list[int]) -> None:
+        show_surface(axis, values.cpu().float().reshape(*grid[::-1], 1))
+
+    def show_observed(self, axis, signal, positions: torch.Tensor, values: torch.Tensor, grid: list[int]) -> None:
+        show_points(axis, positions.cpu(), values.cpu().float())
 
 
 def draw(model, signal, rows, index: int, temperature: float, seed: int, output: Path) -> None:

@@ -1,27 +1,23 @@
-"""Section: what training has not seen: larger contexts, other resolutions, clustered positions."""
+"""Section: contexts and grids that training has not seen: more places and other resolutions."""
 
 import copy
 
-from evaluation.against_context import marginals_against_context, unit
+from evaluation.against_context import Row, Scoring, marginals_against_context, unit
 from evaluation.calibration import CENTRAL
-from evaluation.job import Job, Section
+from evaluation.job import Found, Job, NoFlags, Section
 from evaluation.tables import Table, make_table
 
-SIGNALS = {"image": 64, "polynomial": 500, "shape": 24, "video": 16}
-RESIZED = ("image", "video")
 
-
-def section(job: Job) -> Section:
+def measure(job: Job, flags: NoFlags) -> Found:
     """A table for each way of leaving what training has seen."""
-    count = SIGNALS.get(job.config.signal, 32)
-    tables = [table for table in (more_context(job, count), clustered(job, count), resolutions(job, count)) if table]
+    count = job.plan.count("generalisation")
+    tables = [table for table in (more_context(job, count), resolutions(job, count)) if table]
     text = (
         f"{len(job.rows(count)):,} {job.signal.plural} of split `{job.split}`, {job.queries} unobserved places each. "
-        f"Training has seen up to {job.trained_context or 'an unknown number of'} random places at once. Clustered: "
-        "the K places nearest to a random one are observed, and what is asked for lies anywhere."
-        + (" Likelihoods on different grids are of different images." if job.config.signal in RESIZED else "")
+        f"Training has seen up to {job.trained_context or 'an unknown number of'} random places at once."
+        + (f" Likelihoods on different grids are of different {job.signal.plural}." if job.plan.resized else "")
     )
-    return Section(text, tables)
+    return Found(text, tables)
 
 
 def more_context(job: Job, count: int) -> Table | None:
@@ -38,27 +34,9 @@ def more_context(job: Job, count: int) -> Table | None:
     return _table(job, rows, f"More context than in training (at most {most:,})", "K")
 
 
-def clustered(job: Job, count: int) -> Table:
-    """Observed positions in one cluster, compared with positions all over the signal."""
-    rows = job.rows(count)
-    sizes = [size for size in job.sizes(few=True) if size > 1]
-    name, size = unit(job.config)
-    cells = []
-    pairs = [_score(job, rows, [0, *sizes], clustered=flag) for flag in (False, True)]
-    nothing = pairs[0][0]
-    for uniform, cluster in zip(pairs[0][1:], pairs[1][1:], strict=True):
-        nll = [[row["nats"] / size, row["half_width"] / size] for row in (uniform, cluster)]
-        inside = [[100 * part for part in row["coverage"][1]] for row in (uniform, cluster)]
-        cells.append([uniform["context"], nothing["nats"] / size, *nll, *inside])
-    columns = {"K": 0, f"NLL ({name}), nothing observed": 3, "uniform": 3, "clustered": 3}
-    return make_table(
-        columns | {"inside 80% (%), uniform": 1, "inside 80% (%), clustered": 1}, cells, "Clustered places"
-    )
-
-
 def resolutions(job: Job, count: int) -> Table | None:
     """Half and twice the native grid; signals that are resized only."""
-    if job.config.signal not in RESIZED:
+    if not job.plan.resized:
         return None
     native = job.config.native_grid
     still = len(native) - 2  # a video's frames stay
@@ -75,18 +53,9 @@ def resolutions(job: Job, count: int) -> Table | None:
     return _table(job, rows, "Resolutions that training has not seen", "grid, K", labels)
 
 
-def _score(job: Job, rows, sizes: list[int], **options):
-    return marginals_against_context(
-        job.model,
-        job.signal,
-        rows,
-        sizes,
-        job.queries,
-        seed=job.seed,
-        progress=job.progress,
-        central=CENTRAL,
-        **options,
-    )
+def _score(job: Job, rows, sizes: list[int], grid: list[int] | None = None) -> list[Row]:
+    scoring = Scoring(job.queries, seed=job.seed, progress=job.progress, central=CENTRAL, grid=grid)
+    return marginals_against_context(job.model, job.signal, rows, sizes, scoring)
 
 
 def _table(job: Job, rows, title: str, first: str, labels: list | None = None) -> Table:
@@ -103,3 +72,6 @@ def _table(job: Job, rows, title: str, first: str, labels: list | None = None) -
     ]
     columns = {first: 0, f"NLL ({name})": 3, "RMSE of the mean": 4, "RMSE of nearest neighbour": 4, "inside 80% (%)": 1}
     return make_table(columns, cells, title)
+
+
+SECTION = Section("generalisation", "Beyond training", measure)

@@ -1,4 +1,4 @@
-"""Videos: a moving picture (GIF) with lines of K; observed positions, the mean and a sample next to the truth."""
+"""Videos: a moving picture (GIF) with lines of K; observed places, the mean and a sample next to the truth."""
 
 from pathlib import Path
 
@@ -6,12 +6,31 @@ import torch
 from PIL import Image, ImageDraw
 
 from signals.image import checkered, to_image
+from signals.plan import SIDE, View
 
 CONTEXTS = [64, 256, 1024]
 CLIPS = 2
 ZOOM = 3
 DRAWN = 2048
 COLUMNS = 6  # of new videos
+
+
+class ClipView(View):
+    """The frames of a clip in a row, on a dim chequered ground where nothing is known."""
+
+    wide = True
+
+    def size(self, grid: list[int]) -> tuple[float, float]:
+        frames, width, height = grid
+        return SIDE * (frames * (width + 1) - 1) / height, SIDE
+
+    def show(self, axis, signal, values: torch.Tensor, grid: list[int]) -> None:
+        frames, width, height = grid
+        values = values.cpu().float().expand(-1, 3).view(frames, height, width, 3)
+        clip = torch.where(values.isnan(), checkered([width, height]), values).clamp(0, 1)
+        clip = torch.nn.functional.pad(clip, (0, 0, 0, 1), value=1.0)  # a white line between frames
+        axis.imshow(torch.cat(list(clip), 1)[:, :-1], interpolation="nearest")
+        axis.set(xticks=[], yticks=[])
 
 
 def draw(model, signal, rows, index: int, temperature: float, seed: int, output: Path) -> None:
