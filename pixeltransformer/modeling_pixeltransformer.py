@@ -6,22 +6,13 @@ B = batch, K = context, M = buffer, Q = queries, P and V = dimensions of positio
 H = heads, D = head dim, L = tokens.
 """
 
-import math
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
 
 from .attention import (
-    Block,
     DecoderBlock,
     EncoderBlock,
     KeysValues,
@@ -34,114 +25,17 @@ from .attention import (
 from .checks import check_given, check_places, read_context, read_positions
 from .configuration_pixeltransformer import PixelTransformerConfig
 from .distribution import ValueDistribution
-from .embeddings import FourierFeatures, NothingObserved, Places, PositionEmbedding, RotaryEmbedding, ScaleEmbedding
+from .embeddings import FourierFeatures, NothingObserved, Places, PositionEmbedding, RotaryEmbedding
 from .head import Bounds, ChannelHead, uniform_bins
 from .hub import HubMixin
+from .output import PixelTransformerOutput
+from .prediction import predict, predict_from
+from .pretrained import PixelTransformerPreTrainedModel
 from .sampling import joint_log_prob, sample, sample_iter
 
-CHUNK_SIZES = {"cpu": 2048}  # queries answered at a time: what is computed of them should stay in a core's cache
-CHUNK_SIZE = 65536  # on other devices
 LOOK_EVERY = 100  # calls in training on an accelerator, at whose numbers the checks look once
 
 Places3 = tuple[Tensor, Tensor | None, Tensor | None]  # positions, values and scales as `forward` takes them
-OLD_LAYOUT = r"^nothing_observed$|^(token|query)_embedding\.|coder\.\d+\.(key|value|feed_forward\.gate)\."
-
-
-@dataclass
-class PixelTransformerOutput(ModelOutput):
-    """What `PixelTransformerModel.forward` returns.
-
-    Args:
-        loss (`Tensor` of shape `()`): With `query_values` only: mean negative log-likelihood in nats over queries and
-            buffer values together.
-        mean (`Tensor` of shape `(B, Q, V)`), log_prob (`Tensor` of shape `(B, Q)`): With `query_values` and outside of
-            training only: mean of each query's distribution, and the log-likelihood of its true value in nats. These
-            are the predictions that `transformers.Trainer` gathers and gives to `compute_metrics`.
-        distribution (`ValueDistribution`, batch shape `(B, Q)`): Of each query given the context alone.
-        buffer_distribution (`ValueDistribution`, batch shape `(B, M)`): Of each buffer value given the context and the
-            buffer's earlier blocks.
-    """
-
-    loss: Tensor | None = None
-    mean: Tensor | None = None
-    log_prob: Tensor | None = None
-    distribution: ValueDistribution | None = None
-    buffer_distribution: ValueDistribution | None = None
-
-
-class PixelTransformerPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation."""
-
-    config_class = PixelTransformerConfig
-    base_model_prefix = "pixeltransformer"
-    main_input_name = "context_positions"
-    _supports_sdpa = True
-    # Frequencies make angles, bin centres are data, log-weights and log-stds are small differences of large numbers:
-    # they stay in float32 whatever the dtype that a model is loaded in or converted to.
-    _keep_in_fp32_modules_strict = ["frequencies", "bin_centers", "value_embedding", "head", "channel_head"]
-    _no_split_modules = ["EncoderBlock", "DecoderBlock"]  # what FSDP wraps, and a device map keeps whole
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
-        """As inherited, but weights are read from safetensors alone unless `use_safetensors=False` is given, and those
-        that do not fit the code are refused where the config is the checkpoint's own.
-
-        Raises:
-            ValueError: naming the weights that are missing, or that the code does not know; for a damaged file.
-        """
-        own_config = not any(key in PixelTransformerConfig.__init__.__annotations__ for key in kwargs)
-        kwargs.setdefault("use_safetensors", True)
-        try:
-            model, info = super().from_pretrained(
-                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-            )
-        except SafetensorError as error:
-            raise ValueError(
-                f"{pretrained_model_name_or_path}: expected whole safetensors weights, got a damaged file: {error}"
-            ) from error
-        wrong = {kind: sorted(map(str, info.get(f"{kind}_keys") or ())) for kind in ("missing", "unexpected")}
-        if own_config and any(wrong.values()) or any(re.search(OLD_LAYOUT, key) for key in wrong["unexpected"]):
-            found = "; ".join(f"{kind}: {', '.join(keys[:4])}" for kind, keys in wrong.items() if keys)
-            raise ValueError(
-                f"{pretrained_model_name_or_path}: expected weights of this version of the code "
-                f"({cls.__module__}), got other ones ({found}); load the checkpoint with its own code: "
-                "AutoModel.from_pretrained(..., trust_remote_code=True) in a process that has not imported this one"
-            )
-        return (model, info) if output_loading_info else model
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        deviation = self.config.initializer_range
-        if isinstance(module, ChannelHead):
-            nn.init.zeros_(module.weight)
-            module.bias.copy_(module.first_bias())
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=deviation)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, Norm):
-            nn.init.ones_(module.weight)
-        elif isinstance(module, FourierFeatures):
-            nn.init.normal_(module.frequencies, std=module.scale)
-        elif isinstance(module, ScaleEmbedding):
-            nn.init.normal_(module.coarser, std=1.0)  # as large as what it is added to
-        elif isinstance(module, RotaryEmbedding):
-            module.reset_parameters()
-        elif isinstance(module, NothingObserved):
-            nn.init.normal_(module.token, std=deviation)
-        elif isinstance(module, PixelTransformerModel):
-            # Features of values and positions have unit size and must stay visible behind one another: with the small
-            # weights of the layers a token hardly knows its value for the first thousand steps.
-            value, position, query = module.token_value, module.token_position.linear, module.query_position.linear
-            for layer in (value, position):
-                nn.init.normal_(layer.weight, std=(value.in_features + position.in_features) ** -0.5)
-            nn.init.normal_(query.weight, std=query.in_features**-0.5)
-            module.bin_centers.copy_(uniform_bins(self.config))
-        if isinstance(module, Block):
-            # Residual branches start small, so that depth does not change the scale of the stream.
-            depth = self.config.num_encoder_layers + self.config.num_decoder_layers
-            for branch in (module.output, module.feed_forward.down):
-                nn.init.normal_(branch.weight, std=deviation / math.sqrt(depth))
 
 
 class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
@@ -195,22 +89,18 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         self._calls_in_training = 0
         self.post_init()
 
-    def _apply(self, fn: Callable, recurse: bool = True):
-        """As inherited (`to`, `half`, `bfloat16`, …), but what needs float32 is only moved, never rounded."""
-        exact = {
-            id(tensor)
-            for name, tensor in chain(self.named_parameters(), self.named_buffers())
-            if set(self._keep_in_fp32_modules_strict) & set(name.split("."))
-        }
-        exact |= {id(p.grad) for p in self.parameters() if p.grad is not None and id(p) in exact}
-
-        def convert(tensor: Tensor) -> Tensor:
-            if id(tensor) not in exact or not tensor.is_floating_point():
-                return fn(tensor)
-            becomes = fn(tensor.new_empty(0))
-            return fn(tensor) if becomes.dtype.itemsize >= 4 else tensor.to(becomes.device)
-
-        return super()._apply(convert, recurse)
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if not isinstance(module, PixelTransformerModel):
+            return
+        # Features of values and positions have unit size and must stay visible behind one another: with the small
+        # weights of the layers a token hardly knows its value for the first thousand steps.
+        value, position, query = module.token_value, module.token_position.linear, module.query_position.linear
+        for layer in (value, position):
+            nn.init.normal_(layer.weight, std=(value.in_features + position.in_features) ** -0.5)
+        nn.init.normal_(query.weight, std=query.in_features**-0.5)
+        module.bin_centers.copy_(uniform_bins(self.config))
 
     def get_input_embeddings(self) -> nn.Module:
         """The layer that embeds the encoded values of tokens."""
@@ -474,79 +364,17 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
             check_given("buffer_values", buffer[1])
             check_places(config, "buffer", *buffer[:2], batch=batch, scales=buffer[2], numbers=numbers)
 
-    @torch.no_grad()
-    def predict(
-        self,
-        context_positions: Tensor,
-        context_values: Tensor,
-        query_positions: Tensor,
-        context_mask: Tensor | None = None,
-        chunk_size: int | None = None,
-        context_scales: Tensor | None = None,
-        query_scales: Tensor | None = None,
-        reduce: Callable[[ValueDistribution], Tensor | tuple[Tensor, ...]] | None = None,
-    ) -> ValueDistribution | Tensor | tuple[Tensor, ...]:
-        """Marginal distributions, batch shape (B, Q), of any number of queries, or what `reduce` makes of them.
-
-        The context is encoded once; queries are answered `chunk_size` at a time (over the whole batch; `None`: as suits
-        the device), so that memory is bounded up to the result itself. A distribution holds `num_bins` × (V + 2)
-        numbers for each query: of a large grid, keep what is needed alone, as in
-        `mean, variance = model.predict(..., reduce=lambda d: d.moments)`.
-
-        Args:
-            reduce (`Callable`): From the `ValueDistribution` of a chunk, batch shape (B, q), to a tensor (B, q, …) or a
-                tuple of them, which are returned for all queries.
-
-        Further arguments and errors as in `forward`.
-        """
-        batch = context_positions.shape[0] if isinstance(context_positions, Tensor) else None
-        check_places(self.config, "context", context_positions, context_values, context_mask, scales=context_scales)
-        check_places(self.config, "query", query_positions, batch=batch, scales=query_scales)
-        memory = self.encode(context_positions, context_values, context_mask, context_scales)
-        query_positions = query_positions.expand(batch, -1, -1)
-        query_scales = None if query_scales is None else query_scales.expand(batch, -1)
-        return self.predict_from(memory, query_positions, chunk_size, query_scales, reduce)
-
-    @torch.no_grad()
-    def predict_from(
-        self,
-        memory: Memory,
-        query_positions: Tensor,
-        chunk_size: int | None = None,
-        query_scales: Tensor | None = None,
-        reduce: Callable[[ValueDistribution], Tensor | tuple[Tensor, ...]] | None = None,
-    ) -> ValueDistribution | Tensor | tuple[Tensor, ...]:
-        """As `predict`, given an encoded memory and queries (B, Q, P)."""
-        chunk_size = chunk_size or CHUNK_SIZES.get(query_positions.device.type, CHUNK_SIZE)
-        size = max(1, chunk_size // query_positions.shape[0])
-        parts, whole = [], []
-        for start in range(0, query_positions.shape[1], size):
-            chunk = query_positions[:, start : start + size]
-            scales = None if query_scales is None else query_scales[:, start : start + size]
-            distribution = self._infer(memory, chunk, scales)
-            if reduce is None:
-                parts.append(distribution)
-                continue
-            reduced = reduce(distribution)
-            pieces = (reduced,) if isinstance(reduced, Tensor) else reduced
-            if not whole:  # allocated once: pieces kept among what each chunk frees would scatter the heap
-                count = query_positions.shape[1]
-                whole = [piece.new_empty(piece.shape[0], count, *piece.shape[2:]) for piece in pieces]
-            for target, piece in zip(whole, pieces, strict=True):
-                target[:, start : start + size] = piece
-        if reduce is not None:
-            return whole[0] if isinstance(reduced, Tensor) else tuple(whole)
-        return parts[0] if len(parts) == 1 else ValueDistribution.cat(parts, 1)
-
     def read_context(self, data: dict[str, Any], name: str = "context", letters: str = "", limit: int | None = None):
-        """See `validation_pixeltransformer.read_context`: an observed set from JSON, under this model's config."""
+        """See `checks.read_context`: an observed set from JSON, under this model's config."""
         return read_context(self.config, data, name, letters, limit)
 
     def read_positions(self, rows: Any, name: str = "positions", letters: str = "", limit: int | None = None) -> Tensor:
-        """See `validation_pixeltransformer.read_positions`: positions from JSON, under this model's config."""
+        """See `checks.read_positions`: positions from JSON, under this model's config."""
         return read_positions(self.config, rows, name, letters, limit)
 
-    # Plain functions of the model, see `sampling_pixeltransformer.py`.
+    # Plain functions of the model, see `prediction.py` and `sampling.py`.
+    predict = predict
+    predict_from = predict_from
     sample = sample
     sample_iter = sample_iter
     log_prob = joint_log_prob
