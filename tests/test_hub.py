@@ -307,7 +307,7 @@ def test_what_needs_float32_stays_so_in_any_dtype(model, tmp_path, dtype):
     for low in (loaded, *converted):
         assert exact_parts(low).keys() == exact.keys()
         assert all(torch.equal(part, exact[name]) for name, part in exact_parts(low).items())
-        assert low.encoder[0].query.weight.dtype == low.dtype == dtype
+        assert low.encoder[0].query_key_value.weight.dtype == low.dtype == dtype
         found = low.eval().predict(*context, queries)
         assert found.means.dtype == torch.float32 and torch.allclose(found.probs, expected.probs, atol=0.1)
         low.train()(*context, queries.expand(2, -1, -1), queries.new_zeros(2, queries.shape[1], model.config.value_dim))
