@@ -15,7 +15,7 @@ from training.calibration import fit_scales, split_components
 from training.compiling import compiled_layers
 from training.export import export, push
 from training.interruption import Interruption, StoppedError
-from training.losses import weighted_loss
+from training.losses import weighted_loss, without_gaps
 from training.optimizers import apply_gradients, schedule, set_learning_rate, update_ema
 from training.processes import average, end
 from training.progress import Stopwatch
@@ -41,11 +41,11 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
             set_learning_rate(run.optimizers, factor)
             loss = torch.zeros((), device=accelerator.device)
             for _ in range(accumulate):
-                episode = next(run.reader)
+                episode, whole = without_gaps(next(run.reader), run.lowest)
                 with accelerator.accumulate(model):
                     output = model(**episode)
-                    accelerator.backward(weighted_loss(output, episode, arguments.beta))
-                loss += output.loss.detach() / accumulate
+                    accelerator.backward(whole * weighted_loss(output, episode, arguments.beta))
+                loss += whole * output.loss.detach() / accumulate
             norm = accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm)  # of all, on all processes
             norm = 0.0 if norm is None else float(norm)
             nats, seconds, stop = average(accelerator, loss.item(), clock.lap(), bool(interruption.number))

@@ -2,9 +2,13 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
+
+import pytest
 
 from conftest import PATIENCE, ROOT
 
@@ -27,11 +31,29 @@ TINY = dict(
     num_polynomials=100,
 )
 
-# What torchrun does, with the modules imported once and then forked.
-SCRIPT = """
-import os, socket, sys
+# Imports once what trainings need, forks for each that is asked for, and answers with its exit code.
+SERVER = """
+import json, os, sys
 sys.path.insert(0, {root!r})
+import train_accelerate
+from signals import image, polynomial
+def wait():
+    for line in sys.stdin:
+        order = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            for stream, name, flags in ((0, os.devnull, os.O_RDONLY), (1, order["said"], os.O_WRONLY | os.O_CREAT)):
+                os.dup2(os.open(name, flags, 0o600), stream)
+            os.dup2(1, 2)
+            return order["script"]
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+exec(wait() or "")
+"""
+
+# What torchrun does, with the modules imported before.
+SCRIPT = """
 {before}
+import os, socket, sys
 import train_accelerate
 with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
@@ -53,6 +75,16 @@ sys.exit(max(map(abs, codes)))
 """
 
 
+@lru_cache
+def server() -> subprocess.Popen:
+    """A process that waits for trainings to start; it ends with this one."""
+    variables = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-c", SERVER.format(root=str(ROOT))], cwd=ROOT, env=variables, text=True, **pipes
+    )
+
+
 def launch(folder: Path, processes: int, before: str = "", expect: int = 0, **flags) -> str:
     """Run `train_accelerate.py` in so many processes after the Python code `before`; returns what it printed.
 
@@ -62,12 +94,16 @@ def launch(folder: Path, processes: int, before: str = "", expect: int = 0, **fl
     tiny = TINY if flags.get("kind", "polynomial") == "polynomial" else {
         name: value for name, value in TINY.items() if name not in ("kind", "num_polynomials")
     }  # fmt: skip
-    preset, script = folder / "preset.json", folder / "train.py"
+    preset, said = folder / "preset.json", folder / "said.txt"
     preset.write_text(json.dumps(tiny | flags))
-    script.write_text(SCRIPT.format(root=str(ROOT), before=before, processes=processes, preset=str(preset)))
-    variables = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, str(script)], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert (done.returncode != 0) == bool(expect), done.stdout[-1000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
+    said.unlink(missing_ok=True)
+    script = SCRIPT.format(before=before, processes=processes, preset=str(preset))
+    server().stdin.write(json.dumps({"script": script, "said": str(said)}) + "\n")
+    server().stdin.flush()
+    if not select.select([server().stdout], [], [], PATIENCE)[0]:
+        server().kill()
+        server.cache_clear()
+        pytest.fail(f"a training hung: {said.read_text(errors='replace')[-4000:]}")
+    code, printed = server().stdout.readline().strip(), said.read_text(errors="replace")
+    assert code == "0" if not expect else code not in ("0", ""), f"exit code {code}: {printed[-4000:]}"
+    return printed

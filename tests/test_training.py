@@ -220,7 +220,7 @@ def test_beta_weights_the_means_alone():
 
     def gradients(beta):
         d = ValueDistribution(torch.zeros(1, 2, 1), means[..., None, None], log_scales[..., None])
-        output = PixelTransformerOutput(-d.log_prob(values).mean(), d)
+        output = PixelTransformerOutput(loss=-d.log_prob(values).mean(), distribution=d)
         return torch.autograd.grad(weighted_loss(output, {"query_values": values}, beta), (means, log_scales))
 
     plain, weighted = gradients(0.0), gradients(0.5)

@@ -1,8 +1,23 @@
 """What a training step minimises."""
 
+import math
+
+import torch
 from torch import Tensor
 
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerOutput
+
+
+def without_gaps(episode: dict[str, Tensor], filler: float) -> tuple[dict[str, Tensor], Tensor]:
+    """The episode with `filler` for values that are not finite, and a factor () of its loss: NaN if there were such.
+
+    The model refuses such values. A training leaves out the step instead: with this factor its loss and its gradients
+    are NaN on all processes, none of which may leave the others waiting.
+    """
+    values = {name: part for name, part in episode.items() if name.endswith("_values")}
+    finite = torch.stack([part.isfinite().all() for part in values.values()]).all()
+    filled = {name: torch.where(part.isfinite(), part, filler) for name, part in values.items()}
+    return episode | filled, torch.where(finite, 1.0, math.nan)
 
 
 def weighted_loss(output: PixelTransformerOutput, episode: dict[str, Tensor], beta: float) -> Tensor:

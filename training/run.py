@@ -52,6 +52,12 @@ class Run:
     def main(self) -> bool:
         return self.accelerator.is_main_process
 
+    @property
+    def lowest(self) -> float:
+        """A value that every signal may have."""
+        bounds = self.ema.module.config.value_range
+        return 0.0 if bounds is None else bounds[0]
+
     def parts(self) -> Parts:
         """What a training state holds."""
         streamed = self.reader.rows.stream is not None

@@ -29,6 +29,8 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
             # A checkpoint without scales or correlated channels gets new weights for them.
             wanted = {name: getattr(arguments, name) for name in ("num_scales", "correlated_channels")}
             wanted = {name: value for name, value in wanted.items() if value is not None}
+            if "num_scales" in wanted:  # cells of this data are what must have halves
+                wanted["native_grid"] = fields["native_grid"]
             model = PixelTransformerModel.from_pretrained(arguments.init_from, dtype=torch.float32, **wanted)
         except OSError as error:
             raise ValueError(f"--init_from: cannot load {arguments.init_from!r}: {error}") from error

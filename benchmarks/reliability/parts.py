@@ -4,7 +4,6 @@ import multiprocessing
 import sys
 import tempfile
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import transformers
@@ -73,14 +72,20 @@ def try_part(name: str) -> Tally:
 
 
 def try_everything(app: bool, kills: int, seed: int, jobs: int) -> tuple[Faults, dict[str, Tally]]:
-    """Faults, and what became of the inputs to every part by its name; `jobs` of them at a time."""
+    """Faults, and what became of the inputs to every part by its name; `jobs` of them at a time.
+
+    Each runs in a process of its own, forked from this one, which has only imported what they need.
+    """
     names = [*PARTS, *(APP if app else ())]
-    spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(jobs, spawn, max_tasks_per_child=1) as pool:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool,
+    ):
         place = Path(folder)
         place.chmod(0o755)  # one of the trainings runs as a user who may only look
-        whole = pool.submit(faults.whole, place, STEPS, SAVE_EVERY)
-        tallies = [pool.submit(try_part, name) for name in reversed(names)]  # the longest first
-        injected = [pool.submit(run_faults, name, place, whole.result(), kills, seed) for name in FAULTS]
-        rows = [(name, *found.result()) for name, found in zip(FAULTS, injected, strict=True)]
-        return rows, dict(zip(names, [tally.result() for tally in reversed(tallies)], strict=True))
+        undisturbed = pool.apply_async(faults.whole, (place, STEPS, SAVE_EVERY))
+        tallies = [pool.apply_async(try_part, (name,)) for name in reversed(names)]  # the longest first
+        whole = undisturbed.get()
+        injected = [pool.apply_async(run_faults, (name, place, whole, kills, seed)) for name in FAULTS]
+        rows = [(name, *found.get()) for name, found in zip(FAULTS, injected, strict=True)]
+        return rows, dict(zip(names, [tally.get() for tally in reversed(tallies)], strict=True))
