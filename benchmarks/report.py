@@ -31,7 +31,7 @@ def source(found: dict) -> str:
 
 def table(columns: list[str], rows: list[list[Cell]]) -> str:
     """A Markdown table of cells that are formatted already."""
-    return markdown(make_table(dict.fromkeys(columns, 0), rows))
+    return markdown(make_table([(title, 0) for title in columns], rows))
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -1,7 +1,7 @@
 """Tables of measured numbers: kept exact in JSON, shown rounded in Markdown."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -24,23 +24,27 @@ def mean_interval(values: Tensor) -> list[float]:
 
 
 def make_table(
-    columns: dict[str, int], rows: Sequence[Sequence[Cell]], title: str = "", plot: dict[str, Any] | None = None
+    columns: Mapping[str, int] | Sequence[tuple[str, int]],
+    rows: Sequence[Sequence[Cell]],
+    title: str = "",
+    plot: dict[str, Any] | None = None,
 ) -> Table:
     """A table that JSON can hold.
 
     Args:
-        columns (`dict[str, int]`): Titles, each with the digits behind the point that Markdown shows.
+        columns (`Mapping` or `Sequence` of pairs): Titles, each with the digits behind the point that Markdown shows.
         plot (`dict` or `None`): How `evaluation.curves` draws it against its first column: `title`, `ylabel`, `lines`
             (titles of columns) and, optionally, `levels` (dashed lines at nominal values).
 
     Raises:
         ValueError: for a row of another length than the columns.
     """
+    columns = list(columns.items()) if isinstance(columns, Mapping) else list(columns)
     for row in rows:
         if len(row) != len(columns):
             raise ValueError(f"rows: expected {len(columns)} cells, as there are columns, got {len(row)}")
     finite = [[_finite(cell) for cell in row] for row in rows]  # JSON knows no NaN
-    return {"title": title, "columns": [list(item) for item in columns.items()], "rows": finite, "plot": plot}
+    return {"title": title, "columns": [list(item) for item in columns], "rows": finite, "plot": plot}
 
 
 def markdown(table: Table) -> str:

@@ -126,8 +126,8 @@ class Polynomials(Signal):
         while len(rows):
             numbers = torch.rand(2, len(rows), count, 1, generator=generator, device=batch.device) * 2 - 1
             positions[rows], values[rows] = numbers[0], PLOT * numbers[1].double()
-            nearest = through(torch.zeros_like(batch), positions, values[..., 0])  # the posterior's mean
-            rows = (nearest.abs().amax(1) >= steepest).nonzero()[:, 0]
+            mean = through(torch.zeros_like(batch[rows]), positions[rows], values[rows, :, 0])  # of the posterior
+            rows = rows[mean.abs().amax(1) >= steepest]
         asked = torch.rand(len(batch), num_queries, 1, generator=generator, device=batch.device) * 2 - 1
         return Observation(positions, values, asked, polynomial(through(batch, positions, values[..., 0]), asked))
 

@@ -255,17 +255,17 @@ def test_certain_values_count_in_one_coverage_alone():
 def test_clicked_points_lie_all_over_the_plot_and_the_rest_follows_from_them(count, steepest):
     """The exact posterior given the clicks is calibrated on what is asked for: no other predictor does better."""
     signal, generator = Polynomials(), torch.Generator().manual_seed(0)
-    prior = torch.randn(2000, 7, generator=generator)
+    prior = torch.randn(500, 7, generator=generator)
     positions, values, asked, truth = signal.clicked(prior, 5, generator, count, steepest)
-    assert positions.shape == (2000, count, 1) and positions.abs().max() <= 1
+    assert positions.shape == (500, count, 1) and positions.abs().max() <= 1
     assert values.abs().max() <= PLOT
     if count == 1:
-        assert values.abs().max() > 0.99 * PLOT and values.mean().abs() < 0.3
+        assert values.abs().max() > 0.98 * PLOT and values.mean().abs() < 0.5
     else:  # steep ones are left out
         assert signal.posterior.coefficients(positions, values)[0].abs().max() < steepest
     exact = signal.posterior.predict(positions, values, asked)
     standard = (truth - exact.mean) / exact.stddev
-    assert standard.mean().abs() < 0.05 and standard.std().item() == pytest.approx(1, abs=0.03)
+    assert standard.mean().abs() < 0.1 and standard.std().item() == pytest.approx(1, abs=0.06)
 
 
 def test_the_exact_posterior_is_calibrated():

@@ -119,7 +119,7 @@ def joint_table(job: Job, scored: dict[str, dict[str, Tensor]]) -> Table:
         cells = [pattern, *[mean_interval(part / size) for part in orders.values()]]
         lines.append([*cells, *[mean_interval((orders[order] - orders[PAIRED]) / size) for order in others]])
     columns = {"observed": 0} | {f"{order} order": 3 for order in ORDERS}
-    columns |= {f"{order} less {PAIRED}": 4 for order in others}
+    columns |= {f"{order} − {PAIRED}": 4 for order in others}
     return make_table(columns, lines, f"Joint NLL of what is hidden ({name})")
 
 
