@@ -37,22 +37,23 @@ def marginals_against_context(
 
     Args:
         rows (`Sequence`): Held-out signals as stored.
-        contexts (`Iterable[int]`): The numbers K. Every K sees the same positions first: fewer of them, never others.
-        num_queries (`int`): Unobserved positions scored per signal (all of them where fewer are left).
-        reference: What is compared with at the same positions, with a `predict` of its own (the exact posterior).
-        central (`Sequence[float]`): Central intervals whose coverage is measured.
-        grid (`list[int]` or `None`): The cells of the stored signals; default: the checkpoint's native grid.
+        contexts (`Iterable[int]`): The numbers K. The positions observed for a smaller K are among those for a larger.
+        num_queries (`int`): Unobserved positions scored per signal; all of them if fewer are left.
+        reference: A method with a `predict` of its own to compare with at the same positions (the exact posterior).
+        central (`Sequence[float]`): Central intervals to measure the coverage of.
+        grid (`list[int]` or `None`): Grid of the stored signals; `None`: the checkpoint's native grid.
         clustered (`bool`): Observe the K positions nearest to a random one, instead of random ones.
 
     Returns:
-        One row per K: `context`, `signals`, `nats` (negative log-likelihood per value), `half_width` (of its 95 %
-        confidence interval over signals), `bits_per_dim` (bits per channel; of a density where values are not
-        quantised), `rmse` of the mean, `nearest_rmse` and, with a `reference` whose density exists, `reference_nats`;
-        with `central`, `coverage`: for each interval a share and the half-width of its confidence interval, and
-        `uncertain_coverage`, the same of the channels whose predicted deviation is above `UNCERTAIN`.
+        One row per K: `context` (K), `signals` (their number), `nats` (negative log-likelihood per value), `half_width`
+        (of its 95 % confidence interval over signals), `bits_per_dim` (per channel; from densities if values are not
+        quantised), `rmse` (of the mean) and `nearest_rmse` (of the nearest neighbour). With a `reference` that has a
+        density also `reference_nats`. With `central` also `coverage` (for each interval, a share and the half-width of
+        its confidence interval) and `uncertain_coverage` (the same for channels whose predicted standard deviation is
+        above `UNCERTAIN`).
 
     Raises:
-        ValueError: for a K that leaves no place unobserved.
+        ValueError: if some K leaves no position unobserved.
     """
     device = model.device
     contexts, table = list(contexts), []
@@ -78,7 +79,7 @@ def marginals_against_context(
                 positions, exact_values = cluster_first(positions, exact_values, context)
             known = exact_values.float()
             observed, observed_values = positions[:, :context], known[:, :context]
-            # The last positions of the order, so that all K are scored at the same ones while enough are left.
+            # Score the last positions of the order: the same ones for all K, as long as enough are left.
             asked, truth = positions[:, -queries:], known[:, -queries:]
             distribution = model.predict(observed, observed_values, asked)
             nats.append(-distribution.log_prob(truth).double().mean(1).cpu())
@@ -123,7 +124,7 @@ def cluster_first(positions: Tensor, values: Tensor, count: int) -> tuple[Tensor
 
 
 def unit(config) -> tuple[str, float]:
-    """Name of the unit that a signal's likelihoods are told in, and how many nats of a value it is."""
+    """Unit in which likelihoods are reported: its name, and its size in nats per value."""
     if config.quantization_step is None:
         return "nats", 1.0
     return "bits per dimension", math.log(2) * config.value_dim
