@@ -1,4 +1,4 @@
-"""Section: whole signals drawn from a few positions: how true, how recognisable and how different they are."""
+"""Section: whole signals sampled from a few observed values: their fidelity, recognisability and diversity."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ TEMPERATURE = 0.9  # the published one
 
 @dataclass
 class Plan:
-    """How many signals and samples, and how they are drawn (`num_steps`, `num_autoregressive` of `model.sample`)."""
+    """Number of signals and samples; `steps` and `drawn` are `num_steps` and `num_autoregressive` of `model.sample`."""
 
     signals: int
     samples: int
@@ -40,11 +40,13 @@ CURVE_PLACES = 24
 
 @dataclass
 class Drawn:
-    """Whole signals of one K, on the native grid.
+    """Whole signals completed from K observed cells, on the native grid.
 
     Attributes:
-        known (`Tensor` (N, cells)): True where a cell was observed.
-        truth, mean, nearest (`Tensor` (N, cells, V)), samples (`Tensor` (S, N, cells, V)): With observed values put in.
+        known (`Tensor` (N, cells)): True for observed cells.
+        truth, mean, nearest (`Tensor` (N, cells, V)): True values, the model's mean and nearest neighbour; observed
+            cells hold their true values.
+        samples (`Tensor` (S, N, cells, V)): Likewise.
     """
 
     context: int
