@@ -38,9 +38,9 @@ class Arguments:
     sections: list[str] = flags(f"What to measure, of {', '.join(NAMES)}; default: all (quality: with --quality).", [])
     split: str = flag("Split to evaluate on.", "test")
     contexts: list[int] | None = flag(
-        "Numbers K of observed places; default: the kind's own. Section samples always takes those."
+        "Numbers K of observed positions; default: the kind's own. Section samples always takes those."
     )
-    queries: int = flag("Unobserved places scored for each signal and K.", 128)
+    queries: int = flag("Unobserved positions scored for each signal and K.", 128)
     quality: list[int] = flags("Numbers K for which whole signals are completed and judged (SSIM, PSNR, IoU).", [])
     quality_limit: int | None = flag("Signals completed for --quality; default: all that likelihoods are measured on.")
     classifier: str | None = flag("File of `evaluation.classifier`, to ask whether samples of images are recognised.")
@@ -48,7 +48,7 @@ class Arguments:
         "Signals that likelihoods are averaged over (default: some hundreds), and at most so many in other sections; "
         "4 for a quick look."
     )
-    seed: int = flag("Seed of all places, orders and samples.", 0)
+    seed: int = flag("Seed of all positions, orders and samples.", 0)
     output: str | None = flag("JSON file for the report; sections that it holds with the same settings are kept.")
     redo: bool = flag("Measure sections again that --output holds already.", False)
 

@@ -40,7 +40,7 @@ class Arguments:
     checkpoint: str = flag("Checkpoint folder or Hub id of images with scales.")
     dataset_name: str = flag("Hub dataset or folder with the images.")
     classifier: str = flag("File of evaluation.classifier whose features images are compared in.")
-    output: str = flag("File for the table (.json); the picture goes beside it.")
+    output: str = flag("File for the table (.json); the picture goes next to it.")
     context: int = flag("Observed pixels of each image.", 32)
     images: int = flag("Held-out images of which pixels are observed, one sample of each.", 512)
     others: int = flag("Other held-out images to compare with.", 488)

@@ -172,7 +172,7 @@ class Signal(ABC):
     ) -> tuple[Tensor, Tensor]:
         """`count` random positions of each signal: positions (B, count, P) and the values there (B, count, V).
 
-        Distinct cells of the signal's grid; continuous positions if `continuous`, or if the grid has too few cells.
+        Distinct cells of the signal's grid; continuous ones if `continuous`, or if the grid has too few cells.
         """
 
     @abstractmethod
