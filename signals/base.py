@@ -193,7 +193,7 @@ class Signal(ABC):
         return cell_positions(grid, torch.arange(torch.Size(grid).numel()))
 
     def num_cells(self, fields: dict[str, Any]) -> int:
-        """Number of cells that positions are chosen from, given `config_fields`; 0 if positions are always continuous."""
+        """Number of cells that positions are chosen from, given `config_fields`; 0 if positions are continuous."""
         return torch.Size(fields["native_grid"]).numel()
 
     def is_native(self, row: Tensor, grid: list[int]) -> bool:
