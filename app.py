@@ -9,7 +9,7 @@ from demo import api, image_tab, models, polynomial_tab, shape_tab, share, video
 from demo.guard import guarded
 from demo.limits import MAX_FILE, MAX_SESSIONS, MAX_WAITING
 from demo.memory import share_arenas
-from demo.tab import Tab, is_quick
+from demo.tab import QUICK, Tab
 
 TITLE = "PixelTransformer"
 INTRO = f"# {TITLE}\nInfer a whole signal, and how sure one can be of it, from the values at a few places."
@@ -33,7 +33,7 @@ def build(checkpoints: list[str] | None = None) -> gr.Blocks:
                 with gr.Tab(title, id=module.NAME) as item:
                     tabs.append(module.build())
                 if tabs[-1].chosen is not None:
-                    item.select(*tabs[-1].chosen, show_progress="minimal", **is_quick())
+                    item.select(*tabs[-1].chosen, show_progress="hidden", **QUICK)
         for tab in tabs:
             _connect(blocks, row, tab)
         api.build()
@@ -41,21 +41,30 @@ def build(checkpoints: list[str] | None = None) -> gr.Blocks:
 
 
 def _connect(blocks: gr.Blocks, row: gr.Tabs, tab: Tab) -> None:
-    """Open a tab with what a link's state says, or with what it shows to begin with."""
+    """Open the tab that a link names, with the link's state if it has one."""
     if tab.restore is None:
         return
+
+    arrived = gr.State("")  # the link's state, once it is on the page: then what depends on it is drawn
 
     @guarded
     def open_link(request: gr.Request):
         code, wanted = request.query_params.get("state"), request.query_params.get("tab")
-        if not code or wanted != tab.name:
-            return gr.skip(), *[gr.skip()] * len(tab.restored)
-        return gr.update(selected=tab.name), *tab.restore(share.from_code(code))
+        if wanted != tab.name:
+            return {row: gr.skip()}
+        chosen = {row: gr.update(selected=tab.name)}
+        if not code:
+            return chosen
+        try:
+            return chosen | {arrived: code} | tab.restore(share.from_code(code))
+        except ValueError as error:
+            gr.Warning(f"This link cannot be opened: {error}", title="Please check")
+            return chosen
 
-    opened = blocks.load(open_link, None, [row, *tab.restored], show_progress="hidden", **is_quick())
-    if tab.opening is not None:
-        function, inputs, outputs = tab.opening
-        opened.then(function, inputs, outputs, show_progress="hidden", **is_quick())
+    blocks.load(open_link, None, [row, arrived, *tab.restored], show_progress="hidden", **QUICK)
+    tab.opening(arrived.change)
+    if tab.waits:
+        tab.opening(blocks.load)
 
 
 def launch_options() -> dict:

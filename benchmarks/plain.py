@@ -6,11 +6,13 @@ The same weights, signals, places and loss. Every token lies in one sequence und
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import layer_norm, silu
 
-from pixeltransformer.attention import Block
+from pixeltransformer.attention import Block, EncoderBlock
 from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.base import Rows
@@ -29,7 +31,7 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor) ->
 def heads(x: Tensor, block: Block) -> Tensor:
     """(B, L, W) to (B, H, L, D)."""
     batch, length, width = x.shape
-    return x.view(batch, length, block.style.num_heads, width // block.style.num_heads).transpose(1, 2)
+    return x.view(batch, length, block.num_heads, width // block.num_heads).transpose(1, 2)
 
 
 def rotate(x: Tensor, at: Rotation) -> Tensor:
@@ -40,18 +42,51 @@ def rotate(x: Tensor, at: Rotation) -> Tensor:
     return torch.cat((first * cos - second * sin, first * sin + second * cos), -1)
 
 
-def layer(block: Block, x: Tensor, at: Rotation, others: Tensor, others_at: Rotation, visible: Tensor) -> Tensor:
-    """Pre-norm attention of x (B, L, W) to `others`, and the gated feed-forward layer."""
+@dataclass
+class Projections:
+    """Weights (W, W) of a layer's queries, keys and values, and the norms (D,) of queries and keys in each head."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    query_norm: Tensor
+    key_norm: Tensor
+
+    @classmethod
+    def of_encoder(cls, block: EncoderBlock) -> "Projections":
+        return cls(*block.query_key_value.weight.chunk(3), *block.query_key_norm.weight.flatten(1))
+
+    @classmethod
+    def of_decoder(cls, model: PixelTransformerModel, index: int) -> "Projections":
+        block, memory = model.decoder[index], model.keys_values
+        key, value = memory.projection.weight.chunk(2 * len(model.decoder))[2 * index : 2 * index + 2]
+        return cls(block.query.weight, key, value, block.query_norm.weight, memory.key_norm.weight[index].flatten())
+
+
+def layer(
+    block: Block,
+    projections: Projections,
+    x: Tensor,
+    at: Rotation,
+    others: Tensor | None,
+    others_at: Rotation,
+    visible: Tensor,
+) -> Tensor:
+    """Pre-norm attention of x (B, L, W) to `others` (`None`: to x itself), and the gated feed-forward layer."""
     normed = block.attention_norm(x)
-    others = normed if others is x else others
-    queries = rotate(block.query_norm(heads(block.query(normed), block)), at)
-    keys = rotate(block.key_norm(heads(block.key(others), block)), others_at)
-    values = heads(block.value(others), block)
-    mixed = attention(queries, keys, values, visible)
+    others = normed if others is None else others
+
+    def project(x: Tensor, weight: Tensor, norm: Tensor | None = None) -> Tensor:
+        projected = heads(x @ weight.T, block)
+        return projected if norm is None else layer_norm(projected, norm.shape, norm)
+
+    queries = rotate(project(normed, projections.query, projections.query_norm), at)
+    keys = rotate(project(others, projections.key, projections.key_norm), others_at)
+    mixed = attention(queries, keys, project(others, projections.value), visible)
     x = x + block.output(mixed.transpose(1, 2).reshape(x.shape))
     normed = block.feed_forward_norm(x)
-    feed = block.feed_forward
-    return x + feed.down(torch.nn.functional.silu(feed.gate(normed)) * feed.up(normed))
+    gate, up = block.feed_forward.up.weight.chunk(2)
+    return x + block.feed_forward.down(silu(normed @ gate.T) * (normed @ up.T))
 
 
 def loss(model: PixelTransformerModel, episode: dict[str, Tensor]) -> Tensor:
@@ -59,7 +94,7 @@ def loss(model: PixelTransformerModel, episode: dict[str, Tensor]) -> Tensor:
     positions = torch.cat((episode["context_positions"], episode["buffer_positions"]), 1)
     values = torch.cat((episode["context_values"], episode["buffer_values"]), 1)
     batch, asked = len(positions), episode["query_positions"].shape[1]
-    nothing = model.nothing_observed.expand(batch, 1, -1)
+    nothing = model.nothing_observed.token.expand(batch, 1, -1)
     tokens = torch.cat((nothing, model.embed_tokens(positions, values)), 1)
     token_at = model.rotation(torch.cat((torch.zeros_like(positions[:, :1]), positions), 1))
     query_positions = torch.cat((episode["query_positions"], episode["buffer_positions"]), 1)
@@ -70,10 +105,12 @@ def loss(model: PixelTransformerModel, episode: dict[str, Tensor]) -> Tensor:
     token_block = torch.cat((known, blocks))
     query_block = torch.cat((torch.ones(asked, dtype=torch.long), blocks))  # queries see the context alone
     for block in model.encoder:
-        tokens = layer(block, tokens, token_at, tokens, token_at, token_block[None, :] <= token_block[:, None])
+        seen = token_block[None, :] <= token_block[:, None]
+        tokens = layer(block, Projections.of_encoder(block), tokens, token_at, None, token_at, seen)
     tokens = model.encoder_norm(tokens)
-    for block in model.decoder:
-        queries = layer(block, queries, query_at, tokens, token_at, token_block[None, :] < query_block[:, None])
+    for index, block in enumerate(model.decoder):
+        seen = token_block[None, :] < query_block[:, None]
+        queries = layer(block, Projections.of_decoder(model, index), queries, query_at, tokens, token_at, seen)
     distribution = model.value_distribution(model.decoder_norm(queries))
     targets = torch.cat((episode["query_values"], episode["buffer_values"]), 1)
     return -log_prob(distribution, targets).mean()

@@ -11,45 +11,11 @@ import numpy as np
 
 from benchmarks.steps import table as steps_table
 from benchmarks.timing import FOLDER
+from evaluation.tables import Cell, make_table, markdown
 
 DOCUMENT = Path("docs/PERFORMANCE.md")
 
-TRIED = """## Tried and left out
-
-- **Attention of one query** (exact sampling) is bound by reading keys and values: PyTorch's fused kernel takes 104 µs
-  for 4 samples × 2 heads × 512 keys, products written out 110 µs, one product for each sample and head 186 µs (one
-  core). It stays.
-- **One cache of the context for all samples** would spare reading K of K + n keys. At K = 16 of a thousand that is
-  nothing, and attention in two parts costs another pass over the scores; the context is *encoded* once for all samples.
-- **Nearest-context attention**: 1,024 observed places in place of 64 make a query of a large grid 2.2 times as dear
-  (last row of grids): half of its time is the most that dropping far context could save, at the price of exactness.
-- **`torch.compile` of the whole model** takes two minutes for each kind of training step; parts of a layer, compiled
-  once for all layers and sizes, take one (docs/TRAINING.md), and are what `--compile` compiles.
-- **Compiled parts of layers in exact sampling**: 1.65 in place of 1.12 s for one sample of 1,024 values, 2.9 in place
-  of 2.1 for four with the encoder's projections alone, as the checks before each call cost more than they save.
-- **bf16 keys and values in exact sampling**: attention of one query takes 90 µs in place of 16 (512 keys, one core).
-- **A memory kept from one renewal to the next** in place of a new one: no difference (0.49 s of renewals in both).
-- **Training in two processes of one thread each**: 2.5 to 3.2 steps a second of both against 5.7 to 6.2 of one process
-  with two threads. One thread alone reaches 24,500 tokens a second, two 33,000: the two cores share what they need.
-- **bf16 products in `predict` by default**: they pay where the CPU multiplies bf16 matrices in hardware (AMX) and cost
-  where it does not, so they are left to the caller's `torch.autocast("cpu", torch.bfloat16)`.
-
-What paid: **denormal numbers** were the largest cost of moments, tails of components far from the ends of the value
-range. They are cut where they are below rounding: mean and variance of 4,096 queries with 64 components take 23 ms in
-place of 121 (one core). A step of **exact sampling** is some two hundred small operations, whose number takes the
-time: all that depends on places alone is computed before the loop, keys and values of all decoder layers are one
-product, rotations take four operations in place of eight, bounds of components are computed once. 1.74 became 1.05 ms
-for one sample and 2.87 became 1.6 ms for four (384 values, one core). Then layers came to compute on bare weights,
-which are joined once for all steps, as calls of modules were a fifth of a step: 1,024 values take 0.87 s in place of
-1.12, and 1.75 in place of 2.17 for four samples (two cores, every value encoded once). In **training**, the backward
-pass of PyTorch's fused attention on CPUs is slow: up to 800 keys attention is written out (7.7 against 19.3 ms forward
-and backward for 24 × 2 heads, 128 queries, 192 keys). Masks are added to scores, as filling took 31.8 in place of 16.4
-ms (12 × 2 heads, 300 × 450). A compiled kernel that returns a bool is not vectorised: the mass of a cell takes 5.3 ms
-with a sign in its place, 28.4 with it (3,072 values, 64 components, 3 channels).
-
-What training spends on two cores: matrix products a third of the time, at half the rate that they reach alone (900
-GFLOP/s for 6,000 tokens of width 128); attention's products a sixth; all else is passes over memory, none above 4 %.
-"""
+TRIED = Path(__file__).with_name("tried.md")  # notes on what paid and what did not
 
 
 def read(name: str) -> dict | None:
@@ -63,10 +29,9 @@ def source(found: dict) -> str:
     return f"`{found['command']}`, on {found['machine']}."
 
 
-def markdown(columns: list[str], rows: list[list[str]]) -> str:
-    """A table, numbers to the right."""
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---:|" * len(columns)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+def table(columns: list[str], rows: list[list[Cell]]) -> str:
+    """A Markdown table of cells that are formatted already."""
+    return markdown(make_table(dict.fromkeys(columns, 0), rows))
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -80,8 +45,8 @@ def sampling(found: dict, picture: str = "sampling") -> str:
     """(a) Cached against re-encoding."""
     rows = [
         [
-            f"{row['values']:,}",
-            str(row["samples"]),
+            row["values"],
+            row["samples"],
             number(row["cached_seconds"]),
             number(row["re_encoding_seconds"]) + ("" if row["re_encoding"] == "whole" else " *"),
             f"{row['speedup']:.0f}×",
@@ -118,7 +83,7 @@ Every value drawn one at a time given all before it, {found["context"]} observed
 the same weights, orders and random numbers; the largest difference is that of the values drawn by the two.
 {encoded}
 
-{markdown(columns, rows)}
+{table(columns, rows)}
 
 {note}Fitted over all N: {fitted}.
 
@@ -171,8 +136,8 @@ the sizes."""
         for order, rows in found["orders"].items():
             title = f"### `{found['checkpoint']}`" + ("" if order == "random" else f", order {order}")
             text = f"{found['signals']} signals ({found['split']}), K = {found['context']} observed, all others scored."
-            table = steps_table(rows, found["samples"], found["quantised"])
-            parts.append(f"{title}\n\n{text}\n\n{table}\n\n{source(found)}")
+            shown = steps_table(rows, found["samples"], found["quantised"])
+            parts.append(f"{title}\n\n{text}\n\n{shown}\n\n{source(found)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -193,21 +158,21 @@ def grids(found: dict) -> str:
 equal to `predict`'s own). Memory is the peak of a process that does nothing else, above one that loaded the model and
 predicted one value; it holds the positions, the results and one chunk.
 
-{markdown(columns, rows)}
+{table(columns, rows)}
 """
     if "bf16" in found:
-        table = markdown(
+        precision = table(
             ["observed places K", "bits per dimension, float32", "bf16 products add"],
             [
                 [
-                    str(row["context"]),
+                    row["context"],
                     "{:.3f} ± {:.3f}".format(*row["bits_per_dim"]),
                     "{:+.5f} ± {:.5f}".format(*row["bf16_adds"]),
                 ]
                 for row in found["bf16"]
             ],
         )
-        text += f"\nWhat bf16 products cost in likelihood (paired, on test images):\n\n{table}\n"
+        text += f"\nWhat bf16 products cost in likelihood (paired, on test images):\n\n{precision}\n"
     return text + f"\n{source(found)}\n"
 
 
@@ -230,7 +195,7 @@ Step by step in turn: the same network ({found["parameters"]:,} parameters) from
 signals and places, whole steps with data, gradients, Muon and AdamW, running
 average ([benchmarks/plain.py](../benchmarks/plain.py) is what is compared with).
 
-{markdown(columns, rows)}
+{table(columns, rows)}
 
 {found["ratio"]:.2f} times the tokens a second over {found["steps"]} steps; median ratio of one step
 {found["ratio_of_each_step"]:.2f}. The losses differ by {found["largest_difference"]:.3f} nats at most,
@@ -270,7 +235,7 @@ quality: beside each stands a likelihood or an equality."""
             parts.append(steps(names))
         elif section and (found := read(name)):
             parts.append(section(found))
-    DOCUMENT.write_text("\n\n".join(part.strip() for part in [*parts, TRIED]) + "\n")
+    DOCUMENT.write_text("\n\n".join(part.strip() for part in [*parts, TRIED.read_text()]) + "\n")
     print(f"wrote {DOCUMENT}")
 
 

@@ -19,8 +19,8 @@ from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
 from benchmarks.timing import interleaved, median, write
-from evaluate import parse_flags
-from evaluation.tables import mean_interval
+from evaluation.command import parse_flags
+from evaluation.tables import make_table, markdown, mean_interval
 from pixeltransformer.chain import Evidence, take
 from pixeltransformer.coarse_to_fine import plan_levels
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
@@ -195,13 +195,12 @@ STEPS = {None: "exact", "random": "exact, random order"}
 def table(rows: list[dict], samples: int, quantised: bool) -> str:
     """The rows in Markdown."""
     unit = "bits per dimension" if quantised else "bits of density"
-    lines = [f"| steps | {unit} | lost against exact | seconds for {samples} samples |", "|---:|---:|---:|---:|"]
+    columns = {"steps": 0, unit: 3, "lost against exact": 4, f"seconds for {samples} samples": 2}
+    lines = []
     for row in rows:
         lost = "–" if row["lost"] is None else "{:+.4f} ± {:.4f}".format(*row["lost"])
-        seconds = "–" if row["seconds"] is None else f"{row['seconds']:.2f}"
-        steps = STEPS.get(row["steps"], row["steps"])
-        lines.append(f"| {steps} | {row['bits_per_dim'][0]:.3f} ± {row['bits_per_dim'][1]:.3f} | {lost} | {seconds} |")
-    return "\n".join(lines)
+        lines.append([str(STEPS.get(row["steps"], row["steps"])), row["bits_per_dim"], lost, row["seconds"]])
+    return markdown(make_table(columns, lines))
 
 
 def held_out(arguments: Arguments, signal: Signal, config) -> list[Tensor]:

@@ -17,28 +17,34 @@ from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.sampling import SampleState
 
 FRAMES = 24  # partial states of samples that are shown
+FAST = 64  # passes of a fast sample
 ENTROPY_DRAWS = 2**16  # draws in all from which entropies are estimated
 SHORTLIST = 24  # places whose entropy is computed precisely
-ORDERS = ("random", "coarse-to-fine")
+ORDERS = ("spread", "random", "raster", "coarse-to-fine")
+SPEEDS = {"exact": None, "fast": FAST}  # passes that a sample may cost
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How samples are drawn; checked when made.
 
+    Attributes:
+        steps (`int` or `None`): Passes that a sample may cost; `None`: exact, as many as it needs.
+
     Raises:
         ValueError: naming the argument and its limits.
     """
 
     samples: int = 4
-    steps: int = 128
+    steps: int | None = None
     temperature: float = 0.9
     seed: int = 0
     order: str = ORDERS[0]
 
     def __post_init__(self):
         whole("samples", self.samples, 1, MAX_SAMPLES)
-        whole("steps", self.steps, 1, MAX_STEPS)
+        if self.steps is not None:
+            whole("steps", self.steps, 1, MAX_STEPS)
         real("temperature", self.temperature, 0.0, MAX_TEMPERATURE)
         whole("seed", self.seed, 0, MAX_SEED)
         if self.order not in ORDERS:
@@ -62,7 +68,7 @@ class Drawn:
     Attributes:
         values (`Tensor` (S, Q, V)): NaN where nothing is drawn yet.
         drawn (`Tensor` (S, Q)): True where a value is there.
-        share (`float`): Of the steps that are done; 1 at the end.
+        share (`float`): Of the work that is done; 1 at the end.
         coarse (`Tensor` (S, …, y, x, V) or `None`): While averages over larger cells are drawn, those of this scale;
             NaN where none is drawn yet.
     """
@@ -81,11 +87,11 @@ def joint(
     frames: int = FRAMES,
     most: int = MAX_DRAWN,
 ) -> Iterator[Drawn]:
-    """Joint samples at positions (Q, P): the state after the first step, after about `frames` others, after each scale
+    """Joint samples at positions (Q, P): the state after the first pass, after about `frames` others, after each scale
     above 0, and at the end.
 
-    At most `most` values, fewer where the request would be too large, are drawn one after another, and the rest takes
-    its mean given them (from coarse to fine: all do, given the cells of the last coarse scale).
+    At most `most` values, fewer where the request would be too large, are drawn, in at most `FAST` passes, and the rest
+    takes its mean given them (from coarse to fine: all do, given the cells of the last coarse scale).
 
     Raises:
         ValueError: from coarse to fine with a checkpoint that knows no scales.
@@ -96,24 +102,27 @@ def joint(
     larger = math.prod(grid_at(model.config, model.config.chain[-2])) if levels else 0
     count = min(most, drawn_at_most(int(sampling.samples), len(queries), len(observed) + larger))
     rest: dict[str, Any] = {}
+    steps = None if sampling.steps is None else int(sampling.steps)
     if count < len(queries):
         rest = {"finish": "mean"} if levels else {"num_autoregressive": count}
+        steps = steps or FAST
     states = model.sample_iter(
         **observed.arguments(device),
         query_positions=queries[None].to(device),
         num_samples=int(sampling.samples),
-        num_steps=int(sampling.steps) if levels else min(int(sampling.steps), count),
+        num_steps=steps if levels or steps is None else min(steps, count),
         temperature=float(sampling.temperature),
         generator=torch.Generator(device).manual_seed(int(sampling.seed)),
         order=sampling.order,
         **rest,
     )
+    due = 0.0
     for state in states:
         check_time()
-        due = max(1, round(state.num_steps / frames))
         ends = state.coarse is not None and not state.coarse.isnan().any()
-        if state.step in (1, state.num_steps) or state.step % due == 0 or ends:
-            parts = state.values[:, 0].cpu(), state.drawn[:, 0].cpu(), state.step / state.num_steps
+        if state.share >= min(due, 1.0) or ends:
+            due = state.share + 1 / frames
+            parts = state.values[:, 0].cpu(), state.drawn[:, 0].cpu(), state.share
             yield Drawn(*parts, _coarse_array(state, model.config.axes_slowest_first))
 
 
@@ -135,7 +144,7 @@ def entropies(found: ValueDistribution) -> Tensor:
     return torch.cat(parts)
 
 
-def most_informative(checkpoint: str, observed: Observed, queries: Tensor) -> tuple[int, float]:
+def most_uncertain(checkpoint: str, observed: Observed, queries: Tensor) -> tuple[int, float]:
     """Which of the queries (Q, P) has the value that is least known, and its entropy in nats.
 
     Entropies are estimated roughly everywhere, then precisely for the most uncertain few.

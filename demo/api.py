@@ -23,6 +23,10 @@ def observed_for(checkpoint: str, observed: Any, signal: str | None = None) -> O
     return read_observed(observed, models.config_of(checkpoint, signal))
 
 
+def _sampling(samples: int, steps: int, *rest: Any) -> Sampling:
+    return Sampling(samples, None if steps == 0 else steps, *rest)
+
+
 @guarded
 @on_gpu
 def predict(checkpoint: str, observed: Places, queries: list[list[float]]) -> dict[str, list]:
@@ -97,10 +101,10 @@ def sample_image(
     observed: Places,
     resolution: int = 0,
     samples: int = 1,
-    steps: int = 128,
+    steps: int = 0,
     temperature: float = 0.9,
     seed: int = 0,
-    order: str = "random",
+    order: str = "spread",
 ) -> Iterator[dict[str, Any]]:
     """Whole images that agree with the observed pixels, sent while they are drawn.
 
@@ -109,25 +113,25 @@ def sample_image(
         observed: {"positions": [[x, y], ...], "values": [[...], ...]}.
         resolution: Pixels along the longer side, 16 to 256; 0: as in training.
         samples: How many, 1 to 6.
-        steps: 1 to 2048; as many as pixels is exact, fewer is faster.
+        steps: Passes to spend, 1 to 2048; 0: exact, as many as it takes.
         temperature: 0 to 2; 1 is the model's own distribution.
         seed: The same seed gives the same samples.
-        order: random, or, with a checkpoint that knows averages (num_scales above 1 in its config), coarse-to-fine: the
-            averages over large squares first, shown as squares while the samples are drawn.
+        order: spread, random, raster, or, with a checkpoint that knows averages (num_scales above 1 in its config),
+            coarse-to-fine: the averages over large squares first, shown as squares while the samples are drawn.
 
     Returns:
         "pictures" as data URLs, "share" of the work that is done; the last message has share 1.
     """
-    known, chosen = observed_for(checkpoint, observed, "image"), Sampling(samples, steps, temperature, seed, order)
+    known, chosen = observed_for(checkpoint, observed, "image"), _sampling(samples, steps, temperature, seed, order)
     for partial in image_actions.draw(checkpoint, known, resolution, chosen):
-        urls = [picture_url(picture, lossless=True) for picture in partial.pictures()]
+        urls = [picture_url(picture, lossless=True) for picture in partial.values]
         yield {"pictures": urls, "share": partial.share}
 
 
 @guarded
 @on_gpu
-def most_informative_pixel(checkpoint: str, observed: Places) -> dict[str, Any]:
-    """The pixel that is least known, so that its value would tell most.
+def most_uncertain_pixel(checkpoint: str, observed: Places) -> dict[str, Any]:
+    """The pixel whose value is least known.
 
     Args:
         checkpoint: cat-faces, cifar10 or mnist.
@@ -176,7 +180,7 @@ def sample_polynomial(
     Returns:
         "x", and "samples": a list of values for each.
     """
-    chosen = Sampling(samples, 64, temperature, seed)
+    chosen = Sampling(samples, None, temperature, seed)
     known = observed_for(checkpoint, observed, "polynomial")
     x, values = polynomial_actions.sampled(checkpoint, known, chosen)
     return {"x": x, "samples": values}
@@ -221,14 +225,14 @@ def sample_shape(
         observed: {"positions": [[x, y, z], ...], "values": [[distance], ...]}.
         resolution: Cells along each axis, 12 to 64.
         samples: How many, 1 to 6.
-        steps: 1 to 2048.
+        steps: Passes to spend, 1 to 2048; 0: as many as it takes.
         temperature: 0 to 2.
         seed: The same seed gives the same shapes.
 
     Returns:
         "surfaces": GLB files, null for a sample without a surface.
     """
-    known, chosen = observed_for(checkpoint, observed, "shape"), Sampling(samples, steps, temperature, seed)
+    known, chosen = observed_for(checkpoint, observed, "shape"), _sampling(samples, steps, temperature, seed)
     surfaces = next(shape_actions.sampled_surfaces(checkpoint, known, resolution, chosen))
     found = [
         None if each is None else _file(shape_actions.glb(each), f"sample-{n}.glb")
@@ -262,20 +266,20 @@ def sample_video(
     Args:
         checkpoint: moving-mnist.
         observed: {"positions": [[t, x, y], ...], "values": [[...], ...]}.
-        steps: 1 to 2048.
+        steps: Passes to spend, 1 to 2048; 0: as many as it takes.
         temperature: 0 to 2.
         seed: The same seed gives the same clip.
 
     Returns:
         "sample": nested lists (frames, y, x, 3).
     """
-    chosen, known = Sampling(1, steps, temperature, seed), observed_for(checkpoint, observed, "video")
+    chosen, known = _sampling(1, steps, temperature, seed), observed_for(checkpoint, observed, "video")
     for values, _ in video_actions.sampled_clip(checkpoint, known, chosen):
         last = values
     return {"sample": last.tolist()}
 
 
-QUICK = (predict, distribution, infer_image, most_informative_pixel, infer_polynomial, infer_shape, infer_video)
+QUICK = (predict, distribution, infer_image, most_uncertain_pixel, infer_polynomial, infer_shape, infer_video)
 DRAWING = (sample_image, sample_polynomial, sample_shape, sample_video)
 
 

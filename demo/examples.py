@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
 from demo.grids import choose_cells
-from demo.observed import Places
-from demo.pictures import read_picture, show_known
+from demo.observed import Observed, Places
+from demo.pictures import read_picture, show_known, sketch_of
 from signals.image import Images
 from signals.places import cell_positions
 
@@ -110,6 +110,57 @@ def boat(size: int = 224) -> Image.Image:
     return sheet.filter(ImageFilter.GaussianBlur(fine / 90)).resize((size, size), Image.Resampling.BOX)
 
 
+# A cat as one would paint it on a 32×32 pad: colour, side of the brush, and the corners of each stroke.
+FUR, DARK, PALE, EYE, BLACK, PINK, WALL = "#c8742c", "#6b4423", "#e8b878", "#8fae5a", "#141210", "#e79a9a", "#8c8880"
+SKETCH = [
+    (WALL, 3, [(14, 1), (18, 1)]),
+    (WALL, 3, [(1, 27), (1, 30)]),
+    (WALL, 3, [(30, 27), (30, 30)]),
+    (FUR, 3, [(3, 16), (4, 3), (10, 7)]),
+    (FUR, 3, [(28, 16), (27, 3), (21, 7)]),
+    (PINK, 2, [(6, 7), (7, 9)]),
+    (PINK, 2, [(25, 7), (24, 9)]),
+    (FUR, 3, [(3, 16), (4, 24), (9, 29)]),
+    (FUR, 3, [(28, 16), (27, 24), (22, 29)]),
+    (FUR, 3, [(12, 7), (19, 7)]),
+    (DARK, 2, [(12, 4), (12, 9)]),
+    (DARK, 2, [(19, 4), (19, 9)]),
+    (DARK, 2, [(15, 4), (15, 9)]),
+    (FUR, 3, [(15, 13), (15, 18)]),
+    (FUR, 3, [(6, 20), (8, 22)]),
+    (FUR, 3, [(25, 20), (23, 22)]),
+    *[(EYE, 2, [(x, 15), (x, 15)]) for x in (7, 11, 19, 23)],
+    *[(BLACK, 2, [(x, 14), (x, 16)]) for x in (9, 21)],
+    ("#ffffff", 4, [(12, 25), (18, 25)]),
+    (PALE, 3, [(13, 29), (18, 29)]),
+    (PINK, 2, [(15, 22), (16, 22)]),
+]
+
+
+def painted(strokes: list[tuple], side: int = 32) -> Places:
+    """Strokes as the pad sets them: a dab, the average over its square, at most every half side; pixels for side 1."""
+    positions, values, scales = [], [], []
+    for colour, brush, corners in strokes:
+        latest = None
+        for place in _along(corners):
+            if latest and max(abs(a - b) for a, b in zip(place, latest, strict=True)) < brush / 2:
+                continue
+            latest = place
+            low = [min(side - brush, max(0, at - (brush - 1) // 2)) for at in place]
+            positions.append([round((at + brush / 2) * 2 / side - 1, 6) for at in low])
+            values.append([round(int(colour[i : i + 2], 16) / 255, 6) for i in (1, 3, 5)])
+            scales.append(math.log2(brush))
+    return {"positions": positions, "values": values, "scales": scales}
+
+
+def _along(corners: list[tuple[int, int]]):
+    """Cells on the lines between corners."""
+    for (x0, y0), (x1, y1) in zip(corners, corners[1:], strict=False):
+        steps = max(abs(x1 - x0), abs(y1 - y0), 1)
+        for step in range(steps + 1):
+            yield round(x0 + (x1 - x0) * step / steps), round(y0 + (y1 - y0) * step / steps)
+
+
 @dataclass(frozen=True)
 class ImageExample:
     """What a click on an example shows: a picture of which some pixels are revealed, or painted dabs alone."""
@@ -125,20 +176,8 @@ class ImageExample:
 @lru_cache
 def images() -> tuple[ImageExample, ...]:
     """All examples of the image tab."""
-    dabs = [  # column, row of 32 and colour: ground, ears, eyes, muzzle
-        *[(x, y, "#788476") for x, y in ((1, 1), (30, 1), (1, 30), (30, 30), (16, 2))],
-        *[(x, y, "#b06834") for x, y in ((5, 6), (26, 6), (8, 9), (23, 9))],
-        *[(x, y, "#1a1712") for x, y in ((10, 17), (21, 17))],
-        *[(x, y, "#eee0cc") for x, y in ((13, 25), (18, 25), (16, 28))],
-        *[(x, y, "#ca8446") for x, y in ((16, 12), (5, 20), (26, 20), (16, 17))],
-        (16, 22, "#ce7a76"),
-    ]
-    painted = {
-        "positions": [[(x + 0.5) / 16 - 1, (y + 0.5) / 16 - 1] for x, y, _ in dabs],
-        "values": [[round(int(c[i : i + 2], 16) / 255, 6) for i in (1, 3, 5)] for _, _, c in dabs],
-    }
     return (
-        ImageExample("19 dabs", "cat-faces", None, observed=painted),
+        ImageExample("Sketch of a cat", "cat-faces", None, observed=painted(SKETCH)),
         ImageExample("Ginger cat", "cat-faces", cat("ginger"), 96),
         ImageExample("Grey cat, half", "cat-faces", cat("grey"), 0, "left half"),
         ImageExample("Black cat, inside", "cat-faces", cat("black"), 0, "all but the centre"),
@@ -153,11 +192,8 @@ def thumbnail(number: int) -> Tensor:
     """What of an example is observed, as colours (y, x, 3) on chequered ground."""
     example = images()[number]
     if example.observed is not None:
-        sheet, known = torch.zeros(32, 32, 3), torch.zeros(32, 32, dtype=torch.bool)
-        for (x, y), value in zip(example.observed["positions"], example.observed["values"], strict=True):
-            column, row = round((x + 1) * 16 - 0.5), round((y + 1) * 16 - 0.5)
-            sheet[row, column], known[row, column] = torch.tensor(value), True
-        return show_known(sheet, known)
+        parts = (torch.tensor(example.observed[name]) for name in ("positions", "values", "scales"))
+        return sketch_of(Observed(*parts), [32, 32])
     values = read_picture(example.picture, [32, 32], 3)
     known = torch.zeros(32 * 32, dtype=torch.bool)
     positions = cell_positions([32, 32], torch.arange(32 * 32))

@@ -1,19 +1,20 @@
-"""What can be asked about an image: the rest of it, samples of it, one pixel of it, the pixel that would tell most."""
+"""What can be asked about an image: the rest of it, samples of it, one pixel of it, the pixel that is least known."""
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from demo.answers import Sampling, joint, marginal, most_informative
-from demo.grids import choose_cells, observe_cells, split
+from demo.answers import Sampling, joint, marginal, most_uncertain
+from demo.grids import Split, choose_cells, observe_cells, split
+from demo.guard import check_time
 from demo.limits import MAX_CONTEXT, MAX_RESOLUTION, MAX_SEED, MIN_RESOLUTION, whole
 from demo.models import config_of
 from demo.observed import Observed
-from demo.pictures import animation, beside, enlarge, png, read_picture, show_known
+from demo.pictures import animation, beside, enlarge, png, read_picture
 from pixeltransformer.checks import check_rows, read_rows
 from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.levels import round_to_levels
@@ -22,6 +23,7 @@ from signals.places import cell_positions
 
 EVERYTHING = "everything"
 PATTERNS = (*Images.patterns, EVERYTHING)
+OTHERS = 1_000_003  # from the seed of the first sample to that of the others
 UNCERTAIN = {1: 0.5, 3: 0.3}  # standard deviation, by channels, that the map shows brightest
 
 
@@ -78,8 +80,22 @@ class Inferred:
     deviation: Tensor
 
 
+REMEMBERED = 16  # answers kept: a drawing begins with the mean that was just shown
+_remembered: dict[tuple, Inferred] = {}
+
+
 def infer(checkpoint: str, observed: Observed, resolution: int | None = None) -> Inferred:
     """What the model expects everywhere, pixel by pixel."""
+    check_time()
+    key = checkpoint, tuple(output_grid(checkpoint, resolution)), observed.fingerprint
+    found = _remembered.pop(key, None) or _infer(checkpoint, observed, resolution)
+    _remembered[key] = found
+    while len(_remembered) > REMEMBERED:
+        _remembered.pop(next(iter(_remembered)), None)
+    return found
+
+
+def _infer(checkpoint: str, observed: Observed, resolution: int | None) -> Inferred:
     cells = split(observed, output_grid(checkpoint, resolution))
     if not len(cells.hidden):
         return Inferred(cells.complete(cells.values[:0]), torch.zeros(*cells.grid[::-1], cells.values.shape[-1]))
@@ -89,42 +105,54 @@ def infer(checkpoint: str, observed: Observed, resolution: int | None = None) ->
 
 @dataclass(frozen=True)
 class Partial:
-    """Samples (S, y, x, V) of which `known` (S, y, x) is there; `share` of the work is done.
+    """The first samples (S, y, x, V) of those asked for, while they are drawn; `share` of the whole work is done.
 
-    From coarse to fine, what is not drawn yet is the average over a larger cell, and `level` (S, y', x', V) holds the
-    averages of a scale whenever all of them are drawn; otherwise it is `None`.
+    What is not drawn yet is the average over a larger cell, or else its mean given the observed set. `level`
+    (y', x', V) holds the averages of a scale of the first sample when all of them are drawn; otherwise it is `None`.
     """
 
     values: Tensor
-    known: Tensor
     share: float
     level: Tensor | None = None
 
-    def pictures(self) -> list[Tensor]:
-        """Each sample as colours (y, x, 3), what is not drawn yet as chequered ground."""
-        return [show_known(value, known) for value, known in zip(self.values, self.known, strict=True)]
-
 
 def draw(checkpoint: str, observed: Observed, resolution: int | None, sampling: Sampling) -> Iterator[Partial]:
-    """Joint samples of the whole image while they are drawn."""
+    """Joint samples of the whole image while they are drawn: one, soon, then all others together."""
     cells = split(observed, output_grid(checkpoint, resolution))
     if not len(cells.hidden):
         raise ValueError("observed: expected at least one pixel to be left for the model, got all of them")
-    coarser = torch.full((int(sampling.samples), len(cells.hidden), observed.values.shape[-1]), float("nan"))
+    ground = infer(checkpoint, observed, resolution).mean.flatten(0, 1)[cells.hidden]
+    count = int(sampling.samples)
+    for state in _fill(checkpoint, observed, cells, replace(sampling, samples=1), ground):
+        first = state.values
+        yield replace(state, share=state.share / count)
+    if count == 1:
+        return
+    others = replace(sampling, samples=count - 1, seed=(int(sampling.seed) + OTHERS) % (MAX_SEED + 1))
+    for state in _fill(checkpoint, observed, cells, others, ground):
+        yield Partial(torch.cat((first, state.values)), (1 + (count - 1) * state.share) / count)
+
+
+def _fill(checkpoint: str, observed: Observed, cells: Split, sampling: Sampling, ground: Tensor) -> Iterator[Partial]:
+    """Samples drawn together; what is not drawn shows `ground` (Q, V) or coarser averages."""
+    coarser = ground.expand(int(sampling.samples), -1, -1)
     for state in joint(checkpoint, observed, cells.queries, sampling):
         found, level = state.values, None
         if state.coarse is not None:
             found = state.coarse.flatten(1, 2)[:, cells.inside(list(state.coarse.shape[2:0:-1]))]
-            level = None if state.coarse.isnan().any() else state.coarse
+            level = None if state.coarse.isnan().any() else state.coarse[0]
         coarser = torch.where(found.isnan(), coarser, found)
-        values = torch.stack([cells.complete(sample) for sample in coarser])
-        yield Partial(values, ~values.isnan().any(-1), state.share, level)
+        yield Partial(torch.stack([cells.complete(sample) for sample in coarser]), state.share, level)
 
 
-def drawing_files(frames: list[list[Tensor]]) -> tuple[bytes, bytes]:
-    """The last frame as PNG and all frames as GIF, from samples (y, x, 3) frame by frame."""
-    side = max(96, 640 // len(frames[0]))
-    rows = [beside([enlarge(picture, side) for picture in frame]) for frame in frames]
+def drawing_files(frames: list[Tensor], sketch: Tensor) -> tuple[bytes, bytes]:
+    """The sketch (y, x, 3) and the last samples next to it as PNG, and all frames (S, y, x, V) as GIF."""
+    last = frames[-1]
+    side = max(96, 640 // (len(last) + 1))
+    rows = []
+    for frame in frames:
+        pictures = [*frame, *torch.ones_like(last[len(frame) :])]
+        rows.append(beside([enlarge(picture, side) for picture in (sketch, *pictures)]))
     return png(rows[-1]), animation(rows)
 
 
@@ -140,5 +168,5 @@ def best_next(checkpoint: str, observed: Observed) -> tuple[int, float]:
     cells = split(observed, config_of(checkpoint, "image").native_grid)
     if not len(cells.hidden):
         raise ValueError("observed: expected at least one pixel that is not observed, got all of them")
-    index, entropy = most_informative(checkpoint, observed, cells.queries)
+    index, entropy = most_uncertain(checkpoint, observed, cells.queries)
     return int(cells.hidden[index]), entropy

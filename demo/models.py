@@ -8,7 +8,7 @@ import torch
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerConfig, PixelTransformerModel
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
-FIRST = ("cat-faces", "cifar10", "mnist")  # the order in which the shipped ones are offered
+FIRST = ("cat-faces", "mnist", "cifar10")  # the order in which the shipped ones are offered
 
 offered: dict[str, str] = {}  # names of all checkpoints on offer, and where each is
 

@@ -57,6 +57,11 @@ class Observed:
         return Observed(positions, values, scales if scales.any() else None)
 
     @property
+    def fingerprint(self) -> bytes:
+        """Equal for equal sets only."""
+        return b"".join(part.contiguous().numpy().tobytes() for part in (self.positions, self.values, self.sizes))
+
+    @property
     def context(self) -> tuple[Tensor, Tensor]:
         """Positions (1, K, P) and values (1, K, V)."""
         return self.positions[None], self.values[None]

@@ -9,10 +9,13 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from demo.grids import split
 from demo.limits import MAX_PIXELS
+from demo.observed import Observed
 from signals.image import checkered, image_to_array, to_image, to_values
 
 SHARP = 96  # pictures up to this side travel without loss
+SMOOTH = 384  # side of a picture that is shown large
 DOWNLOAD = 512  # side, about, of a picture to keep
 LEVELS = torch.from_numpy(matplotlib.colormaps["magma"](np.linspace(0, 1, 256))[:, :3].astype(np.float32))
 
@@ -47,6 +50,15 @@ def picture_url(values: Tensor, lossless: bool = False) -> str:
     return f"data:image/{'png' if small else 'webp'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+def smooth_url(values: Tensor, side: int = SMOOTH) -> str:
+    """Values (y, x, V) in [0, 1] as a data URL of a picture at least `side` pixels wide, without visible cells."""
+    image, buffer = to_image(values).convert("RGB"), io.BytesIO()
+    zoom = max(1.0, side / max(image.size))
+    size = [round(zoom * length) for length in image.size]
+    image.resize(size, Image.Resampling.BICUBIC).save(buffer, "WEBP", quality=88, method=0)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
 def show_uncertainty(deviation: Tensor, top: float) -> Tensor:
     """Standard deviations (y, x, V) as colours (y, x, 3): black at 0, brightest from `top` on."""
     level = (deviation.mean(-1) / top * 255).round().clamp(0, 255).long()
@@ -57,6 +69,20 @@ def show_known(values: Tensor, known: Tensor) -> Tensor:
     """Values (y, x, V) where `known` (y, x) is true, on a chequered ground: colours (y, x, 3)."""
     height, width = known.shape
     return torch.where(known[..., None], values.expand(-1, -1, 3), checkered([width, height]))
+
+
+def sketch_of(observed: Observed, grid: list[int]) -> Tensor:
+    """What is observed, as colours (y, x, 3) on chequered ground: averages as squares, the largest first."""
+    cells, averages = split(observed, grid), observed[~observed.points]
+    width, height = grid
+    sheet, known = torch.zeros(height, width, 3), torch.zeros(height, width, dtype=torch.bool)
+    for index in averages.sizes.argsort(descending=True, stable=True).tolist():
+        side = 2 ** averages.sizes[index].item()
+        left, top = (((averages.positions[index] + 1) / 2 * torch.tensor(grid)) - side / 2).round().int().tolist()
+        here = slice(max(0, top), top + round(side)), slice(max(0, left), left + round(side))
+        sheet[here], known[here] = averages.values[index].expand(3), True
+    sheet.view(-1, 3)[cells.known], known.view(-1)[cells.known] = cells.values.expand(-1, 3), True
+    return show_known(sheet, known)
 
 
 def enlarge(values: Tensor, side: int = DOWNLOAD) -> Image.Image:

@@ -1,12 +1,12 @@
 """The panel of a tab that makes a link, shows the state as JSON, and opens such JSON again."""
 
 from collections.abc import Callable
-from typing import Any
 
 import gradio as gr
 
 from demo import share
-from demo.tab import is_quick
+from demo.guard import guarded
+from demo.tab import QUICK, Page, Updates
 
 MAX_LINK = 7000  # characters of a link that every server and messenger bears
 
@@ -40,20 +40,30 @@ class SharePanel:
             self.name = gr.Textbox(tab, visible="hidden")
             self.note = gr.Markdown(elem_id=f"note-{tab}")
 
-    def connect(self, state_of: Callable, inputs: list[Any], restore: Callable, restored: list[Any]) -> None:
-        """`state_of(*inputs)` makes the JSON; `restore(text)` gives updates of the components `restored`."""
+    def connect(self, page: Page, state_of: Callable, restore: Callable, restored: list[str], follow: Callable) -> None:
+        """Wire the buttons.
 
-        def pack(*values):
-            text = state_of(*values)
-            code = share.to_code(text)
-            if len(code) > MAX_LINK:
-                return (
-                    text,
-                    "",
-                    f"Too much for a link ({len(code):,} characters, the limit is {MAX_LINK:,}): copy the JSON.",
-                )
-            return text, code, "The link is in the address bar, and on the clipboard where your browser allows it."
-
-        made = self.make.click(pack, inputs, [self.text, self.code, self.note], show_progress="hidden", **is_quick())
+        Args:
+            state_of (`Callable`): From a visit to the tab's state as JSON text.
+            restore (`Callable`): From such a text to updates by name.
+            restored (`list[str]`): Names of the components that it updates.
+            follow (`Callable`): Called with the `then` of the event that restores a state.
+        """
+        page.add(asked=False, link_text=self.text, link_code=self.code, link_note=self.note)
+        parts = ["link_text", "link_code", "link_note"]
+        made = page.on(self.make.click, lambda visit: packed(state_of(visit)), parts)
         made.then(None, [self.text, self.code, self.name], js=COPY)
-        self.open.click(restore, self.text, restored, show_progress="minimal", **is_quick())
+        opened = self.open.click(
+            guarded(page.by_component(restore)), self.text, [page[name] for name in restored], **QUICK
+        )
+        follow(opened.success)
+
+
+def packed(text: str) -> Updates:
+    """A state's JSON with the code of its link, where it fits into one."""
+    code = share.to_code(text)
+    note = "The link is in the address bar, and on the clipboard where your browser allows it."
+    if len(code) > MAX_LINK:
+        note = f"Too much for a link ({len(code):,} characters, the limit is {MAX_LINK:,}): copy the JSON."
+        code = ""
+    return {"link_text": text, "link_code": code, "link_note": note}

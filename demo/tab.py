@@ -1,10 +1,113 @@
-"""What every tab hands to the app, and how its short answers are wired."""
+"""What every tab is made of: named components, handlers that return updates by name, and how they are wired."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import inspect
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-from demo.limits import LIVE
+import gradio as gr
+
+from demo.guard import guarded
+from demo.limits import LIVE, SLOW
+
+log = logging.getLogger("pixeltransformer.demo")
+
+Updates = dict[str, Any]  # new values, or `gr.update`s, of components by name
+# Of an event only the latest counts; short answers never wait behind samples.
+QUICK = dict(trigger_mode="always_last", api_visibility="private", **LIVE)
+DRAWING = dict(trigger_mode="always_last", api_visibility="private", **SLOW)
+
+
+@dataclass
+class Page:
+    """The components of a tab by name.
+
+    A handler is a function `handler(visit)` or `handler(visit, picked)` that returns `Updates`, or a generator of them.
+    `visit` is `visit_of` of the values of the components in `asked`, by name; `picked`
+    is what the event carries.
+
+    Attributes:
+        visit_of (`Callable`): Makes the object that a handler gets, once for each event.
+        parts (`dict`): All components by name.
+        asked (`list[str]`): Names of those whose values handlers read.
+    """
+
+    visit_of: Callable[[dict[str, Any]], Any]
+    parts: dict[str, Any] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.parts[name]
+
+    def add(self, asked: bool = True, **parts: Any) -> None:
+        """Name components; `asked`: handlers read their values."""
+        self.parts.update(parts)
+        self.asked += list(parts) if asked else []
+
+    def inputs(self) -> list[Any]:
+        """The components whose values handlers read."""
+        return [self.parts[name] for name in self.asked]
+
+    def bind(self, handler: Callable) -> Callable:
+        """A handler as Gradio calls it: with the values of `inputs()`, returning updates by component."""
+
+        def visit(values) -> Any:
+            return self.visit_of(dict(zip(self.asked, values, strict=True)))
+
+        def named(updates: Updates) -> dict:
+            return {self.parts[name]: value for name, value in updates.items()}
+
+        if inspect.isgeneratorfunction(inspect.unwrap(handler)):
+
+            def run(*values):
+                for updates in handler(visit(values)):
+                    yield named(updates)
+
+        elif "picked" in inspect.signature(handler).parameters:
+
+            def run(event: gr.EventData, *values):
+                return named(handler(visit(values), dict(event._data or {})))
+
+        else:
+
+            def run(*values):
+                return named(handler(visit(values)))
+
+        run.__name__ = handler.__name__
+        return guarded(run)
+
+    def on(self, event: Callable, handler: Callable, outputs: Iterable[str], **options: Any) -> Any:
+        """Call a handler at an event of a component, or after another one (`event.then`)."""
+        chosen = [self.parts[name] for name in outputs]
+        options = {"show_progress": "hidden", **QUICK, **options}
+        return event(self.bind(handler), self.inputs(), chosen, **options)
+
+    def call(self, handler: Callable, outputs: Iterable[str]) -> tuple[Callable, list, list]:
+        """A handler as function, inputs and outputs, for events outside of the page."""
+        return self.bind(handler), self.inputs(), [self.parts[name] for name in outputs]
+
+    def by_component(self, handler: Callable) -> Callable:
+        """A function that returns updates by name, as one that returns them by component."""
+
+        def run(*arguments):
+            return {self.parts[name]: value for name, value in handler(*arguments).items()}
+
+        return run
+
+
+def at_start(make: Callable[[], Any]) -> Any:
+    """What is made before there are visitors; `None` where that fails, as without the GPU that a visitor is lent."""
+    try:
+        return make()
+    except Exception:
+        log.warning("%s has to wait for the first visitor", make, exc_info=True)
+        return None
+
+
+def outdate(selector: str) -> str:
+    """A script that dims these parts of the page until they are new."""
+    return f"() => {{ for (const part of document.querySelectorAll({selector!r})) part.dataset.stale = ''; }}"
 
 
 @dataclass(frozen=True)
@@ -15,17 +118,14 @@ class Tab:
         name (`str`): Its id.
         restored (`list`): Components that a shared state sets.
         restore (`Callable` or `None`): From a state's JSON text to their updates; `None`: there is nothing to restore.
-        opening (`tuple`): Function, inputs and outputs of what the tab shows when the page opens.
-        chosen (`tuple`): The same, when the tab is chosen: for what takes longer.
+        opening (`Callable` or `None`): Follows an event (`event.then`, …) with all that a restored state shows.
+        waits (`bool`): Nothing could be drawn at start: it is when the page opens.
+        chosen (`tuple` or `None`): Function, inputs and outputs of what is shown when the tab is chosen.
     """
 
     name: str
     restored: list[Any]
     restore: Callable | None = None
-    opening: tuple | None = None
+    opening: Callable | None = None
+    waits: bool = False
     chosen: tuple | None = None
-
-
-def is_quick() -> dict[str, Any]:
-    """Options of an event that answers at once: only the latest counts, and no one waits behind samples."""
-    return dict(trigger_mode="always_last", api_visibility="private", **LIVE)

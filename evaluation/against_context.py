@@ -2,129 +2,142 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from baselines.nearest import nearest_values
-from evaluation.calibration import coverage
-from evaluation.tables import mean_interval
+from evaluation.batches import batches
+from evaluation.scores import Scores
+from evaluation.tables import make_table, markdown, mean_interval
 from signals.base import Signal, to_device
 
-Row = dict[str, float | None | list]
+NEAREST = "nearest neighbour"
 
-# A black margin is predicted for sure: whoever looks at all pixels alike sees little of what a model does not know.
-UNCERTAIN = 0.05  # in units of values, by the predicted standard deviation alone
+
+class Row(TypedDict):
+    """What is found for one K; a dictionary, as reports hold it as JSON.
+
+    `context` is K, `signals` their number, `nats` the negative log-likelihood per value and `half_width` half of its
+    95 % confidence interval over signals, `bits_per_dim` the same as `nats` in bits per channel (of a density where
+    values are not quantised), `rmse` the error of the mean and `nearest_rmse` that of the nearest observed place.
+    `reference_nats` is there with a reference, and `None` where that has no density. `coverage` is there with central
+    intervals: for each a share and its half-width; `uncertain_coverage` is the same of the values whose predicted
+    standard deviation is above `UNCERTAIN`.
+    """
+
+    context: int
+    signals: int
+    nats: float
+    half_width: float
+    bits_per_dim: float
+    rmse: float
+    nearest_rmse: float | None
+    reference_nats: NotRequired[float | None]
+    coverage: NotRequired[list[list[float]]]
+    uncertain_coverage: NotRequired[list[list[float]]]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How marginals are scored.
+
+    Attributes:
+        num_queries (`int`): Unobserved places scored per signal (all of them where fewer are left).
+        tokens_per_batch (`int`): Observed and scored places in one call of the network.
+        seed (`int`): Of all places.
+        reference: What is compared with at the same places, with a `predict` of its own (the exact posterior).
+        central (`Sequence[float]`): Central intervals whose coverage is measured.
+        grid (`list[int]` or `None`): The cells of the stored signals; default: the checkpoint's native grid.
+    """
+
+    num_queries: int = 128
+    tokens_per_batch: int = 16384
+    seed: int = 0
+    reference: Any = None
+    central: Sequence[float] = ()
+    grid: list[int] | None = None
+    progress: bool = False
 
 
 @torch.no_grad()
 def marginals_against_context(
-    model,
-    signal: Signal,
-    rows: Sequence[Tensor],
-    contexts: Iterable[int],
-    num_queries: int = 128,
-    tokens_per_batch: int = 16384,
-    seed: int = 0,
-    progress: bool = False,
-    reference=None,
-    central: Sequence[float] = (),
-    grid: list[int] | None = None,
-    clustered: bool = False,
+    model, signal: Signal, rows: Sequence[Tensor], contexts: Iterable[int], scoring: Scoring | None = None
 ) -> list[Row]:
     """Score random unobserved positions given K random observed positions of each signal.
 
     Args:
         rows (`Sequence`): Held-out signals as stored.
-        contexts (`Iterable[int]`): The numbers K. The positions observed for a smaller K are among those for a larger.
-        num_queries (`int`): Unobserved positions scored per signal; all of them if fewer are left.
-        reference: A method with a `predict` of its own to compare with at the same positions (the exact posterior).
-        central (`Sequence[float]`): Central intervals to measure the coverage of.
-        grid (`list[int]` or `None`): Grid of the stored signals; `None`: the checkpoint's native grid.
-        clustered (`bool`): Observe the K positions nearest to a random one, instead of random ones.
+        contexts (`Iterable[int]`): The numbers K. Every K sees the same places first: fewer of them, never others.
 
     Returns:
-        One row per K: `context` (K), `signals` (their number), `nats` (negative log-likelihood per value), `half_width`
-        (of its 95 % confidence interval over signals), `bits_per_dim` (per channel; from densities if values are not
-        quantised), `rmse` (of the mean) and `nearest_rmse` (of the nearest neighbour). With a `reference` that has a
-        density also `reference_nats`. With `central` also `coverage` (for each interval, a share and the half-width of
-        its confidence interval) and `uncertain_coverage` (the same for channels whose predicted standard deviation is
-        above `UNCERTAIN`).
+        One row per K.
 
     Raises:
-        ValueError: if some K leaves no position unobserved.
+        ValueError: for a K that leaves no place unobserved.
     """
-    device = model.device
-    contexts, table = list(contexts), []
-    fields = {"native_grid": grid or model.config.native_grid}
-    cells = signal.num_cells(fields)
-    places = cells or max(contexts, default=0) + num_queries
-    # One batch size for all K, so that all see the same random order of each signal's positions.
-    batch_size = max(1, tokens_per_batch // (max(contexts, default=0) + min(num_queries, places)))
+    scoring, contexts = scoring or Scoring(), list(contexts)
+    largest = max(contexts, default=0)
+    cells = signal.num_cells({"native_grid": scoring.grid or model.config.native_grid})
+    places = cells or largest + scoring.num_queries
+    if largest >= places:
+        wrong = next(context for context in contexts if context >= places)
+        raise ValueError(f"contexts: expected fewer than the {places} cells of a signal, got {wrong}")
+    # One batch size for all K, so that all see the same random order of each signal's places.
+    batch_size = max(1, scoring.tokens_per_batch // (largest + min(scoring.num_queries, places)))
+    table = []
     for context in contexts:
-        if context >= places:
-            raise ValueError(f"contexts: expected fewer than the {places} cells of a signal, got {context}")
-        queries = min(num_queries, places - context)
-        nats, reference_nats, covered, unsure, error, nearest_error, count = [], [], [], [], 0.0, 0.0, 0
-        starts = range(0, len(rows), batch_size)
-        for start in tqdm(starts, desc=f"K = {context}", disable=not progress, leave=False):
-            chunk = [rows[index] for index in range(start, min(start + batch_size, len(rows)))]
-            generator = torch.Generator(device).manual_seed(seed + start)
-            stored = to_device(signal.collate(chunk), device)
-            if reference is not None:
+        scores = Scores(scoring.central)
+        for start, chunk in batches(rows, batch_size, f"K = {context}", scoring.progress):
+            stored = to_device(signal.collate(chunk), model.device)
+            if scoring.reference is not None:
                 stored = stored.double()  # where the posterior is narrow, float32 values lie many deviations off
-            positions, exact_values = signal.places(stored, places, generator)
-            if clustered:
-                positions, exact_values = cluster_first(positions, exact_values, context)
-            known = exact_values.float()
-            observed, observed_values = positions[:, :context], known[:, :context]
-            # Score the last positions of the order: the same ones for all K, as long as enough are left.
-            asked, truth = positions[:, -queries:], known[:, -queries:]
-            distribution = model.predict(observed, observed_values, asked)
-            nats.append(-distribution.log_prob(truth).double().mean(1).cpu())
-            error += (distribution.mean - truth).double().square().sum().item()
-            count += truth.numel()
-            if central:
-                inside = coverage(distribution, truth, central).cpu()  # (intervals, B, Q, V)
-                certain = (distribution.stddev <= UNCERTAIN).cpu()
-                covered.append(inside.mean((2, 3)))
-                unsure.append(inside.masked_fill(certain, math.nan).nanmean((2, 3)))
-            if context:
-                nearest = nearest_values(observed, observed_values, asked)
-                nearest_error += (nearest - truth).double().square().sum().item()
-            if reference is not None and reference.has_density(context):
-                exact = reference.predict(observed, exact_values[:, :context], asked)
-                reference_nats.append(-exact.log_prob(exact_values[:, -queries:]).mean(1).cpu())
-        per_signal = torch.cat(nats)
-        table.append(
-            {
-                "context": context,
-                "signals": len(per_signal),
-                "nats": per_signal.mean().item(),
-                "half_width": mean_interval(per_signal)[1],
-                "bits_per_dim": per_signal.mean().item() / (math.log(2) * truth.shape[-1]),
-                "rmse": math.sqrt(error / count),
-                "nearest_rmse": math.sqrt(nearest_error / count) if context else None,
-            }
-        )
-        if central:
-            table[-1]["coverage"] = [mean_interval(shares) for shares in torch.cat(covered, 1)]
-            table[-1]["uncertain_coverage"] = [mean_interval(shares) for shares in torch.cat(unsure, 1)]
-        if reference is not None:
-            table[-1]["reference_nats"] = torch.cat(reference_nats).mean().item() if reference_nats else None
+            generator = torch.Generator(model.device).manual_seed(scoring.seed + start)
+            positions, values = signal.places(stored, places, generator)
+            score_batch(model, scores, positions, values, context, scoring)
+        table.append(make_row(context, scores, scoring.reference, model.config.value_dim))
     return table
 
 
-def cluster_first(positions: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Positions and values, first the `count` nearest to the first position, then the others in their order."""
-    rank = (positions - positions[:, :1]).norm(dim=-1).argsort(-1).argsort(-1)  # (B, N)
-    order = (rank >= count).int().argsort(dim=-1, stable=True)[..., None]
-    return tuple(x.gather(1, order.expand_as(x)) for x in (positions, values))
+def score_batch(model, scores: Scores, positions: Tensor, values: Tensor, context: int, scoring: Scoring) -> None:
+    """Score the last places of positions (B, N, P) and values (B, N, V) given the first `context` ones.
+
+    The last ones, so that every K is scored at the same places while enough are left.
+    """
+    queries = min(scoring.num_queries, positions.shape[1] - context)
+    observed, asked = positions[:, :context], positions[:, -queries:]
+    known, truth = values[:, :context].float(), values[:, -queries:].float()
+    distribution = model.predict(observed, known, asked)
+    guesses = {NEAREST: nearest_values(observed, known, asked)} if context else {}
+    exact, reference = None, scoring.reference
+    if reference is not None and reference.has_density(context):
+        exact = reference.predict(observed, values[:, :context], asked).log_prob(values[:, -queries:])
+    scores.add(distribution, truth, guesses, exact)
+
+
+def make_row(context: int, scores: Scores, reference: Any, channels: int) -> Row:
+    """The row of a K from what its batches scored."""
+    nats = scores.nats.mean().item()
+    row = Row(
+        context=context,
+        signals=len(scores.nats),
+        nats=nats,
+        half_width=mean_interval(scores.nats)[1],
+        bits_per_dim=nats / (math.log(2) * channels),
+        rmse=scores.rmse(),
+        nearest_rmse=scores.rmse(NEAREST),
+    )
+    if scores.central:
+        row |= {"coverage": scores.coverage(), "uncertain_coverage": scores.uncertain_coverage()}
+    if reference is not None:
+        row["reference_nats"] = None if scores.exact_nats is None else scores.exact_nats.mean().item()
+    return row
 
 
 def unit(config) -> tuple[str, float]:
-    """Unit in which likelihoods are reported: its name, and its size in nats per value."""
+    """Name of the unit of a signal's likelihoods, and how many nats of a value it is."""
     if config.quantization_step is None:
         return "nats", 1.0
     return "bits per dimension", math.log(2) * config.value_dim
@@ -139,33 +152,23 @@ def one_line(rows: list[Row], config) -> str:
 def markdown_table(rows: list[Row], config) -> str:
     """The rows of `marginals_against_context` as a Markdown table."""
     name, size = unit(config)
-    columns = {
-        "observed places K": lambda row: str(row["context"]),
-        ("negative log-likelihood (nats)" if name == "nats" else name): lambda row: (
-            f"{row['nats'] / size:.3f} ± {row['half_width'] / size:.3f}"
-        ),
-        "RMSE of the mean": lambda row: f"{row['rmse']:.4f}",
-        "RMSE of nearest neighbour": lambda row: _number(row["nearest_rmse"]),
-    }
-    if "reference_nats" in rows[0]:
-        columns["exact posterior (nats)"] = lambda row: _number(row["reference_nats"], 3)
-        columns["gap"] = lambda row: (
-            "–" if row["reference_nats"] is None else f"{row['nats'] - row['reference_nats']:.3f}"
-        )
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---:|" * len(columns)]
-    lines += ["| " + " | ".join(column(row) for column in columns.values()) + " |" for row in rows]
-    return "\n".join(lines)
+    nll = "negative log-likelihood (nats)" if name == "nats" else name
+    columns = {"observed places K": 0, nll: 3, "RMSE of the mean": 4, f"RMSE of {NEAREST}": 4}
+    exact = "reference_nats" in rows[0]
+    columns |= {"exact posterior (nats)": 3, "gap": 3} if exact else {}
+    return markdown(make_table(columns, [_cells(row, size, exact) for row in rows]))
+
+
+def _cells(row: Row, size: float, exact: bool) -> list:
+    cells = [row["context"], [row["nats"] / size, row["half_width"] / size], row["rmse"], row["nearest_rmse"]]
+    if exact:
+        known = row["reference_nats"]
+        cells += [known, None if known is None else row["nats"] - known]
+    return cells
 
 
 def quality_table(rows: list[dict]) -> str:
     """Measures of completed signals as a Markdown table."""
-    columns = [name for name in max(rows, key=len) if name != "context"]
-    lines = ["| observed places K | " + " | ".join(columns) + " |", "|" + "---:|" * (len(columns) + 1)]
-    for row in rows:
-        cells = [f"{row[name]:.3f}" if name in row else "–" for name in columns]
-        lines.append(f"| {row['context']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    names = [name for name in max(rows, key=len) if name != "context"]
+    columns = {"observed places K": 0} | dict.fromkeys(names, 3)
+    return markdown(make_table(columns, [[row["context"], *map(row.get, names)] for row in rows]))

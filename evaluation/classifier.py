@@ -33,7 +33,7 @@ class Arguments:
     output: str = flag("File for the weights (.safetensors).")
     image_size: int | None = flag("Side to which images are resized; default: that of the first.")
     train_split: str = flag("Split to train on.", "train")
-    test_split: str = flag("Split whose images tell the accuracy.", "test")
+    test_split: str = flag("Split on which the accuracy is measured.", "test")
     label_column: str | None = flag("Column with the labels; needed only where there are several.")
     epochs: int = flag("Passes through the training split.", 2)
     batch_size: int = flag("Images in a step.", 128)

@@ -1,10 +1,8 @@
 """A picture of what a checkpoint infers: `python -m evaluation.figure --checkpoint checkpoints/mnist --output m.png`.
 
-Each kind of signal has a picture of its own, see `evaluation/figures`.
+Each kind of signal has a picture of its own, see `Signal.evaluation_plan`.
 """
 
-import importlib
-import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from evaluate import parse_flags
+from evaluation.command import parse_flags
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals import Signal
 from signals.base import flag
@@ -30,17 +28,20 @@ class Arguments:
     split: str = flag("Split to take signals from.", "test")
     index: int = flag("Row of the split.", 0)
     temperature: float = flag("Temperature of the samples.", 0.9)
-    seed: int = flag("Seed of positions and samples.", 0)
-    new: int = flag("Instead, draw this many new signals, with nothing observed.", 0)
+    seed: int = flag("Seed of places and samples.", 0)
+    new: int = flag("Draw so many new signals, with nothing observed, instead.", 0)
     num_steps: int = flag("Steps for each new signal.", 256)
     order: Literal["random", "coarse-to-fine"] = flag("Order in which new signals are drawn.", "random")
 
 
 def make(arguments: Arguments, signal: Signal) -> None:
     """Write the picture."""
-    if importlib.util.find_spec(f"evaluation.figures.{signal.kind}") is None:
+    plan = signal.evaluation_plan()
+    drawing = plan.draw_new if arguments.new else plan.draw
+    if drawing is None:
+        missing = "draw_new" if arguments.new else "draw"
         raise ValueError(
-            f"--kind: there is no picture for {signal.plural} yet; add evaluation/figures/{signal.kind}.py"
+            f"--kind: there is no picture of {signal.plural} yet: their class gives no `{missing}` in `evaluation_plan`"
         )
     if arguments.new < 0 or arguments.num_steps < 1:
         raise ValueError(
@@ -51,14 +52,13 @@ def make(arguments: Arguments, signal: Signal) -> None:
     model = PixelTransformerModel.from_pretrained(arguments.checkpoint).eval()
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    module = importlib.import_module(f"evaluation.figures.{signal.kind}")
     if arguments.new:
-        module.draw_new(new_signals(arguments, model), model.config.native_grid, output)
+        drawing(new_signals(arguments, model), model.config.native_grid, output)
         return
     rows = signal.load_split(arguments.split, model.config, arguments.index + 8)
     if not 0 <= arguments.index <= len(rows) - 2:
         raise ValueError(f"--index: expected 0 … {len(rows) - 2} (two rows may be shown), got {arguments.index}")
-    module.draw(model, signal, rows, arguments.index, arguments.temperature, arguments.seed, output)
+    drawing(model, signal, rows, arguments.index, arguments.temperature, arguments.seed, output)
 
 
 def new_signals(arguments: Arguments, model: PixelTransformerModel) -> torch.Tensor:

@@ -4,15 +4,17 @@ The features are those that a small classifier of `evaluation.classifier`, train
 its last layer; distances compare with one another, not with those of other features. Each distance is taken twice: to
 the very images whose pixels are observed, where samples are favoured that stay too near to them (half the noise of so
 few images is common to both), and to other held-out ones, where only the distribution counts. Rows of the images
-themselves, with a little noise, and averaged, tell what the features see (those of a small autoencoder do not know
+themselves, with a little noise, and averaged, show what the features see (those of a small autoencoder do not know
 noise of 0.06 from none). Writes a table (JSON) and a picture of samples of every way side by side.
 """
 
+import copy
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +25,7 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
 from evaluation.classifier import Classifier, load
+from evaluation.tables import make_table, markdown
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.base import flag
 from signals.image import Images, checkered, to_image
@@ -40,9 +43,9 @@ class Arguments:
     checkpoint: str = flag("Checkpoint folder or Hub id of images with scales.")
     dataset_name: str = flag("Hub dataset or folder with the images.")
     classifier: str = flag("File of evaluation.classifier whose features images are compared in.")
-    output: str = flag("File for the table (.json); the picture goes next to it.")
+    output: str = flag("File for the table (.json); the picture gets the same name.")
     context: int = flag("Observed pixels of each image.", 32)
-    images: int = flag("Held-out images of which pixels are observed, one sample of each.", 512)
+    images: int = flag("Held-out images that are completed from a few pixels, one sample each.", 512)
     others: int = flag("Other held-out images to compare with.", 488)
     split: str = flag("Split of the held-out images.", "test")
     temperature: float = flag("Temperature of all samples.", 1.0)
@@ -72,7 +75,7 @@ class Features(nn.Module):
 
 
 def altered(images: Tensor, seed: int) -> dict[str, Tensor]:
-    """Images (N, V, y, x), with Gaussian noise, and with averages of 2×2 pixels instead of the pixels, by name."""
+    """Images (N, V, y, x), the same with Gaussian noise, and averaged over blocks of 2×2 pixels, by name."""
     averaged = F.interpolate(F.avg_pool2d(images, 2, ceil_mode=True), images.shape[2:], mode="nearest")
     named, generator = {"the images themselves": images}, torch.Generator().manual_seed(seed)
     for noise in NOISES:
@@ -81,89 +84,150 @@ def altered(images: Tensor, seed: int) -> dict[str, Tensor]:
     return named | {"… averaged over 2×2 pixels": averaged}
 
 
-def ways(arguments: Arguments, model) -> dict[str, dict]:
-    """The ways of sampling that are compared, by name."""
-    pixels = torch.Size(model.config.native_grid).numel()
-    compared = {
-        "coarse to fine, 64 steps": {"order": "coarse-to-fine", "num_steps": 64},
-        "coarse to fine, 64 steps, pixels by their mean": {
-            "order": "coarse-to-fine",
-            "num_steps": 64,
-            "finish": "mean",
-        },
-        "coarse to fine, scale 1 and the pixels alone, 64 steps": {
-            "order": "coarse-to-fine",
-            "num_steps": 64,
-            "chain_scales": [1, 0],
-        },
-        "spread order, 64 steps": {"num_steps": 64},
-        "random order, 64 steps": {"num_steps": 64, "order": "random"},
-    }
+@dataclass(frozen=True)
+class Way:
+    """A way of sampling.
+
+    Attributes:
+        options (`dict`): Arguments of `model.sample`.
+        chain_scales (`list[int]` or `None`): Scales to use instead of the checkpoint's own.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    chain_scales: list[int] | None = None
+
+
+def ways(arguments: Arguments, pixels: int) -> list[Way]:
+    """The ways that are compared, of images with so many pixels."""
+    coarse = {"order": "coarse-to-fine", "num_steps": 64}
+    compared = [
+        Way("coarse to fine, 64 steps", coarse),
+        Way("coarse to fine, 64 steps, pixels by their mean", coarse | {"finish": "mean"}),
+        Way("coarse to fine, scale 1 and the pixels alone, 64 steps", coarse, [1, 0]),
+        Way("spread order, 64 steps", {"num_steps": 64}),
+        Way("random order, 64 steps", {"num_steps": 64, "order": "random"}),
+    ]
     if arguments.exact:
-        compared[f"random order, {pixels - arguments.context:,} steps (exact)"] = {}
+        compared.append(Way(f"random order, {pixels - arguments.context:,} steps (exact)", {"order": "random"}))
     return compared
 
 
-def compare(arguments: Arguments) -> tuple[list[dict], Image.Image]:
-    """One row for each way, and the picture."""
-    model = PixelTransformerModel.from_pretrained(arguments.checkpoint, dtype=torch.float32).eval()
-    grid = model.config.native_grid
-    features, facts = load(arguments.classifier)
-    if facts["channels"] != model.config.value_dim:
-        raise ValueError(
-            f"--classifier: expected one of images with {model.config.value_dim} channel(s), got {facts['channels']}"
-        )
-    features = Features(features)
+def with_scales(model, chain_scales: list[int] | None):
+    """The same weights under a config with other `chain_scales`; `None`: the model itself."""
+    if chain_scales is None:
+        return model
+    other = copy.copy(model)
+    other.config = copy.deepcopy(model.config)
+    other.config.chain_scales = chain_scales
+    return other
+
+
+@dataclass
+class Data:
+    """Held-out images on the native grid, and which of their pixels are observed.
+
+    Attributes:
+        values (`Tensor` (N, cells, V)): Of the images that samples complete.
+        others (`Tensor` (M, V, y, x)): Other images to compare with.
+        known, asked (`Tensor` (N, K), (N, cells - K)): Cells that are observed, and all the rest.
+    """
+
+    values: Tensor
+    others: Tensor
+    known: Tensor
+    asked: Tensor
+    grid: list[int]
+
+    def images(self, values: Tensor) -> Tensor:
+        """Values (N, cells, V) as images (N, V, y, x)."""
+        return values.movedim(-1, 1).unflatten(2, self.grid[::-1])
+
+
+def read_data(arguments: Arguments, model, generator: torch.Generator) -> Data:
+    """The images that are compared.
+
+    Raises:
+        ValueError: for a split of too few images.
+    """
+    grid, wanted = model.config.native_grid, arguments.images + arguments.others
     signal = Images(dataset_name=arguments.dataset_name)
-    held_out = signal.load_split(arguments.split, model.config, arguments.images + arguments.others)
-    if len(held_out) < arguments.images + arguments.others:
+    held_out = signal.load_split(arguments.split, model.config, wanted)
+    if len(held_out) < wanted:
         raise ValueError(
             f"--others: expected at most {len(held_out) - arguments.images} besides --images {arguments.images}, as "
             f"split {arguments.split!r} has {len(held_out):,}, got {arguments.others}"
         )
     arrays = torch.stack([held_out[index] for index in range(len(held_out))])
     values, others = signal.grid_values(arrays, grid).split((arguments.images, arguments.others))
-    positions = model.native_positions()
-    generator = torch.Generator().manual_seed(arguments.seed)
-    order = random_cells(len(values), positions.shape[1], grid, generator, "cpu")
+    order = random_cells(len(values), values.shape[1], grid, generator, "cpu")
     known, asked = order[:, : arguments.context], order[:, arguments.context :]
-    real = values.movedim(-1, 1).unflatten(2, grid[::-1])
-    others = others.movedim(-1, 1).unflatten(2, grid[::-1])
-    rows = []
-    for name, images in altered(real, arguments.seed).items():
-        found = {"to_the_same": distance(features, real, images), "to_others": distance(features, others, images)}
-        rows.append({"way": name, **found})
-    pictures = [to_image(torch.cat(list(real[:SHOWN].movedim(1, -1)), 1))]
-    seen = checkered(grid).flatten(0, 1).expand(SHOWN, -1, -1).clone()
-    seen.scatter_(1, known[:SHOWN, :, None].expand(-1, -1, 3), _at(values[:SHOWN], known[:SHOWN]).expand(-1, -1, 3))
-    pictures.insert(0, to_image(torch.cat(list(seen.unflatten(1, grid[::-1])), 1)))
-    own_scales = model.config.chain_scales
-    for name, how in ways(arguments, model).items():
-        drawn, started = [], time.process_time()
-        model.config.chain_scales = how.pop("chain_scales", own_scales)
-        for start in tqdm(range(0, len(values), arguments.batch_size), desc=name):
-            part = slice(start, start + arguments.batch_size)
-            places = positions.expand(len(known[part]), -1, -1)
-            chosen = dict(how)
-            sample = model.sample(
-                _at(places, known[part]),
-                _at(values[part], known[part]),
-                _at(places, asked[part]),
-                temperature=arguments.temperature,
-                generator=generator,
-                **chosen,
-            )[0]
-            drawn.append(values[part].scatter(1, asked[part, :, None].expand_as(sample), sample))
-        images = torch.cat(drawn).movedim(-1, 1).unflatten(2, grid[::-1])
-        seconds = (time.process_time() - started) / len(values)
-        found = {"to_the_same": distance(features, real, images), "to_others": distance(features, others, images)}
-        rows.append({"way": name, **found, "cpu_seconds_per_image": seconds})
-        pictures.append(to_image(torch.cat(list(images[:SHOWN].movedim(1, -1)), 1)))
+    data = Data(values, others, known, asked, grid)
+    data.others = data.images(others)
+    return data
+
+
+def complete(arguments: Arguments, model, way: Way, data: Data, generator: torch.Generator) -> Tensor:
+    """One sample (N, V, y, x) of each image, given its observed pixels, drawn in a way."""
+    drawn, model = [], with_scales(model, way.chain_scales)
+    for start in tqdm(range(0, len(data.values), arguments.batch_size), desc=way.name):
+        part = slice(start, start + arguments.batch_size)
+        places = model.native_positions().expand(len(data.known[part]), -1, -1)
+        sample = model.sample(
+            _at(places, data.known[part]),
+            _at(data.values[part], data.known[part]),
+            _at(places, data.asked[part]),
+            temperature=arguments.temperature,
+            generator=generator,
+            **way.options,
+        )[0]
+        drawn.append(data.values[part].scatter(1, data.asked[part, :, None].expand_as(sample), sample))
+    return data.images(torch.cat(drawn))
+
+
+def compare(arguments: Arguments) -> tuple[list[dict], Image.Image]:
+    """One row for each way, and the picture."""
+    model = PixelTransformerModel.from_pretrained(arguments.checkpoint, dtype=torch.float32).eval()
+    classifier, facts = load(arguments.classifier)
+    if facts["channels"] != model.config.value_dim:
+        raise ValueError(
+            f"--classifier: expected one of images with {model.config.value_dim} channel(s), got {facts['channels']}"
+        )
+    features, generator = Features(classifier), torch.Generator().manual_seed(arguments.seed)
+    data = read_data(arguments, model, generator)
+    real = data.images(data.values)
+
+    def row(name: str, images: Tensor) -> dict:
+        found = {"to_the_same": distance(features, real, images)}
+        return {"way": name, **found, "to_others": distance(features, data.others, images)}
+
+    rows = [row(name, images) for name, images in altered(real, arguments.seed).items()]
+    lines = [observed(data), real[:SHOWN]]
+    for way in ways(arguments, data.values.shape[1]):
+        started = time.process_time()
+        images = complete(arguments, model, way, data, generator)
+        seconds = (time.process_time() - started) / len(data.values)
+        rows.append({**row(way.name, images), "cpu_seconds_per_image": seconds})
+        lines.append(images[:SHOWN])
+    return rows, contact_sheet(lines)
+
+
+def observed(data: Data) -> Tensor:
+    """What is observed of the first images, (N, 3, y, x), on a dim ground."""
+    known = data.known[:SHOWN]
+    seen = checkered(data.grid).flatten(0, 1).repeat(len(known), 1, 1)
+    values = _at(data.values[:SHOWN], known).expand(-1, -1, 3)
+    return data.images(seen.scatter(1, known[:, :, None].expand(-1, -1, 3), values))
+
+
+def contact_sheet(lines: list[Tensor]) -> Image.Image:
+    """Lines of images (N, V, y, x), one below the other."""
+    pictures = [to_image(torch.cat(list(line.movedim(1, -1)), 1)) for line in lines]
     width, height = pictures[-1].size
     sheet = Image.new("RGB", (width, (height + 2) * len(pictures) - 2), "white")
     for number, picture in enumerate(pictures):
         sheet.paste(picture, (0, number * (height + 2)))
-    return rows, sheet.resize((PIXEL * sheet.width, PIXEL * sheet.height), Image.Resampling.NEAREST)
+    return sheet.resize((PIXEL * sheet.width, PIXEL * sheet.height), Image.Resampling.NEAREST)
 
 
 def distance(features: Features, real: Tensor, drawn: Tensor) -> float:
@@ -189,10 +253,9 @@ def main() -> None:
     facts = {name: getattr(arguments, name) for name in ("context", "images", "others", "split", "temperature")}
     output.write_text(json.dumps({**facts, "rows": rows}, indent=2) + "\n")
     picture.save(output.with_suffix(".png"), optimize=True)
-    print("| way | distance to the same images | to others | CPU seconds an image |\n|---|---:|---:|---:|")
-    for row in rows:
-        seconds = f"{row['cpu_seconds_per_image']:.2f}" if "cpu_seconds_per_image" in row else "–"
-        print(f"| {row['way']} | {row['to_the_same']:.3f} | {row['to_others']:.3f} | {seconds} |")
+    columns = {"way": 0, "distance to the same images": 3, "to others": 3, "CPU seconds an image": 2}
+    names = ("way", "to_the_same", "to_others", "cpu_seconds_per_image")
+    print(markdown(make_table(columns, [[row.get(name) for name in names] for row in rows])))
 
 
 if __name__ == "__main__":

@@ -1,59 +1,13 @@
-"""How good a completed signal is as a whole: SSIM, PSNR, volumetric IoU and Chamfer distance."""
+"""Whole signals completed from a few places, judged by the measures of their kind."""
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
-from tqdm.auto import tqdm
 
 from baselines.nearest import nearest_values
+from evaluation.batches import batches
 from signals.base import Signal, to_device
-from signals.mesh import sdf_to_mesh
-
-Scores = dict[str, Tensor]  # a measure's value for each signal, NaN where it is not defined
-
-
-def image_quality(truth: Tensor, completed: Tensor, grid: list[int]) -> Scores:
-    """SSIM (Wang et al. 2004; Gaussian window of 11) of images (N, cells, V)."""
-    images = [x.unflatten(1, grid[::-1]).permute(0, 3, 1, 2) for x in (completed, truth)]
-    return {"SSIM": structural_similarity_index_measure(*images, data_range=1.0, reduction="none").view(-1)}
-
-
-def video_quality(truth: Tensor, completed: Tensor, grid: list[int]) -> Scores:
-    """PSNR in dB of frames, averaged over each video (N, cells, V)."""
-    frames, width, height = grid
-    flat = [x.unflatten(1, (frames, width * height)).flatten(0, 1) for x in (completed, truth)]  # (N · T, cells, V)
-    ratio = peak_signal_noise_ratio(*flat, data_range=1.0, reduction="none", dim=(1, 2))
-    return {"PSNR": ratio.clamp(max=100).view(-1, frames).mean(1)}  # a frame without an error has no finite one
-
-
-def shape_quality(truth: Tensor, completed: Tensor, grid: list[int]) -> Scores:
-    """Intersection over union of the insides, and Chamfer distance of the surfaces, of distance fields (N, cells, 1).
-
-    The Chamfer distance is the mean distance from one surface to the other, averaged over both directions, in units of
-    positions, where a completed signal has a surface.
-    """
-    inside, guessed = truth[..., 0] < 0, completed[..., 0] < 0
-    iou = (inside & guessed).sum(1) / (inside | guessed).sum(1).clamp(min=1)
-    pairs = zip(truth, completed, strict=True)
-    chamfer = [chamfer_distance(*(x.view(*grid[::-1], 1) for x in pair)) for pair in pairs]
-    return {"IoU": iou.cpu(), "Chamfer": torch.tensor(chamfer)}
-
-
-def chamfer_distance(first: Tensor, second: Tensor, points: int = 4000, seed: int = 0) -> float:
-    """Chamfer distance of the zero surfaces of two distance fields (z, y, x, 1); NaN where one has none."""
-    meshes = [sdf_to_mesh(sdf) for sdf in (first, second)]
-    if None in meshes:
-        return float("nan")
-    clouds = [mesh.sample(points, seed=seed) for mesh in meshes]
-    there, back = cKDTree(clouds[1]).query(clouds[0])[0], cKDTree(clouds[0]).query(clouds[1])[0]
-    return float((np.mean(there) + np.mean(back)) / 2)
-
-
-MEASURES = {"image": image_quality, "video": video_quality, "shape": shape_quality}
 
 
 def complete(signal: Signal, positions: Tensor, values: Tensor, guess: Tensor, grid: list[int]) -> Tensor:
@@ -82,8 +36,7 @@ def quality_against_context(
         For each K a mean over the signals, by the names of the measures, those of the nearest neighbour behind them.
         Empty for kinds of signals that have no measure.
     """
-    measure = MEASURES.get(model.config.signal)
-    contexts, table = list(contexts), []
+    measure, contexts, table = signal.evaluation_plan().measure, list(contexts), []
     if measure is None or not contexts:
         return [{} for _ in contexts]
     grid, device = model.config.native_grid, model.device
@@ -93,9 +46,7 @@ def quality_against_context(
     batch_size = max(1, cells_per_batch // len(cells))
     for context in contexts:
         scores: dict[str, list[Tensor]] = {}
-        starts = range(0, len(rows), batch_size)
-        for start in tqdm(starts, desc=f"quality, K = {context}", disable=not progress, leave=False):
-            chunk = [rows[index] for index in range(start, min(start + batch_size, len(rows)))]
+        for start, chunk in batches(rows, batch_size, f"quality, K = {context}", progress):
             batch = to_device(signal.collate(chunk), device)
             truth = signal.grid_values(batch, grid)
             generator = torch.Generator(device).manual_seed(seed + start)

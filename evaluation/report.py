@@ -11,7 +11,8 @@ import os
 import shlex
 from pathlib import Path
 
-from evaluation.buffer import IN_USE
+from evaluation.sections import SECTIONS
+from evaluation.sections.buffer import IN_USE
 from evaluation.tables import Table, column, make_table, markdown
 
 HEADER = """# Results
@@ -26,17 +27,6 @@ Every table stands below the command that measures it again (`--limit 4` for a q
 land beside `--output`. K is the number of observed places, ± is a 95 % interval over signals, all places and samples
 follow from `--seed 0`.
 """
-
-NAMES = {
-    "likelihood": "Likelihood and calibration",
-    "patterns": "Any observed set",
-    "joint": "Joint likelihood",
-    "samples": "Samples",
-    "references": "References",
-    "buffer": "The buffer",
-    "generalisation": "Beyond training",
-    "quality": "Completed signals",
-}
 
 
 def renamed(text: str, rename: dict[str, str] | None) -> str:
@@ -74,7 +64,7 @@ def report_markdown(report: dict, folder: str = "", rename: dict[str, str] | Non
     for name, section in report["sections"].items():
         command = section_command(report, name, rename)
         parts += [
-            f"### {NAMES[name]}: {report['name']}",
+            f"### {SECTIONS[name].title}: {report['name']}",
             f"```bash\n{command}\n```",
             renamed(section_markdown(section, folder), rename),
         ]
@@ -92,12 +82,12 @@ def summary(reports: list[dict]) -> Table:
             for name in (IN_USE, "all")
         }
         unit = 1.0 if report["quantised"] else math.log(2)  # nats as bits
-        found = [(max(misses, default=None), 3 if report["kind"] == "polynomial" else 5)]
+        found = [(max(misses, default=None), report.get("calibrated_within", 5.0))]
         found += [(max(cost) / unit if cost else None, 0.02) for cost in costs.values()]
         cells: list = [report["name"]]
         for value, wanted in found:
             verdict = "" if value is None else " (held)" if value <= wanted else " (missed)"
-            cells += [value, f"{wanted}{verdict}"]
+            cells += [value, f"{wanted:g}{verdict}"]
         rows.append(cells)
     titles = ["checkpoint", "largest miss of calibration (points)", "miss at most"]
     titles += ["cost of the largest buffer that sampling has (bits per dimension)", "cost at most"]

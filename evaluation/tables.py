@@ -44,10 +44,11 @@ def make_table(
 
 
 def markdown(table: Table) -> str:
-    """The table in Markdown, under its title if it has one."""
+    """The table in Markdown, under its title if it has one: numbers to the right, names in the first column left."""
     titles = [title for title, _ in table["columns"]]
+    named = any(isinstance(row[0], str) for row in table["rows"])
     lines = [f"*{table['title']}*", ""] if table["title"] else []
-    lines += ["| " + " | ".join(titles) + " |", "|" + "---:|" * len(titles)]
+    lines += ["| " + " | ".join(titles) + " |", "|" + ("---|" if named else "---:|") + "---:|" * (len(titles) - 1)]
     for row in table["rows"]:
         cells = [_show(cell, digits) for cell, (_, digits) in zip(row, table["columns"], strict=True)]
         lines.append("| " + " | ".join(cells) + " |")

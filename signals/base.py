@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from pixeltransformer.levels import Levels
 from signals.patterns import ANY_KIND, Pattern
 from signals.places import average_cells, cell_positions, random_places, values_at_scales
+from signals.plan import EvaluationPlan
 
 Batch = Tensor | list[Tensor]  # signals as stored, stacked where they have one shape
 
@@ -228,6 +229,16 @@ class Signal(ABC):
         for indices in pattern.observe(positions, generator):
             parts += [x.gather(1, indices[..., None].expand(-1, -1, x.shape[-1])) for x in (positions, values)]
         return Observation(*parts)
+
+    @classmethod
+    def evaluation_plan(cls) -> EvaluationPlan:
+        """How this kind is evaluated and shown. What only an evaluation needs is imported here, not by the app."""
+        return EvaluationPlan()
+
+    @property
+    def posterior(self) -> Any:
+        """The exact posterior given some values (`predict`, `sample`, `log_prob`, `has_density`), where it is known."""
+        return None
 
     def describe(self, count: int) -> str:
         """A sentence for the model card about the `count` training rows."""

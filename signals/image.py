@@ -16,6 +16,7 @@ from torch import Tensor
 from signals.base import Batch, Rows, flag, flags, say
 from signals.data import DatasetSignal, find_column, first_rows, load_media, pick_split
 from signals.patterns import Pattern, anywhere, around_center, blobs, every, outside, strokes, toward
+from signals.plan import PUBLISHED, EvaluationPlan, SamplePlan
 from signals.streams import Stream
 
 CHANNEL_MODES = {1: "L", 3: "RGB"}
@@ -110,6 +111,28 @@ class Images(DatasetSignal):
 
     def render(self, values: Tensor, grid: list[int]) -> Image.Image:
         return to_image(values.nan_to_num(0.5).view(grid[1], grid[0], -1))
+
+    @classmethod
+    def evaluation_plan(cls) -> EvaluationPlan:
+        from signals.figures import image as figures
+        from signals.measures import image_quality
+
+        return EvaluationPlan(
+            contexts=(0, *PUBLISHED),
+            few_contexts=(4, 16, 64, 256),
+            signals={
+                "likelihood": 300, "patterns": 500, "joint": 32, "references": 48, "buffer": 64, "generalisation": 64
+            },
+            joint_signals=16,
+            whole_contexts=(16,),
+            samples=SamplePlan(signals=24, samples=5, contexts=PUBLISHED),
+            measure=image_quality,
+            view=figures.ImageView(),
+            galleries=("means", "samples"),
+            draw=figures.draw,
+            draw_new=figures.draw_new,
+            resized=True,
+        )  # fmt: skip
 
     def describe(self, count: int) -> str:
         mirrored = ", every other one mirrored" if self.horizontal_flip else ""

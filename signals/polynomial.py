@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,8 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from signals.base import Batch, Rows, Signal, flag
+from baselines.polynomial import PolynomialPosterior
+from signals.base import Batch, Observation, Rows, Signal, flag
 from signals.patterns import Pattern, anywhere, ball, clusters
+from signals.plan import EvaluationPlan, SamplePlan
 from signals.plots import render_curve
 
 PLOT = 6.0  # values that a plot of polynomials shows, above and below 0
@@ -92,25 +95,70 @@ class Polynomials(Signal):
         """For some signals, the first `context` values are atypical and the others follow from the exact posterior.
 
         The atypical values are those of a polynomial with larger coefficients or, where a polynomial exists through any
-        values, uniform numbers: points clicked anywhere in a plot. A draw a from the prior becomes one from the
-        posterior by the smallest change that brings it through the observed values v: a + Φ⁺(v - Φ a) (Matheron).
+        values, uniform numbers: points clicked anywhere in a plot.
         """
         if not self.clicked_probability or not context:
             return positions, values
         count, draw = len(batch), {"generator": generator, "device": batch.device}
         numbers = torch.rand(count, 3, **draw)
         features = positions[:, :context].double() ** torch.arange(self.degree + 1, device=batch.device)
-        prior = batch.double()
         size = PLOT ** numbers[:, 1:2].double()  # log-uniform
         other = torch.randn(batch.shape, **draw).double() * size
         target = (features @ other[..., None])[..., 0]
         if context <= self.degree + 1:
             anywhere = (torch.rand(count, context, **draw).double() * 2 - 1) * size
             target = torch.where(numbers[:, 2:3] < 0.7, anywhere, target)
-        missing = target - (features @ prior[..., None])[..., 0]
-        posterior = prior + (torch.linalg.pinv(features, rtol=1e-13) @ missing[..., None])[..., 0]
+        prior, posterior = batch.double(), through(batch, positions[:, :context], target)
         revised = (numbers[:, :1] < self.clicked_probability) & (posterior.abs().amax(1, keepdim=True) < STEEPEST)
         return positions, polynomial(torch.where(revised, posterior, prior), positions).to(values.dtype)
+
+    def clicked(
+        self, batch: Batch, num_queries: int, generator: torch.Generator | None, count: int, steepest: float = np.inf
+    ) -> Observation:
+        """Points clicked uniformly in a plot, and random points of a curve from the exact posterior given these.
+
+        Args:
+            count (`int`): Points that are clicked, at most degree + 1.
+            steepest (`float`): Clicks that ask for a larger coefficient are made anew.
+        """
+        positions = torch.empty(len(batch), count, 1, device=batch.device)
+        values, rows = torch.empty_like(positions, dtype=torch.double), torch.arange(len(batch), device=batch.device)
+        while len(rows):
+            numbers = torch.rand(2, len(rows), count, 1, generator=generator, device=batch.device) * 2 - 1
+            positions[rows], values[rows] = numbers[0], PLOT * numbers[1].double()
+            nearest = through(torch.zeros_like(batch), positions, values[..., 0])  # the posterior's mean
+            rows = (nearest.abs().amax(1) >= steepest).nonzero()[:, 0]
+        asked = torch.rand(len(batch), num_queries, 1, generator=generator, device=batch.device) * 2 - 1
+        return Observation(positions, values, asked, polynomial(through(batch, positions, values[..., 0]), asked))
+
+    @property
+    def posterior(self) -> PolynomialPosterior:
+        return PolynomialPosterior(self.degree)
+
+    @classmethod
+    def evaluation_plan(cls) -> EvaluationPlan:
+        from signals.figures import polynomial as figures
+
+        few = (1, 2, 4, 6, 8, 12, 20)
+        clicks = {
+            f"{count} clicked point" + "s" * (count > 1): partial(cls.clicked, count=count) for count in (1, 2, 4)
+        }
+        clicks["4 clicked points, no steep curve"] = partial(cls.clicked, count=4, steepest=STEEPEST)
+        return EvaluationPlan(
+            contexts=(0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 20),
+            few_contexts=few,
+            signals={
+                "likelihood": 1000, "patterns": 1000, "joint": 500, "references": 200, "buffer": 300,
+                "generalisation": 500,
+            },
+            samples=SamplePlan(signals=200, samples=5, contexts=(0, 1, 2, 4, 6, 8, 12, 20)),
+            view=figures.CurveView(),
+            draw=figures.draw,
+            draw_new=figures.draw_new,
+            smoothness=2.5,
+            calibrated_within=3.0,
+            unusual=clicks,
+        )  # fmt: skip
 
     def grid_values(self, batch: Batch, grid: list[int]) -> Tensor:
         return polynomial(batch, self.positions(grid).to(batch.device).expand(len(batch), -1, -1)).to(batch.dtype)
@@ -120,6 +168,21 @@ class Polynomials(Signal):
 
     def describe(self, count: int) -> str:
         return f"Polynomials of degree {self.degree} on [-1, 1], coefficients N(0, 1), drawn on the fly."
+
+
+def through(coefficients: Tensor, positions: Tensor, values: Tensor) -> Tensor:
+    """Polynomials (B, degree + 1), float64, from the exact posterior given values (B, K) at positions (B, K, 1).
+
+    A draw a from the prior becomes one from the posterior by the smallest change that brings it through the values v:
+    a + Φ⁺(v - Φ a) (Matheron).
+
+    Args:
+        coefficients (`Tensor` (B, degree + 1)): Draws from the prior, independent of the values.
+    """
+    prior = coefficients.double()
+    features = positions.double() ** torch.arange(prior.shape[-1], device=prior.device)
+    missing = values.double() - (features @ prior[..., None])[..., 0]
+    return prior + (torch.linalg.pinv(features, rtol=1e-13) @ missing[..., None])[..., 0]
 
 
 def polynomial(coefficients: Tensor, positions: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from signals.data import DatasetSignal, find_column, first_rows, load_media, pic
 from signals.mesh import EXTENSIONS, mesh_to_sdf, normalize, occupancy_to_sdf, read_mesh
 from signals.patterns import Pattern, anywhere, around_center, half_space, ranked, toward
 from signals.places import cell_positions, values_at_positions, weighted_cells
+from signals.plan import EvaluationPlan, SamplePlan
 from signals.streams import Stream
 from signals.surface import has_surface, surface_points
 
@@ -156,6 +157,25 @@ class Shapes(DatasetSignal):
 
     def render(self, values: Tensor, grid: list[int]) -> Image.Image:
         return shade(values.nan_to_num(self.truncation).view(*grid[::-1]))
+
+    @classmethod
+    def evaluation_plan(cls) -> EvaluationPlan:
+        from signals.figures import shape as figures
+        from signals.measures import shape_quality
+
+        return EvaluationPlan(
+            contexts=(0, 32, 128, 512, 2048),
+            few_contexts=(32, 128, 512),
+            signals={
+                "likelihood": 90, "patterns": 90, "joint": 8, "references": 16, "buffer": 16, "generalisation": 24
+            },
+            joint_signals=4,
+            samples=SamplePlan(signals=4, samples=2, contexts=(32, 128, 512, 2048), drawn=512),
+            measure=shape_quality,
+            view=figures.SurfaceView(),
+            draw=figures.draw,
+            draw_new=figures.draw_new,
+        )  # fmt: skip
 
     def describe(self, count: int) -> str:
         return f"Signed distances of {count:,} shapes of `{self.source()[0]}`, split `{self.train_split}`."

@@ -20,6 +20,7 @@ from signals.data import DatasetSignal, find_column, first_rows, load_media, pic
 from signals.folders import find_files
 from signals.image import image_to_array, is_animated, load_images, open_image, sample_images, to_image, to_values
 from signals.patterns import ANY_KIND, OF_TIME, Pattern, anywhere, around_center, every, outside, toward
+from signals.plan import EvaluationPlan, SamplePlan
 from signals.streams import Stream
 
 
@@ -113,6 +114,26 @@ class Videos(DatasetSignal):
         frames, width, height = grid
         strip = values.nan_to_num(0.5).view(frames, height, width, -1)
         return to_image(torch.cat(list(strip), 1))  # side by side
+
+    @classmethod
+    def evaluation_plan(cls) -> EvaluationPlan:
+        from signals.figures import video as figures
+        from signals.measures import video_quality
+
+        return EvaluationPlan(
+            contexts=(0, 16, 64, 256, 1024, 2048),
+            few_contexts=(16, 64, 256, 1024),
+            signals={
+                "likelihood": 60, "patterns": 64, "joint": 8, "references": 16, "buffer": 16, "generalisation": 16
+            },
+            joint_signals=2,
+            samples=SamplePlan(signals=4, samples=2, contexts=(16, 64, 256, 1024), drawn=512),
+            measure=video_quality,
+            view=figures.ClipView(),
+            draw=figures.draw,
+            draw_new=figures.draw_new,
+            resized=True,
+        )  # fmt: skip
 
     def describe(self, count: int) -> str:
         return f"{count:,} clips made of `{self.source()[0]}`, split `{self.train_split}`."

@@ -11,7 +11,7 @@ import httpx
 from gradio_client import Client
 
 import app
-from conftest import make_model
+from conftest import PATIENCE, make_model
 
 
 @lru_cache
@@ -33,7 +33,7 @@ def serve() -> str:
     return url.rstrip("/")
 
 
-def call(url: str, endpoint: str, body: str, timeout: float = 60) -> tuple[str, object]:
+def call(url: str, endpoint: str, body: str, timeout: float = PATIENCE) -> tuple[str, object]:
     """Send the text `body` (JSON arguments, valid or not) to an endpoint: the last event's name and data."""
     sent = httpx.post(
         f"{url}/gradio_api/call/{endpoint}", content=body, headers={"content-type": "application/json"}, timeout=timeout
@@ -48,4 +48,4 @@ def call(url: str, endpoint: str, body: str, timeout: float = 60) -> tuple[str, 
 @lru_cache
 def client() -> Client:
     """A client of the served app, patient where the machine is busy."""
-    return Client(serve(), verbose=False, httpx_kwargs={"timeout": 120})
+    return Client(serve(), verbose=False, httpx_kwargs={"timeout": PATIENCE})

@@ -1,7 +1,10 @@
 """Small models and small generated images that the tests share."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +14,14 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs a network; set before the libraries read it
+if "PYTEST_XDIST_WORKER" in os.environ:  # the other cores and the folder of the checkpoints' code belong to others
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="pixeltransformer-modules-")
+    atexit.register(shutil.rmtree, os.environ["HF_MODULES_CACHE"], ignore_errors=True)
 
 ROOT = Path(__file__).parent.parent
+PATIENCE = 1200  # seconds after which what hangs is given up: far more than a crowded machine takes
 sys.path.insert(0, str(ROOT))
 # What `save_pretrained` copies into a checkpoint's folder.
 CODE = sorted(path.name for path in (ROOT / "pixeltransformer").glob("*.py") if path.name != "__init__.py")
@@ -58,7 +67,6 @@ def model(request) -> PixelTransformerModel:
             value_range=[-1.0, 1.0],
             quantization_step=None,
             norm="rms",
-            rotary_values=True,
         ),
         "curve": dict(
             signal="polynomial",
@@ -67,7 +75,6 @@ def model(request) -> PixelTransformerModel:
             quantization_step=None,
             num_bins=3,
             offset_radius=None,
-            rotary_values=False,
         ),
     }
     return make_model(**variants[request.param])

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT
+from conftest import PATIENCE, ROOT
 
 TINY = dict(
     kind="polynomial",
@@ -67,7 +67,7 @@ def launch(folder: Path, processes: int, before: str = "", expect: int = 0, **fl
     script.write_text(SCRIPT.format(root=str(ROOT), before=before, processes=processes, preset=str(preset)))
     variables = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(script)], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300
+        [sys.executable, str(script)], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=PATIENCE
     )
     assert (done.returncode != 0) == bool(expect), done.stdout[-1000:] + done.stderr[-3000:]
     return done.stdout + done.stderr

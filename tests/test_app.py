@@ -17,9 +17,9 @@ from PIL import Image
 from demo import models, share
 from demo.answers import Sampling, entropies, joint, marginal
 from demo.density import density_svg
+from demo.drawings import Request, drawing, level_tiles, remembered
 from demo.grids import choose_cells, observe_cells, split
 from demo.image_actions import EVERYTHING, draw, infer, refit, reveal
-from demo.image_tab import level_tiles
 from demo.limits import MAX_PAIRS, drawn_at_most
 from demo.observed import Observed, read_observed
 from demo.polynomial_actions import REGION_NAMES, observe, read_points, true_curve, write_points
@@ -199,15 +199,49 @@ def test_partial_samples_grow_and_keep_what_is_drawn():
     assert torch.equal(first.values[first.drawn], states[-1].values[first.drawn])
 
 
+def test_one_sample_comes_first_and_whole_and_the_share_of_all_work_only_grows():
+    observed = some_pixels(9, (28, 28), 1)
+    partials = list(draw("mnist", observed, None, Sampling(3, 16)))
+    counts, shares = [len(partial.values) for partial in partials], [partial.share for partial in partials]
+    first = partials[counts.index(3) - 1]
+    assert set(counts) == {1, 3} and counts == sorted(counts) and shares == sorted(shares)
+    assert first.share == pytest.approx(1 / 3) and shares[-1] == 1
+    assert torch.equal(first.values[0], partials[-1].values[0])
+    assert not any(partial.values.isnan().any() for partial in partials)
+
+
+def test_before_it_is_drawn_a_pixel_shows_its_mean():
+    observed = some_pixels(9, (28, 28), 1)
+    first = next(draw("mnist", observed, None, Sampling(1, 64)))
+    same = first.values[0] == infer("mnist", observed).mean
+    assert 0.5 < same.float().mean() < 1
+
+
+def test_exact_is_the_default_and_a_finished_drawing_is_remembered():
+    assert Sampling().steps is None
+    request = Request("plain", some_pixels(5, (16, 16), 1), None, Sampling(2))
+    shares = [each.samples["share"] for each in drawing(request)]
+    assert shares == sorted(shares) and shares[-1] == 1 and len(shares) > 2
+    assert next(drawing(request)) is remembered(request)
+    other = Request("plain", some_pixels(5, (16, 16), 1), None, Sampling(2, seed=1))
+    assert remembered(other) is None
+
+
+def test_paper_around_ink_is_observed_to_be_background():
+    value = pad_value(some_pixels(0, (28, 28), 1), [28, 28]) | {"paper": [0, 29]}
+    found = read_pad(value, 1)
+    assert torch.equal(found.values, torch.zeros(2, 1)) and len(found) == 2
+
+
 def test_from_coarse_to_fine_squares_become_pixels():
     observed = some_pixels(5)
     partials = list(draw("scaled", observed, None, Sampling(2, 40, order="coarse-to-fine")))
     levels = [partial for partial in partials if partial.level is not None]
-    assert [tuple(partial.level.shape[1:3]) for partial in levels] == [(4, 4), (8, 8), (16, 16)]
+    assert [tuple(partial.level.shape[:2]) for partial in levels] == [(4, 4), (8, 8), (16, 16)]
     cells = split(observed, [32, 32])
     for partial, side in zip(levels, (8, 4, 2), strict=True):
-        squares = partial.level.repeat_interleave(side, 1).repeat_interleave(side, 2)
-        assert torch.equal(partial.values.flatten(1, 2)[:, cells.hidden], squares.flatten(1, 2)[:, cells.hidden])
+        squares = partial.level.repeat_interleave(side, 0).repeat_interleave(side, 1)
+        assert torch.equal(partial.values[0].flatten(0, 1)[cells.hidden], squares.flatten(0, 1)[cells.hidden])
         assert torch.equal(partial.values[0].flatten(0, 1)[cells.known], cells.values)
     assert [each["name"] for each in level_tiles(partials, [32, 32])] == ["4 × 4", "8 × 8", "16 × 16", "32 × 32"]
     assert level_tiles(draw("scaled", observed, None, Sampling(1, 4)), [32, 32]) == []
@@ -241,7 +275,7 @@ def test_every_action_has_a_documented_endpoint():
     info = httpx.get(f"{serve()}/gradio_api/info").json()["named_endpoints"]
     for kind in ("image", "polynomial", "shape", "video"):
         assert {f"/infer_{kind}", f"/sample_{kind}"} <= set(info)
-    assert {"/predict", "/distribution", "/most_informative_pixel", "/reveal_picture"} <= set(info)
+    assert {"/predict", "/distribution", "/most_uncertain_pixel", "/reveal_picture"} <= set(info)
     for name, endpoint in info.items():
         assert endpoint.get("description"), name
         assert all(parameter["python_type"]["type"] for parameter in endpoint["parameters"]), name
@@ -270,14 +304,14 @@ def test_the_api_takes_averages_and_an_order():
     arguments = ("scaled", observed.to_json(), 0, 1, 24, 0.9, 1)
     results = [
         client().predict(*arguments, order, api_name="/sample_image")["pictures"]
-        for order in ("random", "coarse-to-fine")
+        for order in ("spread", "coarse-to-fine")
     ]
     assert results[0] != results[1]
 
 
-def test_the_most_informative_pixel_is_not_an_observed_one():
+def test_the_most_uncertain_pixel_is_not_an_observed_one():
     observed = some_pixels()
-    found = client().predict("cat-faces", observed.to_json(), api_name="/most_informative_pixel")
+    found = client().predict("cat-faces", observed.to_json(), api_name="/most_uncertain_pixel")
     gap = (observed.positions - torch.tensor(found["position"])).abs().amax(1).min()
     assert gap > 1 / 32
 
@@ -310,7 +344,7 @@ def test_a_mesh_and_a_scan_are_observed_on_their_surface(tmp_path):
     trimesh.PointCloud(mesh.sample(300, seed=0)).export(tmp_path / "scan.ply")
     corners = np.array([0.3, 0.6, 0.9])
     for endpoint, file, pattern, near in (
-        ("observe_mesh", "box.ply", "on the surface", 0.05),  # the field has 32 cells a side and round edges
+        ("observe_mesh", "box.ply", "surface", 0.05),  # the field has 32 cells a side and round edges
         ("observe_point_cloud", "box.ply", "random", 1e-5),
         ("observe_point_cloud", "scan.ply", "random", 0.02),
     ):

@@ -24,7 +24,7 @@ def image(text: str, resolution: str = "0") -> tuple[str, str]:
     return "infer_image", f'["cat-faces", {text}, {resolution}]'
 
 
-def sample(*rest, order: str = "random", checkpoint: str = "cat-faces", given: dict = ONE) -> tuple[str, str]:
+def sample(*rest, order: str = "spread", checkpoint: str = "cat-faces", given: dict = ONE) -> tuple[str, str]:
     return "sample_image", json.dumps([checkpoint, given, *rest, order])
 
 
@@ -77,11 +77,14 @@ REQUESTS = {
     "no checkpoint": (("infer_image", json.dumps([None, ONE, 0])), "checkpoint: expected one of"),
     "no samples": (sample(0, 0, 8, 0.9, 0), "samples: expected an integer from 1 to 6"),
     "a thousand samples": (sample(0, 1000, 8, 0.9, 0), "samples: expected an integer from 1 to 6"),
-    "no steps": (sample(0, 1, 0, 0.9, 0), "steps: expected an integer from 1"),
+    "no steps": (sample(0, 1, -1, 0.9, 0), "steps: expected an integer from 1"),
     "a negative temperature": (sample(0, 1, 8, -1, 0), "temperature: expected a number from 0"),
     "a negative seed": (sample(0, 1, 8, 0.9, -1), "seed: expected an integer from 0"),
     "a seed of many digits": (sample(0, 1, 8, 0.9, 10**30), "seed: expected an integer from 0"),
-    "an unknown order": (sample(0, 1, 8, 0.9, 0, order="spiral"), "order: expected one of random, coarse-to-fine"),
+    "an unknown order": (
+        sample(0, 1, 8, 0.9, 0, order="spiral"),
+        "order: expected one of spread, random, raster, coarse-to-fine",
+    ),
     "coarse to fine without averages": (
         sample(0, 1, 8, 0.9, 0, order="coarse-to-fine", checkpoint="plain", given=GREY),
         "order: .*coarse-to-fine.* expected a model trained with scales",

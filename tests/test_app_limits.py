@@ -38,7 +38,7 @@ REQUESTS = {
     "distribution": ("mnist", PIXEL, [0.0, 0.0]),
     "infer_image": ("mnist", PIXEL),
     "sample_image": ("mnist", PIXEL, 0, 1, 4),
-    "most_informative_pixel": ("mnist", PIXEL),
+    "most_uncertain_pixel": ("mnist", PIXEL),
     "infer_polynomial": ("polynomial", POINT),
     "sample_polynomial": ("polynomial", POINT),
     "infer_shape": ("chairs", VOXEL, 12),

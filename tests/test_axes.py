@@ -50,7 +50,7 @@ def test_training_gives_the_config_the_axes_of_the_signal(arguments):
 
 def test_axes_that_do_not_fit_the_positions_are_refused(arguments, monkeypatch):
     monkeypatch.setattr(Scans, "axes", [1, 0])
-    with pytest.raises(ValueError, match="--signal: expected positions of a scan with the axes"):
+    with pytest.raises(ValueError, match="--kind: expected positions of a scan with the axes"):
         make_model(arguments, Scans(), Scans().load(0)[0])
 
 

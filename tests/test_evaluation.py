@@ -5,16 +5,10 @@ import torch
 
 from baselines.polynomial import PolynomialPosterior
 from conftest import make_model
-from evaluation.against_context import marginals_against_context, markdown_table
-from evaluation.quality import (
-    chamfer_distance,
-    complete,
-    image_quality,
-    quality_against_context,
-    shape_quality,
-    video_quality,
-)
+from evaluation.against_context import Scoring, marginals_against_context, markdown_table
+from evaluation.quality import complete, quality_against_context
 from signals.image import Images
+from signals.measures import chamfer_distance, image_quality, shape_quality, video_quality
 from signals.polynomial import Polynomials, polynomial
 from signals.shape import Shapes
 
@@ -85,7 +79,7 @@ def test_no_model_beats_the_exact_posterior():
     )
     signal = Polynomials(validation_size=64)
     rows = signal.load(seed=0)[1].first(64)
-    table = marginals_against_context(model, signal, rows, [0, 2, 8], reference=POSTERIOR)
+    table = marginals_against_context(model, signal, rows, [0, 2, 8], Scoring(reference=POSTERIOR))
     assert table[0]["reference_nats"] < table[0]["nats"] and table[1]["reference_nats"] < table[0]["reference_nats"]
     assert table[2]["reference_nats"] is None
     shown = markdown_table(table, model.config).splitlines()

@@ -1,8 +1,12 @@
 """`evaluate.py` and `evaluation.report` do what their help says."""
 
+import ast
+import dataclasses
 import json
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features
@@ -11,9 +15,13 @@ from PIL import Image
 
 import evaluate
 from conftest import ROOT, make_model
-from evaluate import Arguments, parse_flags
-from evaluation import classifier, report, samples
+from evaluate import Request
+from evaluation import classifier, report
+from evaluation.job import Found
 from evaluation.report import section_command
+from evaluation.sections import SECTIONS
+from signals.image import Images
+from signals.plan import SamplePlan
 
 CURVE = dict(
     signal="polynomial", native_grid=[32], value_range=None, quantization_step=None, num_bins=1, offset_radius=None
@@ -27,8 +35,14 @@ def flags(tmp_path, image_folder):
     return ["--checkpoint", str(tmp_path / "model"), *data, "--contexts", "0", "8", "--queries", "16", "--limit", "6"]
 
 
+def small_plan(monkeypatch, **changes) -> None:
+    """A quick plan of samples for images."""
+    plan = dataclasses.replace(Images.evaluation_plan(), **changes)
+    monkeypatch.setattr(Images, "evaluation_plan", classmethod(lambda cls: plan))
+
+
 def run(flags: list[str]) -> dict:
-    return evaluate.evaluate(*parse_flags(Arguments, flags), flags)
+    return evaluate.evaluate(Request.parse(flags))
 
 
 def test_the_command_writes_its_report(tmp_path, flags):
@@ -44,13 +58,16 @@ def test_the_command_writes_its_report(tmp_path, flags):
 
 
 def test_all_sections_of_images_run_and_have_a_report(tmp_path, flags, monkeypatch):
-    monkeypatch.setattr(samples, "PLANS", {"image": samples.Plan(3, 2, [4, 8], steps=4)})
+    small_plan(monkeypatch, samples=SamplePlan(3, 2, (4, 8), steps=4), joint_signals=2)
+    monkeypatch.setattr(Images, "patterns", dict(list(Images.patterns.items())[:2]))
     found = run([*flags, "--output", str(tmp_path / "r.json")])
-    names = ["likelihood", "joint", "samples", "references", "buffer", "generalisation"]
+    names = ["likelihood", "patterns", "joint", "samples", "references", "buffer", "generalisation"]
     assert list(found["sections"]) == names
     titles = [table["title"] for section in found["sections"].values() for table in section["tables"]]
-    assert {"Calibration", "Diversity of samples", "Clustered places", "RMSE of the mean"} <= set(titles)
-    for name, _ in found["sections"]["samples"]["figures"]:
+    assert {"Calibration", "Diversity of samples", "Marginals of what is hidden", "RMSE of the mean"} <= set(titles)
+    pictures = [figure for section in found["sections"].values() for figure in section["figures"]]
+    assert [name for name, _ in pictures] == ["r-patterns.png", "r-means.png", "r-samples.png"]
+    for name, _ in pictures:
         assert (tmp_path / name).stat().st_size < 150_000
     text = report.results([{**found, "file": "r.json"}], "make", "", {str(tmp_path / "images"): "path/to/images"})
     assert text.count("```bash\npython evaluate.py") == len(names) and "--dataset_name path/to/images" in text
@@ -76,13 +93,9 @@ def test_a_second_call_goes_on_where_the_first_stopped(tmp_path, flags, monkeypa
     first = run([*flags, "--sections", "likelihood", *output])
     calls = []
 
-    def stand_in(job, arguments):
-        calls.append(job.limit)
-        return evaluate.Section("seen"), {}
-
-    monkeypatch.setattr(evaluate, "SECTIONS", dict.fromkeys(evaluate.SECTIONS, stand_in))
+    put_stand_ins(monkeypatch, calls)
     second = run([*flags, "--sections", "likelihood", "joint", *output])
-    assert second["sections"]["likelihood"] == first["sections"]["likelihood"] and calls == [6]
+    assert second["sections"]["likelihood"] == first["sections"]["likelihood"] and calls == ["joint"]
     third = run([*flags, "--sections", "joint", "--redo", *output])
     assert len(calls) == 2 and third["sections"]["likelihood"] == first["sections"]["likelihood"]
     assert third["rows"] == first["rows"]  # the card's numbers stay with their section
@@ -106,7 +119,7 @@ def test_a_second_call_goes_on_where_the_first_stopped(tmp_path, flags, monkeypa
 )
 def test_a_section_is_measured_again_when_the_config_changed(tmp_path, flags, monkeypatch, change, measured):
     calls = []
-    monkeypatch.setattr(evaluate, "SECTIONS", dict.fromkeys(evaluate.SECTIONS, lambda *_: stand_in(calls)))
+    put_stand_ins(monkeypatch, calls)
     command = [*flags, "--sections", "joint", "--output", str(tmp_path / "r.json")]
     run(command)
     file = tmp_path / "model" / "config.json"
@@ -117,7 +130,7 @@ def test_a_section_is_measured_again_when_the_config_changed(tmp_path, flags, mo
 
 def test_a_section_is_measured_again_when_the_classifier_s_file_changed(tmp_path, flags, monkeypatch):
     calls = []
-    monkeypatch.setattr(evaluate, "SECTIONS", dict.fromkeys(evaluate.SECTIONS, lambda *_: stand_in(calls)))
+    put_stand_ins(monkeypatch, calls)
     command = [*flags, "--sections", "samples", "--output", str(tmp_path / "r.json")]
     for content in ("first", "first", "second"):
         (tmp_path / "c.safetensors").write_text(content)
@@ -125,13 +138,75 @@ def test_a_section_is_measured_again_when_the_classifier_s_file_changed(tmp_path
     assert len(calls) == 2
 
 
-def stand_in(calls: list) -> tuple:
-    calls.append(1)
-    return evaluate.Section("seen"), {}
+def put_stand_ins(monkeypatch, calls: list[str]) -> None:
+    """Sections that measure nothing and note that they were asked to."""
+
+    def stand_in(name: str):
+        def measure(job, flags):
+            calls.append(name)
+            return Found("seen")
+
+        return measure
+
+    for name, section in SECTIONS.items():
+        monkeypatch.setitem(SECTIONS, name, dataclasses.replace(section, measure=stand_in(name)))
+
+
+def test_a_section_is_not_measured_again_when_another_s_flags_changed(tmp_path, flags, monkeypatch):
+    calls = []
+    put_stand_ins(monkeypatch, calls)
+    command = [*flags, "--sections", "joint", "samples", "--output", str(tmp_path / "r.json")]
+    run(command)
+    found = run([*command, "--classifier", "c.safetensors"])
+    assert calls == ["joint", "samples", "samples"]
+    assert "--classifier" in found["sections"]["samples"]["flags"]
+    assert "--classifier" not in found["sections"]["joint"]["flags"]
+
+
+def test_a_command_written_from_its_flags_reads_as_the_same_flags(flags):
+    argv = [*flags, "--horizontal_flip", "true", "--sections", "joint", "quality", "--quality", "4", "8", "--redo"]
+    request = Request.parse(argv)
+    assert Request.parse(shlex.split(request.command())[2:]) == request
+    assert "--quality" in request.words("quality") and "--redo" not in request.words("quality")
+    assert "--quality" not in request.words("joint") and request.wants("quality")
+    assert not Request.parse(flags).wants("quality") and Request.parse(flags).wants("joint")
+
+
+KIND = """
+from examples.audio_signal import Sounds as Strings
+from signals.patterns import Pattern, toward
+from signals.plan import EvaluationPlan, SamplePlan
+
+class Sounds(Strings):
+    patterns = {"the beginning": Pattern(toward(-1), 1 / 2)}
+
+    @classmethod
+    def evaluation_plan(cls):
+        return EvaluationPlan(
+            contexts=(0, 4), few_contexts=(4,), signals={"joint": 1}, joint_signals=1, whole_contexts=(8,),
+            whole_signals=1, samples=SamplePlan(2, 2, (4,), steps=2), galleries=("means",),
+            measure=lambda truth, guess, grid: {"error": (truth - guess).abs().mean((1, 2))},
+        )
+"""
+
+
+def test_a_kind_in_one_file_has_its_own_plan_in_every_section(tmp_path):
+    (tmp_path / "sounds.py").write_text(KIND)
+    config = dict(signal="audio", native_grid=[64], value_range=[-1.0, 1.0], quantization_step=None, num_bins=3)
+    make_model(**config).save_pretrained(tmp_path / "model")
+    flags = ["--checkpoint", str(tmp_path / "model"), "--kind", str(tmp_path / "sounds.py"), "--samples", "64"]
+    flags += ["--limit", "2", "--queries", "8", "--quality", "4", "--output", str(tmp_path / "r.json")]
+    found = run(flags)
+    assert [row["context"] for row in found["rows"]] == [0, 4] and found["quality"][0]["error"] > 0
+    sections = found["sections"]
+    assert list(sections) == list(SECTIONS)
+    assert [row[0] for row in sections["patterns"]["tables"][1]["rows"]] == ["the beginning", "8 random pixels"]
+    assert sections["samples"]["tables"][0]["columns"][1][0] == "error of mean"
+    assert [name for name, _ in sections["samples"]["figures"]] == ["r-means.png"]
 
 
 def test_the_same_seed_gives_the_same_numbers(flags, monkeypatch):
-    monkeypatch.setattr(samples, "PLANS", {"image": samples.Plan(2, 2, [4], steps=3)})
+    small_plan(monkeypatch, samples=SamplePlan(2, 2, (4,), steps=3))
     tables = [run([*flags, "--sections", "samples", "references"])["sections"] for _ in range(2)]
     assert [s["tables"] for s in tables[0].values()] == [s["tables"] for s in tables[1].values()]
     other = run([*flags, "--sections", "samples", "--seed", "1"])["sections"]
@@ -141,7 +216,7 @@ def test_the_same_seed_gives_the_same_numbers(flags, monkeypatch):
 @pytest.mark.parametrize(
     ("flag", "value", "message"),
     [
-        ("--sections", "likelyhood", "--sections: expected some of likelihood, joint"),
+        ("--sections", "likelyhood", "--sections: expected some of likelihood, patterns"),
         ("--limit", "0", "--limit: expected a number above 0, got 0"),
         ("--output", "report.md", "--output: expected a file ending in .json"),
         ("--quality", "-1", "--quality: expected numbers of at least 0"),
@@ -149,7 +224,7 @@ def test_the_same_seed_gives_the_same_numbers(flags, monkeypatch):
 )
 def test_wrong_flags_are_named(flags, flag, value, message):
     with pytest.raises(ValueError, match=message):
-        parse_flags(Arguments, [*flags, flag, value])
+        Request.parse([*flags, flag, value])
 
 
 def test_a_broken_report_is_not_overwritten(tmp_path, flags):
@@ -192,3 +267,28 @@ def test_the_classifier_s_script_learns(tmp_path):
     assert done.returncode == 0, done.stderr
     _, facts = classifier.load(tmp_path / "c.safetensors")
     assert facts["accuracy"] == 1 and facts["images"] == 40 and "100.00%" in done.stdout
+
+
+def imported(path: Path) -> set[str]:
+    """First words of the modules that a file imports, anywhere in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    names += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    ("folder", "above"),
+    [
+        ("pixeltransformer", {"signals", "baselines", "evaluation", "training", "benchmarks", "demo"}),
+        ("signals", {"evaluation", "training", "benchmarks", "demo"}),
+        ("baselines", {"evaluation", "training", "benchmarks", "demo"}),
+        ("evaluation", {"training", "benchmarks", "demo"}),
+        ("training", {"benchmarks", "demo"}),
+    ],
+)
+def test_no_import_runs_upward(folder, above):
+    scripts = {"evaluate", "train_accelerate", "app", "handler"}
+    found = {path.name: imported(path) & (above | scripts) for path in (ROOT / folder).rglob("*.py")}
+    assert found
+    assert not {name: names for name, names in found.items() if names}

@@ -7,19 +7,21 @@ import torch
 
 from baselines.polynomial import PolynomialPosterior
 from conftest import make_model
-from evaluation import buffer, joint
-from evaluation.against_context import cluster_first, marginals_against_context
+from evaluation.against_context import Scoring, marginals_against_context
 from evaluation.calibration import CENTRAL, cdf, coverage, pit_bounds
 from evaluation.classifier import Classifier, accuracy, load, read_labels, save
+from evaluation.completion import Drawn
 from evaluation.diversity import BETAS, SMALLEST, pairwise_distance, pairwise_similarity
-from evaluation.frechet import NOISES, Features, altered, distance
-from evaluation.job import PUBLISHED
-from evaluation.samples import Drawn, diversity, measures, recognised
+from evaluation.frechet import NOISES, Features, altered, distance, with_scales
+from evaluation.sample_measures import diversity, measures, recognised
+from evaluation.scores import MODEL, UNCERTAIN, Scores
+from evaluation.sections import buffer, joint
 from evaluation.tables import column, make_table, markdown, mean_interval
 from pixeltransformer.distribution import ValueDistribution
 from signals.data import load_splits
 from signals.image import Images
-from signals.polynomial import Polynomials
+from signals.plan import PUBLISHED
+from signals.polynomial import PLOT, Polynomials
 
 STEP = 1 / 255
 
@@ -88,6 +90,7 @@ def test_tables_show_rounded_numbers_and_keep_exact_ones():
         "| 4 | – |",
         "| 8 | 0.50 |",
     ]
+    assert markdown(make_table({"way": 0, "score": 1}, [["here", 1.0]])).splitlines()[1] == "|---|---:|"
     assert column(table, "score")[0] == [0.123456, 0.01]
     with pytest.raises(ValueError, match="rows: expected 2 cells, as there are columns, got 1"):
         make_table({"K": 0, "score": 2}, [[1]])
@@ -207,26 +210,62 @@ def test_nothing_buffered_costs_nothing_and_queries_do_not_see_each_other():
     assert torch.allclose(buffer.buffered_log_prob(model, known, asked, 0).float(), exact, atol=1e-5)
 
 
-def test_a_cluster_is_the_nearest_places_and_loses_none():
-    generator = torch.Generator().manual_seed(0)
-    positions = torch.rand(3, 30, 2, generator=generator)
-    values = positions.sum(-1, keepdim=True)
-    near, moved = cluster_first(positions, values, 5)
-    distance = (near - near[:, :1]).norm(dim=-1)
-    assert (distance[:, :5].amax(1) <= distance[:, 5:].amin(1)).all() and torch.equal(near[:, 0], positions[:, 0])
-    assert torch.equal(near.sum(-1, keepdim=True), moved)
-    assert torch.allclose(near.sort(1).values, positions.sort(1).values)
-
-
 def test_other_grids_are_scored_at_their_own_cells():
     rows = list(torch.randint(0, 256, (3, 4, 4, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)))
     model, signal = make_model(native_grid=[8, 8]), Images(dataset_name="none")
-    table = marginals_against_context(model, signal, rows, [0, 5], grid=[4, 4], central=[0.5])
+    scoring = Scoring(grid=[4, 4], central=[0.5])
+    table = marginals_against_context(model, signal, rows, [0, 5], scoring)
     assert table[1]["signals"] == 3 and len(table[0]["coverage"]) == 1
     # A random network is uncertain everywhere, so that leaving out the certain places changes nothing.
     assert table[1]["uncertain_coverage"] == table[1]["coverage"]
     with pytest.raises(ValueError, match="contexts: expected fewer than the 16 cells"):
-        marginals_against_context(model, signal, rows, [16], grid=[4, 4])
+        marginals_against_context(model, signal, rows, [16], scoring)
+
+
+def test_scores_do_not_depend_on_batches():
+    generator = torch.Generator().manual_seed(0)
+    logits, means, log_stds = (torch.randn(6, 8, 3, generator=generator) for _ in range(3))
+    values = torch.rand(6, 8, 1, generator=generator).mul(255).round() / 255
+
+    def scored(*sizes: int) -> Scores:
+        scores = Scores(CENTRAL)
+        for part in torch.arange(6).split(sizes):
+            distribution = ValueDistribution(logits[part], means[part, ..., None], log_stds[part] - 2, **QUANTISED)
+            scores.add(distribution, values[part], {"zero": torch.zeros_like(values[part])})
+        return scores
+
+    whole, split = scored(6), scored(2, 4)
+    assert torch.allclose(whole.nats, split.nats) and whole.methods == split.methods == ["zero"]
+    for name in (MODEL, "zero"):
+        assert whole.rmse(name) == pytest.approx(split.rmse(name))
+    assert whole.rmse("zero") == pytest.approx(values.square().mean().sqrt().item(), rel=1e-5)
+    assert torch.allclose(torch.tensor(whole.coverage()), torch.tensor(split.coverage()))
+    assert whole.rmse("another") is None and whole.exact_nats is None
+
+
+def test_certain_values_count_in_one_coverage_alone():
+    means = torch.tensor([0.5, 0.5]).view(1, 2, 1, 1)
+    scales = torch.tensor([UNCERTAIN / 10, 1.0]).log().view(1, 2, 1)
+    scores = Scores([0.5])
+    scores.add(ValueDistribution(torch.zeros(1, 2, 1), means, scales), torch.tensor([0.9, 0.5]).view(1, 2, 1))
+    assert scores.coverage()[0][0] == 0.5 and scores.uncertain_coverage()[0][0] == 1.0
+
+
+@pytest.mark.parametrize(("count", "steepest"), [(1, math.inf), (4, 20.0)])
+def test_clicked_points_lie_all_over_the_plot_and_the_rest_follows_from_them(count, steepest):
+    """The exact posterior given the clicks is calibrated on what is asked for: no other predictor does better."""
+    signal, generator = Polynomials(), torch.Generator().manual_seed(0)
+    prior = torch.randn(2000, 7, generator=generator)
+    positions, values, asked, truth = signal.clicked(prior, 5, generator, count, steepest)
+    assert positions.shape == (2000, count, 1) and positions.abs().max() <= 1
+    assert values.abs().max() <= PLOT
+    if count == 1:
+        assert values.abs().max() > 0.99 * PLOT and values.mean().abs() < 0.3
+    else:  # steep ones are left out
+        assert signal.posterior.coefficients(positions, values)[0].abs().max() < steepest
+    exact = signal.posterior.predict(positions, values, asked)
+    standard = (truth - exact.mean) / exact.stddev
+    assert standard.mean().abs() < 0.05 and standard.std().item() == pytest.approx(1, abs=0.03)
 
 
 def test_the_exact_posterior_is_calibrated():
@@ -255,6 +294,13 @@ def test_the_frechet_distance_is_0_to_itself_and_grows_with_what_is_added():
     assert 100 * nothing < near < far
     spread = 0.3 * torch.randn(64, 1, 1, 1)  # the same mean, another covariance
     assert distance(features, images, images + spread - spread.mean(0)) > 100 * nothing
+
+
+def test_other_scales_leave_the_model_s_config_alone():
+    model = make_model(native_grid=[8, 8], num_scales=3)
+    other = with_scales(model, [1, 0])
+    assert other.config.chain_scales == [1, 0] and model.config.chain_scales is None
+    assert other.head is model.head and with_scales(model, None) is model
 
 
 def test_images_are_altered_as_their_names_say():

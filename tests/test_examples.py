@@ -1,5 +1,6 @@
 """The examples run, at small size, on models that know nothing."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -7,13 +8,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from PIL import Image
 from scipy.io import wavfile
 
-from conftest import ROOT, make_model
-from evaluate import parse_flags
+from conftest import ROOT, make_context, make_model
 from evaluation import figure
-from examples import complete_image, query, rebuild_mesh, train_on_my_images
+from evaluation.command import parse_flags
+from examples import complete_image, lora, query, rebuild_mesh, train_on_my_images
 from hub_server import run_hub
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from train_accelerate import train
@@ -59,6 +61,22 @@ def test_train_on_my_images(image_folder, tmp_path):
     assert PixelTransformerModel.from_pretrained(export).config.native_grid == [8, 8]
 
 
+def test_lora_adapts_a_checkpoint_to_a_folder(image_folder, tmp_path, capsys):
+    make_model(native_grid=[8, 8]).save_pretrained(tmp_path / "model")
+    flags = ["--checkpoint", str(tmp_path / "model"), "--output", str(tmp_path / "run"), "--steps", "3", "--rank", "2"]
+    flags += ["--max_context", "12", "--buffer_size", "4", "--max_queries", "4", "--token_budget", "128"]
+    lora.main([str(image_folder), *flags, "--validation_size", "8"])
+    assert "nats a value with adapters" in capsys.readouterr().out
+    original, merged = (PixelTransformerModel.from_pretrained(tmp_path / name) for name in ("model", "run/merged"))
+    adapted = PeftModel.from_pretrained(copy.deepcopy(original), tmp_path / "run" / "adapters").eval()
+    context, queries = make_context(original), original.native_positions()
+    means = [one.predict(*context, queries).means for one in (original, adapted, merged)]
+    assert torch.allclose(means[1], means[2], atol=1e-4) and not torch.equal(means[0], means[1])
+    make_model(native_grid=[8, 4]).save_pretrained(tmp_path / "oblong")
+    with pytest.raises(SystemExit, match="lora: --checkpoint: expected one for square images"):
+        lora.main([str(image_folder), "--checkpoint", str(tmp_path / "oblong")])
+
+
 def test_rebuild_mesh(tmp_path, capsys):
     make_model(**SHAPE).save_pretrained(tmp_path / "model")
     flags = ["--checkpoint", str(tmp_path / "model"), "--samples", "1", "--drawn", "9", "--steps", "3", "--points", "9"]
@@ -94,7 +112,7 @@ def test_push_to_hub(tmp_path):
 
 @pytest.mark.parametrize("kind", ["image", "polynomial", "shape", "video"])
 def test_every_kind_has_its_picture(kind, tmp_path, image_folder, monkeypatch):
-    module = __import__(f"evaluation.figures.{kind}", fromlist=["draw"])
+    module = __import__(f"signals.figures.{kind}", fromlist=["draw"])
     for name, small in (("CONTEXTS", [2, 5]), ("SAMPLES", 1), ("DRAWN", 4)):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, small)

@@ -255,6 +255,26 @@ def test_weights_of_other_code_are_refused_by_name(tmp_path):
         AutoModel.from_pretrained(other, trust_remote_code=True)
 
 
+@pytest.mark.parametrize("data", [b"", b"<html>" * 99, None])
+def test_damaged_weights_are_refused_with_the_folders_name(grey_model, tmp_path, data):
+    grey_model.save_pretrained(tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:5000] if data is None else data)
+    with pytest.raises(ValueError, match="model: expected whole safetensors weights, got a damaged file: "):
+        PixelTransformerModel.from_pretrained(tmp_path / "model")
+
+
+def test_a_pickle_of_tensors_is_no_checkpoint(grey_model, tmp_path):
+    """One that would run code is refused by torch; this one by the model, unless it is asked for."""
+    grey_model.save_pretrained(tmp_path)
+    torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(OSError, match="model.safetensors"):
+        PixelTransformerModel.from_pretrained(tmp_path)
+    asked_for = PixelTransformerModel.from_pretrained(tmp_path, use_safetensors=False)
+    assert torch.equal(asked_for.nothing_observed, grey_model.nothing_observed)
+
+
 @pytest.mark.parametrize("load", [PixelTransformerModel, AutoModel, PixelTransformerConfig, AutoConfig])
 @pytest.mark.parametrize(
     ("field", "value"), [("max_buffer_share", 2.0), ("num_bins", 0), ("value_range", [1, 0]), ("max_tokens", "many")]
@@ -287,7 +307,7 @@ def test_what_needs_float32_stays_so_in_any_dtype(model, tmp_path, dtype):
     for low in (loaded, *converted):
         assert exact_parts(low).keys() == exact.keys()
         assert all(torch.equal(part, exact[name]) for name, part in exact_parts(low).items())
-        assert low.encoder[0].query.weight.dtype == low.dtype == dtype
+        assert low.encoder[0].query_key_value.weight.dtype == low.dtype == dtype
         found = low.eval().predict(*context, queries)
         assert found.means.dtype == torch.float32 and torch.allclose(found.probs, expected.probs, atol=0.1)
         low.train()(*context, queries.expand(2, -1, -1), queries.new_zeros(2, queries.shape[1], model.config.value_dim))

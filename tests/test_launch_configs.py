@@ -6,12 +6,15 @@ from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
+import torch
 from accelerate import DistributedType
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
+from accelerate.utils.dataclasses import get_module_class_from_name
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.run import get_args_parser
 
-from conftest import ROOT
+from conftest import ROOT, make_model
 from signals import find, kinds
 from training.arguments import Arguments, parse_arguments
 from training.optimizers import prepare_sharding
@@ -30,9 +33,9 @@ def test_accelerate_reads_the_config_file(name, kind):
 
 def accelerator(kind: DistributedType, **more) -> SimpleNamespace:
     plugin = SimpleNamespace(zero_stage=more.pop("stage", 2), deepspeed_config={})
-    return SimpleNamespace(
-        distributed_type=kind, is_fsdp2=more.pop("fsdp2", True), state=SimpleNamespace(deepspeed_plugin=plugin)
-    )
+    sharding = SimpleNamespace(mixed_precision_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16))
+    state = SimpleNamespace(deepspeed_plugin=plugin, fsdp_plugin=sharding)
+    return SimpleNamespace(distributed_type=kind, is_fsdp2=more.pop("fsdp2", True), state=state)
 
 
 def test_what_sharding_cannot_do_is_told_before_any_work():
@@ -96,3 +99,15 @@ def test_what_a_launcher_was_asked_for_is_followed_or_refused():
         accumulation_steps(2, 4)
     assert choose_precision("auto", "cpu", "bf16") == "bf16" and choose_precision("no", "cpu", "bf16") == "no"
     assert choose_precision("auto", "cpu", "no") == choose_precision("auto", "cpu")
+
+
+def test_sharding_wraps_the_layers_and_leaves_positions_in_float32():
+    file = load_config_from_file(str(ROOT / "examples" / "fsdp.yaml"))
+    names = file.fsdp_config["fsdp_transformer_layer_cls_to_wrap"].split(",")
+    model = make_model()
+    assert set(names) == set(model._no_split_modules)
+    for name in names:
+        assert get_module_class_from_name(model, name).__name__ == name
+    sharded = accelerator(DistributedType.FSDP)
+    prepare_sharding(sharded, Arguments(optimizer="adamw"))
+    assert sharded.state.fsdp_plugin.mixed_precision_policy == MixedPrecisionPolicy()

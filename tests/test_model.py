@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conftest import make_context, make_model
-from pixeltransformer.attention import Span, attend, project_tokens
+from pixeltransformer.attention import Memory, Span
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
 from pixeltransformer.head import uniform_bins
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
@@ -169,17 +169,15 @@ def test_bfloat16_model_gives_finite_float32_distributions(model):
     assert torch.isfinite(model.sample(positions, values, model.native_positions()[:, :6])).all()
 
 
-@pytest.mark.parametrize("rotary_values", [False, True])
-def test_attention_sees_only_differences_of_positions(rotary_values):
-    """A block's update is unchanged when all places move together."""
-    model = make_model(rotary_values=rotary_values)
-    layer, tokens = model.encoder[0].layer(encodes=True), torch.randn(1, 5, 32)
+def test_attention_sees_only_differences_of_positions():
+    """A block's output is unchanged when all positions move together."""
+    model = make_model()
+    tokens = torch.randn(1, 5, 32)
     places = torch.rand(1, 5, 2) - 0.5
     outputs = []
     for shift in (0.0, 0.3):
         rotation = model.rotation(places + shift)
-        queries, keys, values = project_tokens(tokens, rotation, layer)
-        outputs.append(attend(queries, keys, values, [Span(0, 5, 5)], rotation, layer.style))
+        outputs.append(model.encoder[0](tokens, rotation, Memory(1, bounds=None), [Span(0, 5, 5)]))
     assert torch.allclose(*outputs, atol=1e-4)
 
 
@@ -281,7 +279,7 @@ def test_the_axes_of_any_kind_are_kept_with_its_checkpoint(tmp_path):
 def test_input_embeddings_are_a_layer_that_can_be_replaced(model):
     """As transformers expects of every model."""
     layer = model.get_input_embeddings()
-    assert isinstance(layer, torch.nn.Module) and layer is model.token_embedding
+    assert isinstance(layer, torch.nn.Module) and layer is model.token_value
     context, queries = make_context(model), model.native_positions()
     before = model.predict(*context, queries).means
     other = torch.nn.Linear(layer.in_features, layer.out_features)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import train_accelerate
-from conftest import ROOT
+from conftest import PATIENCE, ROOT
 from signals.polynomial import Polynomials
 from training import reading, states
 from training.arguments import Arguments
@@ -51,7 +51,7 @@ def test_killed_torn_full_and_stopped_trainings_end_like_one_left_alone(tmp_path
     """Losses, order of the data, weights, average and moments equal bit for bit; nothing is lost."""
     command = [sys.executable, "-c", FAULTS, str(tmp_path)]
     variables = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
     assert len(lines) == 6 and all(line.endswith(", [])") for line in lines), done.stdout

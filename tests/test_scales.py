@@ -62,7 +62,9 @@ def test_no_scales_and_scale_zero_are_the_same(scaled):
 
 def test_a_model_without_scales_has_no_parameters_for_them_and_says_so():
     plain, scaled = make_model(), make_model(num_scales=2)
-    assert set(scaled.state_dict()) - set(plain.state_dict()) == {"token_scale.coarser", "query_scale.coarser"}
+    assert set(scaled.state_dict()) - set(plain.state_dict()) == {
+        f"{kind}_position.scale.coarser" for kind in ("token", "query")
+    }
     positions, values = make_context(plain)
     with pytest.raises(
         ValueError, match="query_scales: expected scales from 0 to 0 .* of this model, got numbers from 1"

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from transformers import AutoModel
 
-from conftest import CODE, ROOT, make_model
+from conftest import CODE, PATIENCE, ROOT, make_model
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.data import load_media
 from signals.image import Images
@@ -154,7 +154,7 @@ def test_the_app_serves_no_file_of_the_machine(address, path):
 def fetch(url: str) -> tuple[int, bytes]:
     """Status and the beginning of what a server answers."""
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             return answer.status, answer.read(100_000)
     except urllib.error.HTTPError as error:
         return error.code, b""
@@ -163,6 +163,6 @@ def fetch(url: str) -> tuple[int, bytes]:
 def test_a_checkpoints_code_opens_nothing_of_its_own():
     """No archive, connection, process or pickle."""
     for name in CODE:
-        words = (ROOT / name).read_text()
+        words = (ROOT / "pixeltransformer" / name).read_text()
         assert not re.search(r"^\s*(import|from) (socket|subprocess|zipfile|pickle|urllib|requests)\b", words, re.M)
         assert not re.search(r"(?<![.\w])(eval|exec)\(|torch\.load\(", words)

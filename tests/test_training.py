@@ -4,6 +4,7 @@ import copy
 import json
 import subprocess
 import sys
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import fields, replace
 
@@ -14,8 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from conftest import ROOT, make_context, make_model
-from pixeltransformer import modeling_pixeltransformer
+from conftest import PATIENCE, ROOT, make_context, make_model
+from pixeltransformer.attention import Block
 from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel, PixelTransformerOutput
 from signals import find, kinds
@@ -176,13 +177,13 @@ def test_compiled_layers_give_the_same_loss_and_gradients(grey_model):
         return loss, torch.autograd.grad(loss, parameters, allow_unused=True)
 
     loss, gradients = loss_and_gradients()
-    original = modeling_pixeltransformer.finish
+    original = Block.residual
     with compiled_layers(backend="aot_eager"):
-        assert modeling_pixeltransformer.finish is not original
+        assert Block.residual is not original
         compiled_loss, compiled_gradients = loss_and_gradients()
         with torch.no_grad():
             without = grey_model(**episode).loss
-    assert modeling_pixeltransformer.finish is original
+    assert Block.residual is original
     assert torch.allclose(compiled_loss, loss, atol=1e-6) and torch.allclose(without, loss, atol=1e-6)
     for compiled, eager in zip(compiled_gradients, gradients, strict=True):
         assert (compiled is None) == (eager is None)
@@ -331,7 +332,7 @@ def test_two_processes_train_and_stop_together(image_folder, tmp_path):
     preset.write_text(json.dumps(flags))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
     command += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "train_accelerate.py", "--preset", preset]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "run" / "export" / "model.safetensors").exists()
 
@@ -416,6 +417,43 @@ def test_colours_get_channels_that_depend_on_each_other_and_keep_them(tmp_path):
     flags.correlated_channels = False
     with pytest.raises(ValueError, match="--correlated_channels: expected true or none beside it, as --init_from"):
         setup.make_model(flags, signal, rows)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_muon_treats_joined_matrices_as_it_would_apart(dtype):
+    shapes, parts = [(24, 8), (32, 8), (8, 8), (8, 16)], [3, 2, 1, 1]
+    random = torch.Generator().manual_seed(0)
+    joined = [torch.nn.Parameter(torch.randn(shape, generator=random)) for shape in shapes]
+    apart = [
+        [torch.nn.Parameter(part.clone()) for part in whole.detach().chunk(count)]
+        for whole, count in zip(joined, parts, strict=True)
+    ]
+    rates = dict(lr=0.1, weight_decay=0.01, dtype=dtype)
+    ours, theirs = BatchedMuon(joined, parts, **rates), BatchedMuon(sum(apart, []), **rates)
+    for _ in range(3):
+        for whole, pieces in zip(joined, apart, strict=True):
+            whole.grad = torch.randn(whole.shape, generator=random)
+            for piece, grad in zip(pieces, whole.grad.chunk(len(pieces)), strict=True):
+                piece.grad = grad.clone()
+        ours.step(), theirs.step()
+    for whole, pieces in zip(joined, apart, strict=True):
+        assert torch.equal(whole, torch.cat(pieces))
+    with pytest.raises(ValueError, match="parts: expected a divisor of the 8 rows of its matrix, got 3"):
+        BatchedMuon([torch.nn.Parameter(torch.ones(8, 8))], [3])
+
+
+@pytest.mark.parametrize("activation", ["swiglu", "relu"])
+def test_muon_gets_the_projections_of_every_layer_one_by_one(activation):
+    model = make_model(activation=activation, num_encoder_layers=3)
+    muon = make_optimizers(model, Arguments(optimizer="muon"))[1]
+    shapes = Counter(
+        tuple(part.shape)
+        for parameter, count in zip(muon.param_groups[0]["params"], muon.parts, strict=True)
+        for part in parameter.chunk(count)
+    )
+    up = 2 if activation == "swiglu" else 1  # the gate too
+    # Queries, keys, values and outputs of 3 + 2 layers, and two or three matrices of their perceptrons.
+    assert shapes == {(32, 32): 4 * 5, (48, 32): up * 5, (32, 48): 5}
 
 
 def test_muon_in_float32_makes_singular_values_near_1():

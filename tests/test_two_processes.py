@@ -1,13 +1,17 @@
 """Two processes see what one sees that accumulates two batches; streams are dealt out without repeats."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file
 
+from conftest import ROOT
 from processes import launch
 from signals.streams import Stream
 from training.batches import EpisodeBatches, EpisodeSampler
@@ -119,10 +123,11 @@ def test_processes_wait_for_the_main_one_beyond_the_limit_of_collectives(tmp_pat
 
 
 RECORD = """
+import os
 from training import reading
 make = reading.make_episode
 def recorded(kind, batch, sizes, seed, number, *rest):
-    print("batch", number, flush=True)
+    os.write(1, f"batch {number}\\n".encode())  # in one piece, whatever else the two processes write
     return make(kind, batch, sizes, seed, number, *rest)
 reading.make_episode = recorded
 """
@@ -144,3 +149,72 @@ def test_a_stream_stays_with_the_processes_that_it_was_dealt_out_to(image_folder
     assert "--resume: expected 2 processes, to which the stream of" in said and "got 1" in said
     said = launch(tmp_path, 1, expect=1, max_train_steps=4, resume="latest", **{**flags, "streaming": False})
     assert "--streaming: expected true, as the run of" in said or "--dataset_name: expected what" in said
+
+
+SHARDED = """
+import os, socket, sys
+sys.path[:0] = [{root!r}, {tests!r}]
+import torch
+import torch.distributed as dist
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+from conftest import make_context, make_model
+
+def run(rank, port):
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{{port}}", rank=rank, world_size=2)
+    mesh = dist.init_device_mesh("cpu", (2,))
+    whole, sharded = (make_model(value_dim=3, correlated_channels=True) for _ in range(2))
+    kinds = set(sharded._no_split_modules)
+    layers = [module for module in sharded.modules() if type(module).__name__ in kinds]
+    for module in [*layers, sharded]:
+        fully_shard(module, mesh=mesh)
+    assert len(layers) == 4 and all(isinstance(module, FSDPModule) for module in layers)
+    positions, values = make_context(whole, batch=2, context=9)
+    parts = {{"context": slice(0, 3), "buffer": slice(3, 6), "query": slice(6, 9)}}
+
+    def episode(items):
+        found = {{f"{{name}}_positions": positions[items, part] for name, part in parts.items()}}
+        return found | {{f"{{name}}_values": values[items, part] for name, part in parts.items()}}
+
+    optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-2) for model in (whole, sharded)]
+    for _ in range(3):
+        loss = whole(**episode(slice(None))).loss
+        own = sharded(**episode(slice(rank, rank + 1))).loss
+        loss.backward(), own.backward()
+        mean = own.detach().clone()
+        dist.all_reduce(mean)
+        assert torch.allclose(mean / 2, loss.detach(), atol=1e-5), (mean, loss)
+        for (name, one), other in zip(sharded.named_parameters(), whole.parameters(), strict=True):
+            assert isinstance(one, DTensor) and one.to_local().numel() < other.numel(), name
+            away = (one.grad.full_tensor() - other.grad).abs().max()
+            assert away < 1e-4 * other.grad.abs().max() + 1e-5, (name, away, other.grad.abs().max())
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    for one, other in zip(sharded.parameters(), whole.parameters(), strict=True):
+        assert torch.allclose(one.full_tensor(), other, atol=1e-3)
+    print("rank", rank, "agrees")
+    dist.destroy_process_group()
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+child = os.fork()
+run(int(child == 0), port)
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_layers_sharded_over_two_processes_have_the_losses_and_gradients_of_whole_ones():
+    """FSDP2 on CPUs (gloo): each layer's weights are gathered when it computes, half an episode in each process."""
+    script = SHARDED.format(root=str(ROOT), tests=str(ROOT / "tests"))
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    assert sorted(done.stdout.split("\n"))[-2:] == ["rank 0 agrees", "rank 1 agrees"]

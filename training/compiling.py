@@ -6,14 +6,20 @@ from functools import wraps
 
 import torch
 
-from pixeltransformer import levels, modeling_pixeltransformer
+from pixeltransformer import levels
+from pixeltransformer.attention import Block, DecoderBlock, EncoderBlock, KeysValues
 from pixeltransformer.head import Bounds
 
 # Norms, rotations, gates and residual sums, and the components of a distribution. Attention is left out, as its sizes
 # change with every step and compiled softmax is no faster; so is the whole model, which takes minutes for each kind of
 # step.
-OF_LAYERS = ("project_tokens", "project_queries", "project_memory", "finish")
-PARTS = (*((modeling_pixeltransformer, name) for name in OF_LAYERS), (Bounds, "components"))
+PARTS = (
+    (EncoderBlock, "project"),
+    (DecoderBlock, "project"),
+    (KeysValues, "forward"),
+    (Block, "residual"),
+    (Bounds, "components"),
+)
 # The mass of a cell, forward and backward apart: together, the backward pass would compute half of it again.
 WITHOUT_GRADIENTS = ("log_gaussian_mass", "log_gaussian_mass_gradients")
 MASS = tuple((levels, name) for name in WITHOUT_GRADIENTS)

@@ -1,4 +1,4 @@
-"""Muon, with all matrices of one shape orthogonalised together."""
+"""Muon, with all matrices of one shape orthogonalised together, and joined ones apart."""
 
 from collections import defaultdict
 
@@ -16,13 +16,23 @@ class BatchedMuon(torch.optim.Muon):
     kept as there, so that states of one can be loaded by the other. Rates are matched to AdamW's
     (`adjust_lr_fn="match_rms_adamw"`, Liu et al. 2025, §2.2).
 
+    A parameter may hold several matrices, one below the other (queries, keys and values are projected by one): each is
+    orthogonalised by itself, as if it were a parameter of its own.
+
     Args:
+        params: Matrices, as to any optimiser.
+        parts (`list[int]` or `None`): How many matrices of equal size each of `params` holds; `None`: one each.
         dtype (`torch.dtype` or `None`): Of the products; `None`: bfloat16, as there, or float32 where the hardware does
             not multiply bfloat16.
     """
 
-    def __init__(self, params, dtype: torch.dtype | None = None, **arguments):
+    def __init__(self, params, parts: list[int] | None = None, dtype: torch.dtype | None = None, **arguments):
         super().__init__(params, adjust_lr_fn="match_rms_adamw", **arguments)
+        (group,) = self.param_groups
+        self.parts = [1] * len(group["params"]) if parts is None else list(parts)
+        for parameter, count in zip(group["params"], self.parts, strict=True):
+            if count < 1 or len(parameter) % count:
+                raise ValueError(f"parts: expected a divisor of the {len(parameter)} rows of its matrix, got {count}")
         self.dtype = dtype
 
     @torch.no_grad()
@@ -31,34 +41,41 @@ class BatchedMuon(torch.optim.Muon):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            alike: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    alike[min(parameter.shape), max(parameter.shape)].append(parameter)
-            for shape, parameters in alike.items():
-                self._step_alike(group, parameters, rate=0.2 * max(shape) ** 0.5 * group["lr"])
+        (group,) = self.param_groups
+        moved = [pair for pair in zip(group["params"], self.parts, strict=True) if pair[0].grad is not None]
+        if not moved:
+            return loss
+        parameters, counts = zip(*moved, strict=True)
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for parameter, update, count in zip(parameters, self._momentum_updates(group, parameters), counts, strict=True):
+            for matrix, change in zip(parameter.chunk(count), update.chunk(count), strict=True):
+                alike[min(matrix.shape), max(matrix.shape)].append((matrix, change))
+        for shape, pairs in alike.items():
+            matrices, changes = zip(*pairs, strict=True)
+            changes = self._orthogonal(group, changes)
+            torch._foreach_add_(matrices, changes, alpha=-0.2 * max(shape) ** 0.5 * group["lr"])
         return loss
 
-    def _step_alike(self, group: dict, parameters: list[Tensor], rate: float) -> None:
-        """One step of matrices of one shape, some of them transposed."""
-        grads = [parameter.grad for parameter in parameters]
-        momenta = []
+    def _momentum_updates(self, group: dict, parameters: tuple[Tensor, ...]) -> list[Tensor]:
+        """What momentum makes of the gradients."""
+        grads, momenta = [parameter.grad for parameter in parameters], []
         for parameter in parameters:
             state = self.state[parameter]
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
             momenta.append(state["momentum_buffer"])
         torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
-        updates = torch._foreach_lerp(grads, momenta, group["momentum"]) if group["nesterov"] else momenta
-        tall = [len(parameter) > parameter.shape[1] for parameter in parameters]
+        return torch._foreach_lerp(grads, momenta, group["momentum"]) if group["nesterov"] else momenta
+
+    def _orthogonal(self, group: dict, updates: tuple[Tensor, ...]) -> list[Tensor]:
+        """The orthogonalised updates, all of one shape, some of them transposed."""
+        tall = [len(update) > update.shape[1] for update in updates]
         wide = torch.stack([update.T if is_tall else update for update, is_tall in zip(updates, tall, strict=True)])
         dtype = self.dtype or (torch.bfloat16 if multiplies_bf16(wide.device.type) else torch.float32)
         iteration = group["ns_coefficients"], group["ns_steps"], group["eps"]
         wide = orthogonalize(wide.to(dtype), *iteration).to(wide.dtype)
-        updates = [update.T if is_tall else update for update, is_tall in zip(wide, tall, strict=True)]
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(parameters, updates, alpha=-rate)
+        return [update.T if is_tall else update for update, is_tall in zip(wide, tall, strict=True)]
 
 
 def orthogonalize(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:

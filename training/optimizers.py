@@ -19,18 +19,27 @@ def make_optimizers(model: nn.Module, arguments: Arguments) -> list[torch.optim.
     "muon": Muon (orthogonalised momentum, Jordan et al. 2024) for the matrices of encoder and decoder,
     AdamW for embeddings, head, norms and frequencies. "adamw": AdamW for all. Only matrices are decayed.
     """
-    inner, matrices, rest = [], [], []
+    inner = matrices_of_layers(model) if arguments.optimizer == "muon" else {}
+    matrices, rest = [], []
     for path, parameter in model.named_parameters():
-        is_matrix = parameter.dim() == 2 and "frequencies" not in path
-        if is_matrix and arguments.optimizer == "muon" and path.startswith(("encoder.", "decoder.")):
-            inner.append(parameter)
-        else:
+        if parameter not in inner:
+            is_matrix = parameter.dim() == 2 and "frequencies" not in path
             (matrices if is_matrix else rest).append(parameter)
     optimizers = [torch.optim.AdamW([{"params": matrices}, {"params": rest}], betas=(0.9, 0.98))]
     if inner:
-        optimizers.append(BatchedMuon(inner))
+        optimizers.append(BatchedMuon(list(inner), list(inner.values())))
     set_peaks(optimizers, arguments)
     return optimizers
+
+
+def matrices_of_layers(model: nn.Module) -> dict[nn.Parameter, int]:
+    """The weights of all linear layers in encoder and decoder, and how many projections each of them joins."""
+    return {
+        module.weight: len(getattr(module, "sizes", [module.out_features]))
+        for stack in (model.encoder, model.keys_values, model.decoder)
+        for module in stack.modules()
+        if isinstance(module, nn.Linear)
+    }
 
 
 def set_peaks(optimizers: list, arguments: Arguments) -> None:
@@ -88,6 +97,11 @@ def prepare_sharding(accelerator: Accelerator, arguments: Arguments) -> None:
     if kind is DistributedType.FSDP and not accelerator.is_fsdp2:
         raise ValueError("fsdp_version: expected 2 in the accelerate config file, got 1")
     if kind is not DistributedType.DEEPSPEED:
+        from torch.distributed.fsdp import MixedPrecisionPolicy  # slow to import
+
+        # Weights, positions and values stay float32 and only products are bf16, by autocast, as without sharding:
+        # accelerate's own policy would round positions, values and frequencies to 8 bits.
+        accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
         return
     plugin = accelerator.state.deepspeed_plugin
     if plugin.zero_stage == 3:

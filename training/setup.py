@@ -76,7 +76,7 @@ def check_axes(signal: Signal, model: PixelTransformerModel) -> None:
     grid = model.config.native_grid
     if not torch.allclose(signal.positions(grid).cpu(), model.native_positions()[0].cpu(), atol=1e-5):
         raise ValueError(
-            f"--signal: expected positions of a {signal.kind} with the axes {model.config.axes_slowest_first}, slowest "
+            f"--kind: expected positions of a {signal.kind} with the axes {model.config.axes_slowest_first}, slowest "
             'first, got other ones; its config_fields must hold their order as "axes"'
         )
 

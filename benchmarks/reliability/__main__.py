@@ -1,55 +1,27 @@
-"""Inject faults into trainings, give every part bad input, and write what came of it to docs/RELIABILITY.md.
+"""Inject faults into trainings, give every part bad and odd input, and write what came of it to docs/RELIABILITY.md.
 
-    python -m benchmarks.reliability                     # faults, and bad input to command line, model and endpoint
+    python -m benchmarks.reliability                     # faults, and input to all parts but the app
     python -m benchmarks.reliability --app               # bad input to the app too
     python -m benchmarks.reliability --app_load FILE     # and a table of the load that `benchmarks.app_load` measured
 
-The exit code is 1 where anything was lost, crashed or was refused without a word that helps.
+The exit code is 1 where anything was lost, crashed, was refused without a word that helps, or was read wrongly.
 """
 
 import argparse
 import json
 import shlex
 import sys
-import tempfile
 from pathlib import Path
 
-from benchmarks.reliability import faults
-from benchmarks.reliability.inputs import Tally, try_all
-from training.setup import machine
+from benchmarks.reliability.parts import SAVE_EVERY, STEPS, Faults, try_everything
+from benchmarks.reliability.tally import Tally
+from training.setup import machine, num_cores
 
 ROOT = Path(__file__).parent.parent.parent
 TARGET = ROOT / "docs" / "RELIABILITY.md"
-STEPS, SAVE_EVERY = 60, 7
 
 
-def run_faults(kills: int, seed: int) -> list[tuple[str, int, list[str]]]:
-    """Every fault: what it was, how often, what was lost."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        place.chmod(0o755)  # one of the trainings runs as a user who may only look
-        reference = faults.whole(place, STEPS, SAVE_EVERY)
-        output, schedule = reference[0], (STEPS, SAVE_EVERY)
-        return [
-            ("SIGKILL at a random moment", *faults.kill_at_random(place, reference, *schedule, kills, seed)),
-            (
-                "SIGKILL while a state is written (before its files, its manifest, its renaming, after it)",
-                *faults.kill_while_writing(place, output, *schedule, faults.MOMENTS),
-            ),
-            (
-                "a file of the newest state cut in half, emptied, removed, one bit of it flipped",
-                *faults.torn_states(place, output),
-            ),
-            ("a training resumed over a torn state", *faults.torn_then_resumed(place, output, *schedule)),
-            (
-                "disk full at the first state, at a later one; output read-only",
-                *faults.failed_writing(place, output, *schedule),
-            ),
-            ("SIGINT, SIGTERM", *faults.interrupted(place, reference, *schedule)),
-        ]
-
-
-def fault_table(rows: list[tuple[str, int, list[str]]]) -> str:
+def fault_table(rows: Faults) -> str:
     lines = ["| fault | runs | losses |", "|---|---:|---:|"]
     lines += [f"| {name} | {runs} | {len(lost)} |" for name, runs, lost in rows]
     lines.append(f"| all | {sum(runs for _, runs, _ in rows)} | {sum(len(lost) for _, _, lost in rows)} |")
@@ -57,13 +29,13 @@ def fault_table(rows: list[tuple[str, int, list[str]]]) -> str:
 
 
 def input_table(tallies: dict[str, Tally]) -> str:
-    def row(name: str, tried: int, crashes: int, unclear: int, accepted: int) -> str:
-        return f"| {name} | {tried} | {crashes} | {unclear} | {accepted} |"
-
-    lines = ["| bad input to | tried | crashes | unclear messages | not refused |", "|---|---:|---:|---:|---:|"]
-    counts = {name: (t.tried, len(t.crashes), len(t.unclear), len(t.accepted)) for name, t in tallies.items()}
-    lines += [row(name, *numbers) for name, numbers in counts.items()]
-    lines.append(row("all", *map(sum, zip(*counts.values(), strict=True))))
+    """A row for each part, and their sum."""
+    columns = ("crashes", "unclear", "accepted", "wrong")
+    lines = ["| input to | tried | crashes | unclear messages | bad, not refused | odd, read wrongly |"]
+    lines.append("|---|---:|---:|---:|---:|---:|")
+    counts = {name: [t.tried, *(len(getattr(t, column)) for column in columns)] for name, t in tallies.items()}
+    counts["all"] = [sum(column) for column in zip(*counts.values(), strict=True)]
+    lines += [f"| {name} | " + " | ".join(map(str, numbers)) + " |" for name, numbers in counts.items()]
     return "\n".join(lines)
 
 
@@ -75,24 +47,9 @@ def load_table(report: dict) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=10, help="SIGKILLs at random moments (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of these moments (default: %(default)s)")
-    parser.add_argument("--app", action="store_true", help="bad input to the app too, which is started for it")
-    parser.add_argument("--app_load", type=Path, help="JSON report of benchmarks.app_load")
-    parser.add_argument("--output", type=Path, default=TARGET, help="default: %(default)s")
-    arguments = parser.parse_args()
-    if arguments.app_load is not None and not arguments.app_load.is_file():
-        parser.error(f"--app_load: expected a JSON file, got {arguments.app_load}, which is none")
-    rows = run_faults(arguments.kills, arguments.seed)
-    tallies = try_all(arguments.app)
-    load = (
-        load_table(json.loads(arguments.app_load.read_text()))
-        if arguments.app_load is not None
-        else "Not measured in this run (`--app_load`)."
-    )
-    text = f"""# Reliability
+def report(rows: Faults, tallies: dict[str, Tally], load: str) -> str:
+    """The page, from faults, inputs and a table of the load."""
+    return f"""# Reliability
 
 Written by `{shlex.join(["python", "-m", "benchmarks.reliability", *sys.argv[1:]])}` on {machine()}.
 
@@ -108,9 +65,12 @@ that does not name what happened counts as a loss.
 A full disk is the system's refusal to let a file grow (a limit of the process); read-only is a folder without write
 permission.
 
-## Bad input
+## Bad and odd input
 
-Refused means: an error that names the flag, argument or key (and a non-zero exit code on the command line).
+Bad input must be refused: by an error that names the flag, argument, key or file (and a non-zero exit code on the
+command line). Odd input is valid and must be read as what it is: a file called `train_1.png` in a folder of others, a
+clip that its container turns upright, overlapping bodies, positions at 1.0000001. Spoilt files of a dataset count as
+odd: they must be named and left out, and all others used.
 
 {input_table(tallies)}
 
@@ -118,13 +78,36 @@ Refused means: an error that names the flag, argument or key (and a non-zero exi
 
 {load}
 """
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10, help="SIGKILLs at random moments (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of these moments (default: %(default)s)")
+    parser.add_argument("--app", action="store_true", help="bad input to the app too, which is started for it")
+    parser.add_argument("--app_load", type=Path, help="JSON report of benchmarks.app_load")
+    parser.add_argument(
+        "--jobs", type=int, default=num_cores(), help="parts tried at a time; default: one a core (%(default)s)"
+    )
+    parser.add_argument("--output", type=Path, default=TARGET, help="default: %(default)s")
+    arguments = parser.parse_args()
+    if arguments.app_load is not None and not arguments.app_load.is_file():
+        parser.error(f"--app_load: expected a JSON file, got {arguments.app_load}, which is none")
+    if arguments.jobs < 1:
+        parser.error(f"--jobs: expected a number above 0, got {arguments.jobs}")
+    rows, tallies = try_everything(arguments.app, arguments.kills, arguments.seed, arguments.jobs)
+    load = (
+        load_table(json.loads(arguments.app_load.read_text()))
+        if arguments.app_load is not None
+        else "Not measured in this run (`--app_load`)."
+    )
+    text = report(rows, tallies, load)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(text)
     print(text)
     wrong = [f"{name}: {entry}" for name, _, lost in rows for entry in lost]
     for name, tally in tallies.items():
-        for kind in ("crashes", "unclear", "accepted"):
-            wrong += [f"{name}, {kind}: {entry}" for entry in getattr(tally, kind)]
+        wrong += [f"{name}, {fault}" for fault in tally.faults()]
     for entry in wrong:
         print(entry, file=sys.stderr)
     sys.exit(bool(wrong))

@@ -1,11 +1,11 @@
-"""The layers: attention and a perceptron, as functions of bare weights; and what is kept of the tokens they encoded.
+"""The layers of the Transformer, and the memory that holds the keys and values of encoded tokens.
 
 In the comments B = batch, W = hidden size, H = heads, D = head dim, F = feed-forward width, L = tokens.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from .configuration_pixeltransformer import PixelTransformerConfig
 
-EPSILONS = {"layer": 1e-5, "rms": 1e-6}
 WRITTEN_OUT = 800  # keys up to which attention is written out in training on a CPU
+
+Rotation = tuple[Tensor, Tensor] | None  # rotary cosines and sines (B, H, L, D), see `RotaryEmbedding`
 
 
 @dataclass
@@ -28,14 +29,18 @@ class Span:
     mask: Tensor | None = None
 
 
-def rotate(x: Tensor, rotation: tuple[Tensor, Tensor], inverse: bool = False) -> Tensor:
-    """Rotate entries i and i + D/2 of x (..., B, H, L, D) by the angles of `rotation`, or back."""
-    cos, sin = rotation[0].to(x.dtype), rotation[1].to(x.dtype)
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin, value=-1 if inverse else 1)
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    """Rotate entries i and i + D/2 of x (..., B, H, L, D) by the angles of `rotation`."""
+    if rotation is None:
+        return x
+    cos, sin = rotation
+    if cos.dtype != x.dtype:
+        cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 def as_products(x: Tensor) -> Tensor:
-    """x in the dtype that matrix products have here: under autocast, they would each make a copy of their own."""
+    """x in the dtype of matrix products. Under autocast, each product would otherwise make its own copy of x."""
     device = x.device.type
     return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
@@ -54,157 +59,8 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
         return scores.softmax(-1) @ values.to(scores.dtype)
 
 
-def make_norm(config: PixelTransformerConfig, width: int) -> nn.Module:
-    """The configured normalisation over `width` features."""
-    return nn.RMSNorm(width, eps=EPSILONS["rms"]) if config.norm == "rms" else nn.LayerNorm(width, bias=False)
-
-
-class FeedForward(nn.Module):
-    """Weights of a two-layer perceptron, gated by SiLU ("swiglu") or plain ("relu")."""
-
-    def __init__(self, config: PixelTransformerConfig):
-        super().__init__()
-        self.gate = None
-        if config.activation == "swiglu":
-            self.gate = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up = nn.Linear(config.hidden_size, config.intermediate_size, bias=self.gate is None)
-        self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=self.gate is None)
-
-
-class Block(nn.Module):
-    """Weights of attention and of the feed-forward layer behind it; the same block encodes and decodes."""
-
-    def __init__(self, config: PixelTransformerConfig):
-        super().__init__()
-        width = config.hidden_size
-        self.style = Style(
-            num_heads=config.num_attention_heads,
-            norm=config.norm,
-            pre_norm=config.norm_position == "pre",
-            gated=config.activation == "swiglu",
-            rotary_values=config.rotary_values,
-        )
-        self.attention_norm = make_norm(config, width)
-        self.query = nn.Linear(width, width, bias=False)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.output = nn.Linear(width, width, bias=False)
-        self.query_norm = make_norm(config, config.head_dim) if config.qk_norm else None
-        self.key_norm = make_norm(config, config.head_dim) if config.qk_norm else None
-        self.feed_forward_norm = make_norm(config, width)
-        self.feed_forward = FeedForward(config)
-
-    def layer(self, encodes: bool) -> "Layer":
-        """The layer that it is in the encoder, whose tokens attend to each other, or in the decoder."""
-        feed, normed = self.feed_forward, self.query_norm is not None
-        projections = (self.query, self.key, self.value) if encodes else (self.query,)
-        norms = (self.query_norm, self.key_norm) if encodes else (self.query_norm,)
-        return Layer(
-            self.style,
-            self.attention_norm.weight,
-            torch.cat([projection.weight for projection in projections]) if encodes else self.query.weight,
-            torch.stack([norm.weight for norm in norms]) if normed else None,
-            self.output.weight,
-            self.feed_forward_norm.weight,
-            torch.cat((feed.gate.weight, feed.up.weight)) if self.style.gated else feed.up.weight,
-            feed.up.bias,
-            feed.down.weight,
-            feed.down.bias,
-        )
-
-
-class Style(NamedTuple):
-    """What tells the variants of a layer apart, see `PixelTransformerConfig`."""
-
-    num_heads: int
-    norm: str
-    pre_norm: bool
-    gated: bool
-    rotary_values: bool
-
-
-class Layer(NamedTuple):
-    """A block's weights as its products take them: those that share an input stand one below the other.
-
-    A step of the sampler is many small operations, whose number takes the time, not their size. So it works on bare
-    tensors, joined once for all steps.
-    """
-
-    style: Style
-    attention_norm: Tensor  # (W,)
-    projection: Tensor  # of queries, keys, values (3 W, W), or of queries alone (W, W)
-    head_norms: Tensor | None  # of queries and keys (2, D), or of queries alone (1, D)
-    output: Tensor  # (W, W)
-    feed_forward_norm: Tensor  # (W,)
-    up: Tensor  # (2 F, W) with the gate above, or (F, W)
-    up_bias: Tensor | None
-    down: Tensor  # (W, F)
-    down_bias: Tensor | None
-
-
-class Layers(NamedTuple):
-    """The layers of a model, and the product by which all of its decoder's keys and values are made of tokens."""
-
-    encoder: tuple[Layer, ...]
-    decoder: tuple[Layer, ...]
-    keys_values: Tensor  # (layers × 2 × W, W)
-    key_norms: Tensor | None  # (layers, D)
-
-
-def normalize(x: Tensor, weight: Tensor | None, norm: str) -> Tensor:
-    """Layer or RMS norm over the last axis."""
-    if norm == "rms":
-        return F.rms_norm(x, x.shape[-1:], weight, EPSILONS["rms"])
-    return F.layer_norm(x, x.shape[-1:], weight, None, EPSILONS["layer"])
-
-
-def normalize_heads(x: Tensor, weights: Tensor | None, norm: str) -> Tensor:
-    """Normalise each of x (N, B, H, L, D) over D, by N weights (N, D)."""
-    return x if weights is None else normalize(x, None, norm) * weights[:, None, None, None]
-
-
-def project_tokens(x: Tensor, rotation: tuple[Tensor, Tensor] | None, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values (B, H, L, D) of tokens x (B, L, W) that attend to each other."""
-    style = layer.style
-    x = normalize(x, layer.attention_norm, style.norm) if style.pre_norm else x
-    x = F.linear(x, layer.projection).unflatten(-1, (3, style.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, H, L, D)
-    pair, values = normalize_heads(x[:2], layer.head_norms, style.norm), x[2]
-    if rotation is not None:
-        pair = rotate(pair, rotation)
-        values = rotate(values, rotation) if style.rotary_values else values
-    queries, keys = as_products(pair).unbind(0)
-    return queries, keys, as_products(values)
-
-
-def project_queries(x: Tensor, rotation: tuple[Tensor, Tensor] | None, layer: Layer) -> Tensor:
-    """Queries (B, H, L, D) of x (B, L, W), which attends to others."""
-    style = layer.style
-    x = normalize(x, layer.attention_norm, style.norm) if style.pre_norm else x
-    x = F.linear(x, layer.projection).unflatten(-1, (style.num_heads, -1)).transpose(1, 2)
-    x = x if layer.head_norms is None else normalize(x, layer.head_norms[0], style.norm)
-    return as_products(x if rotation is None else rotate(x, rotation))
-
-
-def project_memory(x: Tensor, rotation: tuple[Tensor, Tensor] | None, layers: Layers) -> tuple[Tensor, Tensor]:
-    """Keys and values (layers, B, H, L, D) that all layers of the decoder make of encoded tokens x (B, L, W)."""
-    style, count = layers.decoder[0].style, len(layers.decoder)
-    x = F.linear(x, layers.keys_values).unflatten(-1, (count, 2, style.num_heads, -1)).permute(3, 2, 0, 4, 1, 5)
-    keys, values = normalize_heads(x[0], layers.key_norms, style.norm), x[1]
-    if rotation is not None:
-        keys = rotate(keys, rotation)
-        values = rotate(values, rotation) if style.rotary_values else values
-    return as_products(keys), as_products(values)
-
-
-def attend(
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    spans: list[Span],
-    rotation: tuple[Tensor, Tensor] | None,
-    style: Style,
-) -> Tensor:
-    """What queries (B, H, L, D) read from keys and values as `spans` say, (B, L, W); one span is of all of them."""
+def attend(queries: Tensor, keys: Tensor, values: Tensor, spans: list[Span]) -> Tensor:
+    """Attention of queries (B, H, L, D) span by span, heads joined again: (B, L, W)."""
     if len(spans) == 1:
         mixed = attention(queries, keys, values, spans[0].mask)
     else:
@@ -218,25 +74,167 @@ def attend(
             for span in spans
         ]
         mixed = torch.cat(parts, 2)
-    if style.rotary_values and rotation is not None:
-        mixed = rotate(mixed, rotation, inverse=True)
     return mixed.transpose(1, 2).flatten(2)
 
 
-def finish(x: Tensor, mixed: Tensor, layer: Layer) -> Tensor:
-    """The rest of a layer, given its input x and what attention read, both (B, L, W): sums, norms and perceptron."""
-    style = layer.style
-    x = x + F.linear(mixed, layer.output)
-    x = x if style.pre_norm else normalize(x, layer.attention_norm, style.norm)
-    hidden = normalize(x, layer.feed_forward_norm, style.norm) if style.pre_norm else x
-    hidden = F.linear(hidden, layer.up, layer.up_bias)
-    if style.gated:
-        gate, hidden = hidden.chunk(2, -1)
-        hidden = F.silu(gate) * hidden
-    else:
-        hidden = hidden.relu()
-    x = x + F.linear(hidden, layer.down, layer.down_bias)
-    return x if style.pre_norm else normalize(x, layer.feed_forward_norm, style.norm)
+class Norm(nn.Module):
+    """Layer norm without bias, or RMS norm, over the last axis, which has `width` features.
+
+    With `count`, x has shape (count, B, H, L, width) and holds stacked projections, each with its own weights.
+    """
+
+    def __init__(self, config: PixelTransformerConfig, width: int, count: int | None = None):
+        super().__init__()
+        self.kind, self.shape, self.stacked = config.norm, (width,), count is not None
+        self.weight = nn.Parameter(torch.empty(width if count is None else (count, 1, 1, 1, width)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, factor = (None, self.weight) if self.stacked else (self.weight, None)
+        # The functions behind `torch.nn.functional`: a sampler's pass is many small operations, and calls add up.
+        if self.kind == "rms":
+            x = torch.rms_norm(x, self.shape, weight, 1e-6)
+        else:
+            x = torch.layer_norm(x, self.shape, weight, None, 1e-5)
+        return x if factor is None else x * factor
+
+
+def joined_linear(width: int, sizes: list[int], bias: bool = False) -> nn.Linear:
+    """A linear layer that computes several projections of the same input, their outputs one behind the other.
+
+    One large product is faster than several small ones. `layer.sizes` keeps the widths of the projections: they are
+    separate matrices to an optimiser that treats a matrix as a whole.
+    """
+    layer = nn.Linear(width, sum(sizes), bias=bias)
+    layer.sizes = list(sizes)
+    return layer
+
+
+class FeedForward(nn.Module):
+    """A two-layer perceptron, gated by SiLU ("swiglu", Shazeer 2020) or plain ("relu")."""
+
+    def __init__(self, config: PixelTransformerConfig):
+        super().__init__()
+        self.gated = config.activation == "swiglu"
+        wide = config.intermediate_size
+        self.up = joined_linear(config.hidden_size, [wide] * (1 + self.gated), bias=not self.gated)
+        self.down = nn.Linear(wide, config.hidden_size, bias=not self.gated)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, L, W)
+        x = self.up(x)
+        if self.gated:
+            gate, x = x.chunk(2, -1)
+            x = F.silu(gate) * x
+        else:
+            x = x.relu()
+        return self.down(x)
+
+
+class Block(nn.Module):
+    """What the layers of encoder and decoder share: attention and a perceptron, each added to its input.
+
+    With `norm_position` "pre", the input of both is normalised; with "post", their sum with the input is.
+    """
+
+    def __init__(self, config: PixelTransformerConfig):
+        super().__init__()
+        width = config.hidden_size
+        self.num_heads = config.num_attention_heads
+        self.pre_norm = config.norm_position == "pre"
+        self.attention_norm = Norm(config, width)
+        self.output = nn.Linear(width, width, bias=False)
+        self.feed_forward_norm = Norm(config, width)
+        self.feed_forward = FeedForward(config)
+
+    def residual(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """The output (B, L, W) of the layer, given its input x and the result of attention."""
+        x = x + self.output(mixed)
+        if self.pre_norm:
+            return x + self.feed_forward(self.feed_forward_norm(x))
+        x = self.attention_norm(x)
+        return self.feed_forward_norm(x + self.feed_forward(x))
+
+
+class EncoderBlock(Block):
+    """A layer of the encoder: tokens attend to each other and to those encoded before."""
+
+    def __init__(self, config: PixelTransformerConfig, index: int):
+        super().__init__(config)
+        self.index = index
+        self.query_key_value = joined_linear(config.hidden_size, [config.hidden_size] * 3)
+        self.query_key_norm = Norm(config, config.head_dim, 2) if config.qk_norm else None
+
+    def project(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, H, L, D) of tokens x (B, L, W)."""
+        x = self.attention_norm(x) if self.pre_norm else x
+        batch, length, _ = x.shape
+        x = self.query_key_value(x).view(batch, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, L, D)
+        queries_keys, values = x[:2], x[2]
+        if self.query_key_norm is not None:
+            queries_keys = self.query_key_norm(queries_keys)
+        queries, keys = as_products(rotate(queries_keys, rotation)).unbind(0)
+        return queries, keys, as_products(values)
+
+    def forward(self, x: Tensor, rotation: Rotation, memory: "Memory", spans: list[Span]) -> Tensor:
+        """Encode tokens x (B, L, W) and append their keys and values to `memory`."""
+        queries, keys, values = self.project(x, rotation)
+        keys, values = memory.extend(self.index, keys, values)
+        return self.residual(x, attend(queries, keys, values, spans))
+
+
+class KeysValues(nn.Module):
+    """Keys and values that all layers of the decoder read, from encoded tokens: one projection for all layers."""
+
+    def __init__(self, config: PixelTransformerConfig):
+        super().__init__()
+        self.num_layers, self.num_heads = config.num_decoder_layers, config.num_attention_heads
+        self.projection = joined_linear(config.hidden_size, [config.hidden_size] * (2 * self.num_layers))
+        self.key_norm = Norm(config, config.head_dim, self.num_layers) if config.qk_norm else None
+
+    def forward(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
+        """Keys and values (layers, B, H, L, D) of encoded tokens x (B, L, W)."""
+        batch, length, _ = x.shape
+        x = self.projection(x).view(batch, length, self.num_layers, 2, self.num_heads, -1).permute(3, 2, 0, 4, 1, 5)
+        keys = x[0] if self.key_norm is None else self.key_norm(x[0])
+        return as_products(rotate(keys, rotation)), as_products(x[1])
+
+
+class DecoderBlock(Block):
+    """A layer of the decoder: queries attend to encoded tokens, and never to each other."""
+
+    def __init__(self, config: PixelTransformerConfig):
+        super().__init__(config)
+        self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.query_norm = Norm(config, config.head_dim) if config.qk_norm else None
+
+    def project(self, x: Tensor, rotation: Rotation) -> Tensor:
+        """Attention's queries (B, H, L, D) of x (B, L, W)."""
+        x = self.attention_norm(x) if self.pre_norm else x
+        batch, length, _ = x.shape
+        x = self.query(x).view(batch, length, self.num_heads, -1).transpose(1, 2)
+        x = x if self.query_norm is None else self.query_norm(x)
+        return as_products(rotate(x, rotation))
+
+    def forward(
+        self,
+        x: Tensor,
+        rotation: Rotation,
+        keys: Tensor,
+        values: Tensor,
+        spans: list[Span],
+        projected: Tensor | None = None,
+    ) -> Tensor:
+        """Let x (B, L, W) read keys and values (B, H, keys, D); `projected` is `project(x)` where it is known."""
+        queries = self.project(x, rotation) if projected is None else projected
+        return self.residual(x, attend(queries, keys, values, spans))
+
+
+def buffer_mask(blocks: Tensor, before: int, own: bool) -> Tensor:
+    """What buffer values in `blocks` (M,) see of `before` other tokens and of each other, (M, before + M).
+
+    They see all other tokens, the buffer's earlier blocks and, with `own`, their own block.
+    """
+    visible = blocks[None, :] <= blocks[:, None] if own else blocks[None, :] < blocks[:, None]
+    return F.pad(visible, (before, 0), value=True)
 
 
 class Memory:
@@ -250,13 +248,13 @@ class Memory:
         layers (`list`): Per encoder layer a pair of keys and values (B, H, >= length, D) and, last, those of the
             decoder (layers, B, H, >= length, D).
         padding (`Tensor` (B, 1 + K) or `None`): False where a context token is padding.
-        weights (`Layers`): With which they were encoded, and further tokens are.
-        bounds (`Bounds`): Of the components that queries to it get, see `head_pixeltransformer`.
+        bounds (`Bounds`): Of the components that queries to it get, see `head.py`.
     """
 
-    def __init__(self, weights: Layers, bounds: Any, capacity: int | None = None):
-        self.weights, self.bounds = weights, bounds
-        self.layers: list[tuple[Tensor, Tensor] | None] = [None] * (len(weights.encoder) + 1)
+    def __init__(self, num_layers: int, bounds: Any, capacity: int | None = None):
+        """Of `num_layers` encoder layers and a decoder."""
+        self.bounds = bounds
+        self.layers: list[tuple[Tensor, Tensor] | None] = [None] * (num_layers + 1)
         self.capacity = capacity
         self.length = 0
         self.padding: Tensor | None = None
@@ -284,7 +282,7 @@ class Memory:
 
     def repeat(self, times: int, capacity: int) -> "Memory":
         """Each item `times` times, `times` slowest, with room for `capacity` tokens."""
-        copy = Memory(self.weights, self.bounds, capacity)
+        copy = Memory(len(self.layers) - 1, self.bounds, capacity)
         copy.padding = None if self.padding is None else self.padding.repeat(times, 1)
         for index, pair in enumerate(self.layers):
             copy.extend(index, *(x.repeat(*[1] * (x.dim() - 4), times, 1, 1, 1) for x in pair))
@@ -294,9 +292,7 @@ class Memory:
     def mask_of_new(self, blocks: Tensor | None, count: int) -> Tensor | None:
         """What `count` tokens see that are about to be appended, of all tokens then held: those before, and among
         themselves those of their own or an earlier one of `blocks` (count,); `None`: all of each other."""
-        causal = None
-        if blocks is not None:
-            causal = F.pad(blocks[None, :] <= blocks[:, None], (self.length, 0), value=True)
+        causal = None if blocks is None else buffer_mask(blocks, self.length, own=True)
         return self.mask(causal, self.length + count)
 
     def mask(self, causal: Tensor | None, num_keys: int) -> Tensor | None:

@@ -1,10 +1,11 @@
 """Positions, values and scales as vectors, and rotations of attention's heads by positions.
 
-In the comments B = batch, L = places, P = dimensions of positions, W = hidden size, H = heads, D = head dim.
+In the comments B = batch, L = positions, P = dimensions of positions, W = hidden size, H = heads, D = head dim.
 """
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,17 @@ class FourierFeatures(nn.Module):
         return torch.cat((angles.sin(), angles.cos(), *[x] * self.include_input), -1)  # (B, L, size)
 
 
+class NothingObserved(nn.Module):
+    """Puts a learned token before the context's tokens, so that there is one even where nothing is observed."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.token = nn.Parameter(torch.empty(width))
+
+    def forward(self, tokens: Tensor) -> Tensor:  # (B, K, W) -> (B, 1 + K, W)
+        return torch.cat((self.token.to(tokens.dtype).expand(len(tokens), 1, -1), tokens), 1)
+
+
 class ScaleEmbedding(nn.Module):
     """A learned vector for each scale, linear between two of them; the finest scale adds nothing."""
 
@@ -45,6 +57,19 @@ class ScaleEmbedding(nn.Module):
         knots = torch.arange(1, len(self.coarser) + 1, device=scales.device)
         weights = (1 - (scales[..., None].float() - knots).abs()).clamp(min=0)  # a hat around each whole scale
         return weights.to(self.coarser.dtype) @ self.coarser
+
+
+class PositionEmbedding(nn.Module):
+    """A linear layer of a position's features, plus the vector of a scale where values have one."""
+
+    def __init__(self, num_features: int, num_scales: int, width: int):
+        super().__init__()
+        self.linear = nn.Linear(num_features, width)
+        self.scale = ScaleEmbedding(num_scales, width) if num_scales > 1 else None
+
+    def forward(self, features: Tensor, scales: Tensor | None) -> Tensor:  # (B, L, features), (B, L) -> (B, L, W)
+        embedded = self.linear(features)
+        return embedded if scales is None or self.scale is None else embedded + self.scale(scales)
 
 
 class RotaryEmbedding(nn.Module):
@@ -72,3 +97,39 @@ class RotaryEmbedding(nn.Module):
             angles = torch.einsum("blp,hdp->bhld", positions.float(), self.frequencies.float())
         cos, sin = angles.cos(), angles.sin()
         return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)  # each (B, H, L, D)
+
+
+@dataclass
+class Places:
+    """All that a model computes of positions before any value is known, see `PixelTransformerModel.embed_places`.
+
+    Attributes:
+        tokens (`Tensor` (B, L, W)): Tokens without the encoding of their values.
+        queries (`Tensor` (B, L, W)): Queries.
+        rotation (`tuple` of two `Tensor`s (B, H, L, D), or `None`): Rotary cosines and sines.
+        projected (`Tensor` (B, H, L, D)): The queries' projection in the first decoder layer.
+    """
+
+    tokens: Tensor
+    queries: Tensor
+    rotation: tuple[Tensor, Tensor] | None
+    projected: Tensor
+
+    def part(self, start: int, stop: int) -> "Places":
+        """Those from `start` to `stop`."""
+        rotation = None
+        if self.rotation is not None:
+            cos, sin = self.rotation
+            rotation = cos[:, :, start:stop], sin[:, :, start:stop]
+        tokens, queries = self.tokens[:, start:stop], self.queries[:, start:stop]
+        return Places(tokens, queries, rotation, self.projected[:, :, start:stop])
+
+    def at(self, index: Tensor) -> "Places":
+        """Those of each row that `index` (B, L) names."""
+        rows = torch.arange(len(index), device=index.device)[:, None]
+
+        def of_heads(x: Tensor) -> Tensor:
+            return x.transpose(1, 2)[rows, index].transpose(1, 2)
+
+        rotation = None if self.rotation is None else tuple(of_heads(x) for x in self.rotation)
+        return Places(self.tokens[rows, index], self.queries[rows, index], rotation, of_heads(self.projected))

@@ -1,170 +1,41 @@
 """PixelTransformer: a signal's value anywhere, as a distribution, given its values at a few places.
 
-The file reads in the order of the paper (Tulsiani & Gupta, ICML 2021): embed, encode, decode, distribution. Their parts
-stand in `embeddings_pixeltransformer.py`, `layers_pixeltransformer.py` and `head_pixeltransformer.py`, sampling and
-joint likelihood in `sampling_pixeltransformer.py`. In the comments B = batch, K = context, M = buffer, Q = queries, P
-and V = dimensions of positions and values, W = hidden size, H = heads, D = head dim, L = tokens.
+The file reads in the order of the paper (Tulsiani & Gupta, ICML 2021): embed, encode, decode, distribution. The parts
+are in `embeddings.py`, `attention.py` and `head.py`, sampling and joint likelihood in `sampling.py`. In the comments
+B = batch, K = context, M = buffer, Q = queries, P and V = dimensions of positions and values, W = hidden size,
+H = heads, D = head dim, L = tokens.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
 
 from .attention import (
-    Block,
-    Layers,
+    DecoderBlock,
+    EncoderBlock,
+    KeysValues,
     Memory,
+    Norm,
+    Rotation,
     Span,
-    attend,
-    finish,
-    make_norm,
-    project_memory,
-    project_queries,
-    project_tokens,
+    buffer_mask,
 )
 from .checks import check_given, check_places, read_context, read_positions
 from .configuration_pixeltransformer import PixelTransformerConfig
 from .distribution import ValueDistribution
-from .embeddings import FourierFeatures, RotaryEmbedding, ScaleEmbedding
+from .embeddings import FourierFeatures, NothingObserved, Places, PositionEmbedding, RotaryEmbedding
 from .head import Bounds, ChannelHead, uniform_bins
 from .hub import HubMixin
+from .output import PixelTransformerOutput
+from .prediction import predict, predict_from
+from .pretrained import PixelTransformerPreTrainedModel
 from .sampling import joint_log_prob, sample, sample_iter
 
-CHUNK_SIZES = {"cpu": 2048}  # queries answered at a time: what is computed of them should stay in a core's cache
-CHUNK_SIZE = 65536  # on other devices
 LOOK_EVERY = 100  # calls in training on an accelerator, at whose numbers the checks look once
 
 Places3 = tuple[Tensor, Tensor | None, Tensor | None]  # positions, values and scales as `forward` takes them
-
-
-@dataclass
-class PixelTransformerOutput(ModelOutput):
-    """What `PixelTransformerModel.forward` returns.
-
-    Args:
-        loss (`Tensor` of shape `()`): With `query_values` only: mean negative log-likelihood in nats over queries and
-            buffer values together.
-        mean (`Tensor` of shape `(B, Q, V)`), log_prob (`Tensor` of shape `(B, Q)`): With `query_values` and outside of
-            training only: mean of each query's distribution, and the log-likelihood of its true value in nats. These
-            are the predictions that `transformers.Trainer` gathers and gives to `compute_metrics`.
-        distribution (`ValueDistribution`, batch shape `(B, Q)`): Of each query given the context alone.
-        buffer_distribution (`ValueDistribution`, batch shape `(B, M)`): Of each buffer value given the context and the
-            buffer's earlier blocks.
-    """
-
-    loss: Tensor | None = None
-    mean: Tensor | None = None
-    log_prob: Tensor | None = None
-    distribution: ValueDistribution | None = None
-    buffer_distribution: ValueDistribution | None = None
-
-
-@dataclass
-class Places:
-    """What a model computes of places before any value is known, see `PixelTransformerModel.embed_places`.
-
-    Attributes:
-        tokens (`Tensor` (B, L, W)): Tokens but for the encoding of their values.
-        queries (`Tensor` (B, L, W)): Queries.
-        rotation (`tuple` of two `Tensor`s (B, H, L, D), or `None`): Rotary cosines and sines.
-        projected (`Tensor` (B, H, L, D)): What the first decoder layer makes of the queries.
-    """
-
-    tokens: Tensor
-    queries: Tensor
-    rotation: tuple[Tensor, Tensor] | None
-    projected: Tensor
-
-    def part(self, start: int, stop: int) -> "Places":
-        """Those from `start` to `stop`."""
-        rotation = None
-        if self.rotation is not None:
-            cos, sin = self.rotation
-            rotation = cos[:, :, start:stop], sin[:, :, start:stop]
-        tokens, queries = self.tokens[:, start:stop], self.queries[:, start:stop]
-        return Places(tokens, queries, rotation, self.projected[:, :, start:stop])
-
-    def at(self, index: Tensor) -> "Places":
-        """Those of each row that `index` (B, L) names."""
-        rows = torch.arange(len(index), device=index.device)[:, None]
-
-        def of_heads(x: Tensor) -> Tensor:
-            return x.transpose(1, 2)[rows, index].transpose(1, 2)
-
-        rotation = None if self.rotation is None else tuple(of_heads(x) for x in self.rotation)
-        return Places(self.tokens[rows, index], self.queries[rows, index], rotation, of_heads(self.projected))
-
-
-class PixelTransformerPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation."""
-
-    config_class = PixelTransformerConfig
-    base_model_prefix = "pixeltransformer"
-    main_input_name = "context_positions"
-    _supports_sdpa = True
-    # Frequencies make angles, bin centres are data, log-weights and log-stds are small differences of large numbers:
-    # they stay in float32 whatever the dtype that a model is loaded in or converted to.
-    _keep_in_fp32_modules_strict = ["frequencies", "bin_centers", "value_embedding", "head", "channel_head"]
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
-        """As inherited, but weights that do not fit the code are refused where the config is the checkpoint's own.
-
-        Raises:
-            ValueError: naming the weights that are missing, or that the code does not know.
-        """
-        own_config = not any(key in PixelTransformerConfig.__init__.__annotations__ for key in kwargs)
-        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
-        wrong = {kind: sorted(map(str, info.get(f"{kind}_keys") or ())) for kind in ("missing", "unexpected")}
-        if own_config and any(wrong.values()):
-            found = "; ".join(f"{kind}: {', '.join(keys[:4])}" for kind, keys in wrong.items() if keys)
-            raise ValueError(
-                f"{pretrained_model_name_or_path}: expected weights of this version of the code "
-                f"({cls.__module__}), got other ones ({found}); load the checkpoint with its own code: "
-                "AutoModel.from_pretrained(..., trust_remote_code=True) in a process that has not imported this one"
-            )
-        return (model, info) if output_loading_info else model
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        deviation = self.config.initializer_range
-        if isinstance(module, ChannelHead):
-            nn.init.zeros_(module.weight)
-            module.bias.copy_(module.first_bias())
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=deviation)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
-            nn.init.ones_(module.weight)
-            if getattr(module, "bias", None) is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, FourierFeatures):
-            nn.init.normal_(module.frequencies, std=module.scale)
-        elif isinstance(module, ScaleEmbedding):
-            nn.init.normal_(module.coarser, std=1.0)  # as large as what it is added to
-        elif isinstance(module, RotaryEmbedding):
-            module.reset_parameters()
-        elif isinstance(module, PixelTransformerModel):
-            nn.init.normal_(module.nothing_observed, std=deviation)
-            # Features of values and positions have unit size and must stay visible behind one another: with the small
-            # weights of the layers a token hardly knows its value for the first thousand steps.
-            for embedding in (module.token_embedding, module.query_embedding):
-                nn.init.normal_(embedding.weight, std=embedding.in_features**-0.5)
-            module.bin_centers.copy_(uniform_bins(self.config))
-        if isinstance(module, Block):
-            # Residual branches start small, so that depth does not change the scale of the stream.
-            depth = self.config.num_encoder_layers + self.config.num_decoder_layers
-            for branch in (module.output, module.feed_forward.down):
-                nn.init.normal_(branch.weight, std=deviation / math.sqrt(depth))
 
 
 class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
@@ -188,6 +59,7 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         config._check()  # fields may have been set since it was made
         super().__init__(config)
         width, half = config.hidden_size, config.hidden_size // 2
+        self.nothing_observed = NothingObserved(width)
         self.position_features = FourierFeatures(config.position_dim, half, config.fourier_scale)
         if config.value_fourier_scale is None:
             self.value_embedding, size = nn.Linear(config.value_dim, half), half
@@ -195,22 +67,20 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
             scale = config.value_fourier_scale
             self.value_embedding = FourierFeatures(config.value_dim, half, scale, include_input=True)
             size = self.value_embedding.size
-        self.token_embedding = nn.Linear(self.position_features.size + size, width)
-        self.query_embedding = nn.Linear(self.position_features.size, width)
-        self.token_scale = self.query_scale = None
-        if config.num_scales > 1:
-            self.token_scale = ScaleEmbedding(config.num_scales, width)
-            self.query_scale = ScaleEmbedding(config.num_scales, width)
-        self.nothing_observed = nn.Parameter(torch.empty(width))
+        # A token is a linear layer of [value encoding ; position features]: two layers, as positions are known first.
+        self.token_value = nn.Linear(size, width, bias=False)
+        self.token_position = PositionEmbedding(self.position_features.size, config.num_scales, width)
+        self.query_position = PositionEmbedding(self.position_features.size, config.num_scales, width)
         self.rotary = None
         if config.rotary:
             self.rotary = RotaryEmbedding(
                 config.position_dim, config.num_attention_heads, config.head_dim, config.rotary_nyquist
             )
-        self.encoder = nn.ModuleList(Block(config) for _ in range(config.num_encoder_layers))
-        self.encoder_norm = make_norm(config, width) if config.norm_position == "pre" else nn.Identity()
-        self.decoder = nn.ModuleList(Block(config) for _ in range(config.num_decoder_layers))
-        self.decoder_norm = make_norm(config, width) if config.norm_position == "pre" else nn.Identity()
+        self.encoder = nn.ModuleList(EncoderBlock(config, index) for index in range(config.num_encoder_layers))
+        self.encoder_norm = Norm(config, width) if config.norm_position == "pre" else nn.Identity()
+        self.keys_values = KeysValues(config)
+        self.decoder = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_decoder_layers))
+        self.decoder_norm = Norm(config, width) if config.norm_position == "pre" else nn.Identity()
         self.head = nn.Linear(width, config.num_bins * (config.value_dim + 2))
         self.channel_head = None
         if config.correlated_channels:
@@ -219,30 +89,26 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         self._calls_in_training = 0
         self.post_init()
 
-    def _apply(self, fn: Callable, recurse: bool = True):
-        """As inherited (`to`, `half`, `bfloat16`, …), but what needs float32 is only moved, never rounded."""
-        exact = {
-            id(tensor)
-            for name, tensor in chain(self.named_parameters(), self.named_buffers())
-            if set(self._keep_in_fp32_modules_strict) & set(name.split("."))
-        }
-        exact |= {id(p.grad) for p in self.parameters() if p.grad is not None and id(p) in exact}
-
-        def convert(tensor: Tensor) -> Tensor:
-            if id(tensor) not in exact or not tensor.is_floating_point():
-                return fn(tensor)
-            becomes = fn(tensor.new_empty(0))
-            return fn(tensor) if becomes.dtype.itemsize >= 4 else tensor.to(becomes.device)
-
-        return super()._apply(convert, recurse)
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if not isinstance(module, PixelTransformerModel):
+            return
+        # Features of values and positions have unit size and must stay visible behind one another: with the small
+        # weights of the layers a token hardly knows its value for the first thousand steps.
+        value, position, query = module.token_value, module.token_position.linear, module.query_position.linear
+        for layer in (value, position):
+            nn.init.normal_(layer.weight, std=(value.in_features + position.in_features) ** -0.5)
+        nn.init.normal_(query.weight, std=query.in_features**-0.5)
+        module.bin_centers.copy_(uniform_bins(self.config))
 
     def get_input_embeddings(self) -> nn.Module:
-        """The layer that makes tokens of the features of values and positions."""
-        return self.token_embedding
+        """The layer that embeds the encoded values of tokens."""
+        return self.token_value
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the layer that makes tokens of the features of values and positions."""
-        self.token_embedding = value
+        """Replace the layer that embeds the encoded values of tokens."""
+        self.token_value = value
 
     # ------------------------------------------------------------------ embed
 
@@ -262,96 +128,63 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         grid = list(grid) if grid is not None else self.config.native_grid
         if len(grid) != self.config.position_dim or min(grid) < 1:
             raise ValueError(f"grid: expected {self.config.position_dim} positive sizes, got {grid}")
-        axes = [(torch.arange(n, device=self.device) + 0.5) * (2 / n) - 1 for n in grid]
+        axes = [(torch.arange(n, device=self.bin_centers.device) + 0.5) * (2 / n) - 1 for n in grid]
         slowest_first = self.config.axes_slowest_first
         cells = torch.meshgrid(*(axes[axis] for axis in slowest_first), indexing="ij")
         coordinates = dict(zip(slowest_first, cells, strict=True))
         return torch.stack([coordinates[axis] for axis in range(len(grid))], -1).reshape(1, -1, len(grid))
 
     def embed_tokens(self, positions: Tensor, values: Tensor, scales: Tensor | None = None) -> Tensor:
-        """Tokens [value encoding ; Fourier features of the position] and what is added for scales (B, L), (B, L, W)."""
-        return self._add_values(self._embed_token_places(self._features(positions), scales), values)
-
-    def _features(self, positions: Tensor) -> Tensor:
-        return self.position_features(positions).to(self.nothing_observed.dtype)
-
-    # A token is one linear layer of both, in two parts: its place is known before its value.
-    def _embed_token_places(self, features: Tensor, scales: Tensor | None) -> Tensor:
-        layer, size = self.token_embedding, features.shape[-1]
-        tokens = F.linear(features, layer.weight[:, -size:], layer.bias)
-        return tokens if scales is None or self.token_scale is None else tokens + self.token_scale(scales)
-
-    def _add_values(self, tokens: Tensor, values: Tensor) -> Tensor:
-        weight = self.token_embedding.weight
-        own = next(self.value_embedding.parameters()).dtype  # float32, where the weight is of fewer digits
-        encoded = self.value_embedding(values.to(own)).to(weight.dtype)
-        return tokens + F.linear(encoded, weight[:, : encoded.shape[-1]])
+        """Tokens (B, L, W) from positions (B, L, P), values (B, L, V) and scales (B, L)."""
+        return self._add_values(self.token_position(self._features(positions), scales), values)
 
     def embed_queries(self, positions: Tensor, scales: Tensor | None = None) -> Tensor:
-        """Queries from the Fourier features of their positions and their scales (B, Q), (B, Q, W)."""
-        return self._embed_query_places(self._features(positions), scales)
-
-    def _embed_query_places(self, features: Tensor, scales: Tensor | None) -> Tensor:
-        queries = self.query_embedding(features)
-        return queries if scales is None or self.query_scale is None else queries + self.query_scale(scales)
+        """Queries (B, Q, W) from positions (B, Q, P) and scales (B, Q)."""
+        return self.query_position(self._features(positions), scales)
 
     def embed_places(self, positions: Tensor, scales: Tensor | None = None) -> Places:
-        """All that can be computed of places (B, L, P) and scales (B, L) before values are known."""
+        """All that can be computed of positions (B, L, P) and scales (B, L) before values are known."""
         features, rotation = self._features(positions), self.rotation(positions)
-        queries = self._embed_query_places(features, scales)
-        projected = project_queries(queries, rotation, self.decoder[0].layer(encodes=False))
-        return Places(self._embed_token_places(features, scales), queries, rotation, projected)
+        queries = self.query_position(features, scales)
+        projected = self.decoder[0].project(queries, rotation)
+        return Places(self.token_position(features, scales), queries, rotation, projected)
 
-    def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _features(self, positions: Tensor) -> Tensor:
+        return self.position_features(positions).to(self.nothing_observed.token.dtype)
+
+    def _add_values(self, tokens: Tensor, values: Tensor) -> Tensor:
+        encoded = self.value_embedding(values.float())  # whose weights stay in float32, too
+        return tokens + self.token_value(encoded.to(self.nothing_observed.token.dtype))
+
+    def rotation(self, positions: Tensor) -> Rotation:
         """Cosine and sine of the rotary angles at positions (B, L, P), or `None` for a model without them."""
         return None if self.rotary is None else self.rotary(positions)
 
     # ------------------------------------------------------- encode and decode
 
-    def _layers(self) -> Layers:
-        """The layers as they compute: joined anew each time, as weights may change in ways that leave no trace."""
-        return Layers(
-            tuple(block.layer(encodes=True) for block in self.encoder),
-            tuple(block.layer(encodes=False) for block in self.decoder),
-            torch.cat([part.weight for block in self.decoder for part in (block.key, block.value)]),
-            torch.stack([block.key_norm.weight for block in self.decoder]) if self.config.qk_norm else None,
-        )
-
-    def _run_encoder(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, memory: Memory, spans: list[Span]
-    ) -> None:
+    def _run_encoder(self, x: Tensor, rotation: Rotation, memory: Memory, spans: list[Span]) -> None:
         """Encode tokens (B, L, W), appending to `memory` their keys and values in every layer of both stacks."""
-        for index, layer in enumerate(memory.weights.encoder):
-            queries, keys, values = project_tokens(x, rotation, layer)
-            keys, values = memory.extend(index, keys, values)
-            x = finish(x, attend(queries, keys, values, spans, rotation, layer.style), layer)
-        memory.extend(-1, *project_memory(self.encoder_norm(x), rotation, memory.weights))
+        for block in self.encoder:
+            x = block(x, rotation, memory, spans)
+        memory.extend(-1, *self.keys_values(self.encoder_norm(x), rotation))
         memory.length += x.shape[1]
 
     def _run_decoder(
-        self,
-        x: Tensor,
-        rotation: tuple[Tensor, Tensor] | None,
-        memory: Memory,
-        spans: list[Span],
-        projected: Tensor | None = None,
+        self, x: Tensor, rotation: Rotation, memory: Memory, spans: list[Span], projected: Tensor | None = None
     ) -> Tensor:
-        """Let queries (B, Q, W) look at the memory; a query never looks at another."""
-        for layer, (keys, values) in zip(memory.weights.decoder, memory.decoder(), strict=True):
-            queries = project_queries(x, rotation, layer) if projected is None else projected
-            projected = None  # of the first layer alone
-            x = finish(x, attend(queries, keys, values, spans, rotation, layer.style), layer)
+        """Let queries (B, Q, W) look at the memory; `projected` is what the first layer's `project` gives for them."""
+        for block, (keys, values) in zip(self.decoder, memory.decoder(), strict=True):
+            x = block(x, rotation, keys, values, spans, projected)
+            projected = None
         return self.decoder_norm(x)
 
     def _context_tokens(self, positions: Tensor, values: Tensor, scales: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Context tokens behind the learned "nothing observed" token, and their positions (that token's is 0)."""
-        batch = positions.shape[0]
-        tokens = self.embed_tokens(positions, values, scales)
-        nothing = self.nothing_observed.to(tokens.dtype).expand(batch, 1, -1)
-        return torch.cat((nothing, tokens), 1), F.pad(positions, (0, 0, 1, 0))
+        tokens = self.nothing_observed(self.embed_tokens(positions, values, scales))
+        return tokens, F.pad(positions, (0, 0, 1, 0))
 
     def _new_memory(self, context_mask: Tensor | None, capacity: int | None = None) -> Memory:
-        memory = Memory(self._layers(), self._bounds(), capacity)
+        memory = Memory(len(self.encoder), self._bounds(), capacity)
         if context_mask is not None:
             memory.padding = F.pad(context_mask.bool(), (1, 0), value=True)
         return memory
@@ -391,13 +224,52 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         decoded = self._run_decoder(places.queries, places.rotation, memory, [span], places.projected)
         return self.value_distribution(decoded, memory.bounds)
 
+    def _infer(self, memory: Memory, positions: Tensor, scales: Tensor | None) -> ValueDistribution:
+        """Distributions at queries (B, Q, P), each given all that `memory` holds."""
+        span = Span(0, positions.shape[1], memory.length, memory.mask(None, memory.length))
+        decoded = self._run_decoder(self.embed_queries(positions, scales), self.rotation(positions), memory, [span])
+        return self.value_distribution(decoded, memory.bounds)
+
+    def _infer_with_buffer(
+        self,
+        context: tuple[Tensor, Tensor, Tensor | None],
+        context_mask: Tensor | None,
+        query: tuple[Tensor, Tensor | None],
+        buffer: tuple[Tensor, Tensor, Tensor | None],
+        blocks: Tensor | None,
+    ) -> ValueDistribution:
+        """Distributions (B, Q + M) of queries given the context, and of the buffer's M values given those before each.
+
+        One pass encodes context and buffer, and one decodes all: what `encode`, `append` and `decode` do one by one.
+        Context and buffer are positions, values and scales; queries are positions and scales.
+        """
+        tokens, positions = self._context_tokens(*context)
+        memory = self._new_memory(context_mask)
+        known, asked, count = tokens.shape[1], query[0].shape[1], buffer[0].shape[1]
+        total = known + count
+        blocks = torch.arange(1, count + 1, device=tokens.device) if blocks is None else blocks
+        of_context = memory.mask(None, known)
+        spans = [
+            Span(0, known, known, of_context),
+            Span(known, total, total, memory.mask(buffer_mask(blocks, known, own=True), total)),
+        ]
+        tokens = torch.cat((tokens, self.embed_tokens(*buffer)), 1)
+        self._run_encoder(tokens, self.rotation(torch.cat((positions, buffer[0]), 1)), memory, spans)
+        spans = [
+            Span(0, asked, known, of_context),
+            Span(asked, asked + count, total, memory.mask(buffer_mask(blocks, known, own=False), total)),
+        ]
+        queries = torch.cat((self.embed_queries(*query), self.embed_queries(buffer[0], buffer[2])), 1)
+        decoded = self._run_decoder(queries, self.rotation(torch.cat((query[0], buffer[0]), 1)), memory, spans)
+        return self.value_distribution(decoded, memory.bounds)
+
     def value_distribution(self, x: Tensor, bounds: Bounds | None = None) -> ValueDistribution:
         """Read the mixture off decoded queries (B, Q, W): per bin a logit, a V-dim offset of the mean, a log-scale
         and, with correlated channels, a log-scale of each channel beside it and coefficients.
 
         `bounds` spares computing them again.
         """
-        x = x.to(self.head.weight.dtype)
+        x = x.float()  # as the heads are
         of_channels = None if self.channel_head is None else self.channel_head(x)
         *components, coefficients = (bounds or self._bounds()).components(self.head(x), of_channels)
         config = self.config
@@ -459,35 +331,14 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
             buffer if buffer_positions is not None else None,
         )
         query_positions = query_positions.expand(context_positions.shape[0], -1, -1)
-        tokens, token_positions = self._context_tokens(context_positions, context_values, context_scales)
-        memory = self._new_memory(context_mask)
-        known, num_queries = tokens.shape[1], query_positions.shape[1]
-        num_buffer = 0 if buffer_positions is None else buffer_positions.shape[1]
-        spans = [Span(0, known, known, memory.mask(None, known))]
-        query_spans = [Span(0, num_queries, known, memory.mask(None, known))]
+        num_queries, num_buffer = query_positions.shape[1], 0 if buffer_positions is None else buffer_positions.shape[1]
+        context, query = (context_positions, context_values, context_scales), (query_positions, query_scales)
         if num_buffer:
-            total = known + num_buffer
-            if buffer_blocks is None:
-                buffer_blocks = torch.arange(1, num_buffer + 1, device=tokens.device)
-            seen = F.pad(buffer_blocks[None, :] <= buffer_blocks[:, None], (known, 0), value=True)  # (M, 1 + K + M)
-            past = F.pad(buffer_blocks[None, :] < buffer_blocks[:, None], (known, 0), value=True)
-            spans.append(Span(known, total, total, memory.mask(seen, total)))
-            query_spans.append(Span(num_queries, num_queries + num_buffer, total, memory.mask(past, total)))
-            tokens = torch.cat((tokens, self.embed_tokens(buffer_positions, buffer_values, buffer_scales)), 1)
-            token_positions = torch.cat((token_positions, buffer_positions), 1)
-            queries = torch.cat(
-                (
-                    self.embed_queries(query_positions, query_scales),
-                    self.embed_queries(buffer_positions, buffer_scales),
-                ),
-                1,
-            )
-            query_positions = torch.cat((query_positions, buffer_positions), 1)
+            buffer = (buffer_positions, buffer_values, buffer_scales)
+            distribution = self._infer_with_buffer(context, context_mask, query, buffer, buffer_blocks)
         else:
-            queries = self.embed_queries(query_positions, query_scales)
-        self._run_encoder(tokens, self.rotation(token_positions), memory, spans)
-        decoded = self._run_decoder(queries, self.rotation(query_positions), memory, query_spans)
-        distribution = self.value_distribution(decoded, memory.bounds)
+            memory = self.encode(*context[:2], context_mask, context_scales)
+            distribution = self._infer(memory, *query)
         ours = distribution[:, :num_queries] if num_buffer else distribution
         of_buffer = distribution[:, num_queries:] if num_buffer else None
         if query_values is None:
@@ -513,81 +364,17 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
             check_given("buffer_values", buffer[1])
             check_places(config, "buffer", *buffer[:2], batch=batch, scales=buffer[2], numbers=numbers)
 
-    @torch.no_grad()
-    def predict(
-        self,
-        context_positions: Tensor,
-        context_values: Tensor,
-        query_positions: Tensor,
-        context_mask: Tensor | None = None,
-        chunk_size: int | None = None,
-        context_scales: Tensor | None = None,
-        query_scales: Tensor | None = None,
-        reduce: Callable[[ValueDistribution], Tensor | tuple[Tensor, ...]] | None = None,
-    ) -> ValueDistribution | Tensor | tuple[Tensor, ...]:
-        """Marginal distributions, batch shape (B, Q), of any number of queries, or what `reduce` makes of them.
-
-        The context is encoded once; queries are answered `chunk_size` at a time (over the whole batch; `None`: as suits
-        the device), so that memory is bounded up to the result itself. A distribution holds `num_bins` × (V + 2)
-        numbers for each query: of a large grid, keep what is needed alone, as in
-        `mean, variance = model.predict(..., reduce=lambda d: d.moments)`.
-
-        Args:
-            reduce (`Callable`): From the `ValueDistribution` of a chunk, batch shape (B, q), to a tensor (B, q, …) or a
-                tuple of them, which are returned for all queries.
-
-        Further arguments and errors as in `forward`.
-        """
-        batch = context_positions.shape[0] if isinstance(context_positions, Tensor) else None
-        check_places(self.config, "context", context_positions, context_values, context_mask, scales=context_scales)
-        check_places(self.config, "query", query_positions, batch=batch, scales=query_scales)
-        memory = self.encode(context_positions, context_values, context_mask, context_scales)
-        query_positions = query_positions.expand(batch, -1, -1)
-        query_scales = None if query_scales is None else query_scales.expand(batch, -1)
-        return self.predict_from(memory, query_positions, chunk_size, query_scales, reduce)
-
-    @torch.no_grad()
-    def predict_from(
-        self,
-        memory: Memory,
-        query_positions: Tensor,
-        chunk_size: int | None = None,
-        query_scales: Tensor | None = None,
-        reduce: Callable[[ValueDistribution], Tensor | tuple[Tensor, ...]] | None = None,
-    ) -> ValueDistribution | Tensor | tuple[Tensor, ...]:
-        """As `predict`, given an encoded memory and queries (B, Q, P)."""
-        chunk_size = chunk_size or CHUNK_SIZES.get(query_positions.device.type, CHUNK_SIZE)
-        size = max(1, chunk_size // query_positions.shape[0])
-        parts, whole = [], []
-        for start in range(0, query_positions.shape[1], size):
-            chunk = query_positions[:, start : start + size]
-            scales = None if query_scales is None else query_scales[:, start : start + size]
-            span = Span(0, chunk.shape[1], memory.length, memory.mask(None, memory.length))
-            decoded = self._run_decoder(self.embed_queries(chunk, scales), self.rotation(chunk), memory, [span])
-            distribution = self.value_distribution(decoded, memory.bounds)
-            if reduce is None:
-                parts.append(distribution)
-                continue
-            reduced = reduce(distribution)
-            pieces = (reduced,) if isinstance(reduced, Tensor) else reduced
-            if not whole:  # allocated once: pieces kept among what each chunk frees would scatter the heap
-                count = query_positions.shape[1]
-                whole = [piece.new_empty(piece.shape[0], count, *piece.shape[2:]) for piece in pieces]
-            for target, piece in zip(whole, pieces, strict=True):
-                target[:, start : start + size] = piece
-        if reduce is not None:
-            return whole[0] if isinstance(reduced, Tensor) else tuple(whole)
-        return parts[0] if len(parts) == 1 else ValueDistribution.cat(parts, 1)
-
     def read_context(self, data: dict[str, Any], name: str = "context", letters: str = "", limit: int | None = None):
-        """See `validation_pixeltransformer.read_context`: an observed set from JSON, under this model's config."""
+        """See `checks.read_context`: an observed set from JSON, under this model's config."""
         return read_context(self.config, data, name, letters, limit)
 
     def read_positions(self, rows: Any, name: str = "positions", letters: str = "", limit: int | None = None) -> Tensor:
-        """See `validation_pixeltransformer.read_positions`: positions from JSON, under this model's config."""
+        """See `checks.read_positions`: positions from JSON, under this model's config."""
         return read_positions(self.config, rows, name, letters, limit)
 
-    # Plain functions of the model, see `sampling_pixeltransformer.py`.
+    # Plain functions of the model, see `prediction.py` and `sampling.py`.
+    predict = predict
+    predict_from = predict_from
     sample = sample
     sample_iter = sample_iter
     log_prob = joint_log_prob

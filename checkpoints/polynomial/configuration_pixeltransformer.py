@@ -53,8 +53,6 @@ class PixelTransformerConfig(PreTrainedConfig):
         norm_position (`str`): "pre" or "post".
         qk_norm (`bool`): Normalise queries and keys in each head.
         rotary (`bool`): Rotate queries and keys by their continuous positions: attention sees relative position.
-        rotary_values (`bool`): Rotate values too and the attended result back, so that what is read from a token is
-            expressed relative to the reader's position (Miyato et al., GTA, ICLR 2024); it gained nothing here.
         rotary_max_frequency (`float`): Highest initial angular frequency in radians per unit of position; the lowest
             is 1. `None`: the Nyquist frequency of the native grid.
         fourier_scale (`float`): Standard deviation of the initial frequencies of the position features, in cycles per
@@ -106,7 +104,6 @@ class PixelTransformerConfig(PreTrainedConfig):
         norm_position: str = "pre",
         qk_norm: bool = True,
         rotary: bool = True,
-        rotary_values: bool = False,
         rotary_max_frequency: float | None = None,
         fourier_scale: float = 2.0,
         value_fourier_scale: float | None = 0.5,
@@ -140,7 +137,6 @@ class PixelTransformerConfig(PreTrainedConfig):
         self.norm_position = norm_position
         self.qk_norm = qk_norm
         self.rotary = rotary
-        self.rotary_values = rotary_values
         self.rotary_max_frequency = rotary_max_frequency
         self.fourier_scale = fourier_scale
         self.value_fourier_scale = value_fourier_scale
@@ -183,7 +179,6 @@ class PixelTransformerConfig(PreTrainedConfig):
             "norm_position": "post",
             "qk_norm": False,
             "rotary": False,
-            "rotary_values": False,
             "value_fourier_scale": None,
             "num_bins": bins.get(signal, 32),
         }
@@ -271,7 +266,6 @@ class PixelTransformerConfig(PreTrainedConfig):
         expect(self.norm in ("rms", "layer"), "norm", '"rms" or "layer"')
         expect(self.norm_position in ("pre", "post"), "norm_position", '"pre" or "post"')
         expect(self.value_dim > 1 or not self.correlated_channels, "correlated_channels", "False where value_dim is 1")
-        expect(self.rotary or not self.rotary_values, "rotary_values", "False where rotary is False")
 
     def _expect(self, ok: bool, field: str, expected: str) -> None:
         if not ok:

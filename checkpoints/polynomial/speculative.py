@@ -19,9 +19,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .chain import Chain, draw_blocks, windows
+from .chain import Chain, draw_blocks
 from .distribution import ValueDistribution
 from .orders import renewals
+from .row_memory import windows
 from .streams import Streams
 
 FIRST, SHORTEST, LONGEST = 8, 8, 64  # drafts per round: in the first round, at least, at most

@@ -13,3 +13,4 @@ const save = (href, name) => {
   link.download = name;
   link.click();
 };
+const upToDate = () => delete element.closest("[data-stale]")?.dataset.stale;

@@ -77,5 +77,5 @@ sheet.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 for (const button of element.querySelectorAll("[data-tool]")) button.addEventListener("click", () => choose(button.dataset.tool));
-watch("value", show);
+watch("value", () => { upToDate(); show(); });
 show();

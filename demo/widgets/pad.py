@@ -16,9 +16,12 @@ from signals.places import cell_positions
 
 class Pad(Widget):
     """A sketchpad whose value is `{"grid": [w, h], "cells": [numbers], "colours": "rrggbb…"}`, with `"dabs"`, each one
-    value that is the average over a square `[left, top, side]` of cells, and `"dab_colours"`.
+    value that is the average over a square `[left, top, side]` of cells, and `"dab_colours"`. `"ink"` are the cells
+    painted on a grey pad, and `"paper"` those around it, which are observed to be background. `"checkpoint"` and
+    `"source"` say for which model, and over which picture, it was made.
 
-    Events: `input` after every change by the visitor, `settle` when they have paused, `ask` with a cell.
+    Events: `input` after every change by the visitor, `settle` when they have paused, `recall` instead of `input` when
+    undo or redo came to another checkpoint or source.
     Properties besides the value: `channels`, `largest` (side of the largest dab; 1: a large brush paints many pixels),
     `picture` (colours of all cells as one hex string: what the reveal tool uncovers), `mark` (a cell to point at, or
     -1).
@@ -67,6 +70,7 @@ def read_pad(value: Any, channels: int) -> Observed:
     """
     try:
         grid, cells, dabs = [int(side) for side in value["grid"]], value["cells"], value.get("dabs", [])
+        paper = value.get("paper", [])
         levels, dab_levels = (bytes.fromhex(text) for text in (value["colours"], value.get("dab_colours", "")))
     except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise ValueError(f"sketch: expected grid, cells and colours, got {str(value)[:80]!r}") from error
@@ -77,6 +81,9 @@ def read_pad(value: Any, channels: int) -> Observed:
     squares = read_rows(dabs, 3, "sketch.dabs", "(left, top, side)")
     if len(dab_levels) != 3 * len(squares):
         raise ValueError(f"sketch: expected a colour for each of the dabs, got {len(dab_levels) / 3:g} of them")
+    if not isinstance(paper, list):
+        raise ValueError(f"sketch: expected a list of paper cells, got {str(paper)[:40]!r}")
+    cells, levels = cells + paper, levels + bytes(3 * len(paper))
     count = len(cells) + len(squares)
     if count > MAX_CONTEXT:
         raise ValueError(f"sketch: expected at most {MAX_CONTEXT:,} places (the limit of this app), got {count:,}")

@@ -45,6 +45,6 @@ const timer = setInterval(() => {
   frame = (frame + 1) % props.value.frames;
   paint();
 }, 180);
-watch("value", show);
+watch("value", () => { upToDate(); show(); });
 state();
 show();

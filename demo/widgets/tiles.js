@@ -47,6 +47,7 @@ function place(ring, aim) {
 
 function show() {
   const tiles = props.value || [];
+  upToDate();
   while (list.children.length > tiles.length || list.querySelector(".pt-empty")) list.lastChild.remove();
   if (!tiles.length && props.empty) {
     const text = document.createElement("p");

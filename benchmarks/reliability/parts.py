@@ -1,0 +1,86 @@
+"""All parts of the reliability report, each tried in a process of its own, several at a time."""
+
+import multiprocessing
+import sys
+import tempfile
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import transformers
+
+from benchmarks.reliability import faults
+from benchmarks.reliability.app_actions import try_app
+from benchmarks.reliability.checkpoints import try_checkpoints
+from benchmarks.reliability.command_lines import try_command_lines, try_launchers
+from benchmarks.reliability.files import try_files
+from benchmarks.reliability.meshes import try_meshes
+from benchmarks.reliability.model_calls import try_model
+from benchmarks.reliability.requests import try_handler
+from benchmarks.reliability.runs import try_runs
+from benchmarks.reliability.tally import Tally
+
+Faults = list[tuple[str, int, list[str]]]  # what each was, how often, what was lost
+
+STEPS, SAVE_EVERY = 40, 6
+PARTS = {
+    "command line": try_command_lines,
+    "launchers (flags of the training behind its name)": try_launchers,
+    "model (evaluation and training, dtypes, units)": try_model,
+    "endpoint": try_handler,
+    "data (file names, rows, containers, datasets)": try_files,
+    "meshes": try_meshes,
+    "checkpoints (configs, files, cards, dtypes, code)": try_checkpoints,
+    "runs (second runs, resuming with other settings)": try_runs,
+}
+APP = {"app": try_app}
+
+
+FAULTS = {  # how each is called with a folder, the undisturbed training, the number of SIGKILLs and a seed
+    "SIGKILL at a random moment": lambda place, whole, kills, seed: faults.kill_at_random(
+        place, whole, STEPS, SAVE_EVERY, kills, seed
+    ),
+    "SIGKILL while a state is written (before its files, its manifest, its renaming, after it)": (
+        lambda place, whole, *_: faults.kill_while_writing(place, whole[0], STEPS, SAVE_EVERY, faults.MOMENTS)
+    ),
+    "a file of the newest state cut in half, emptied, removed, one bit of it flipped": (
+        lambda place, whole, *_: faults.torn_states(place, whole[0])
+    ),
+    "a training resumed over a torn state": (
+        lambda place, whole, *_: faults.torn_then_resumed(place, whole[0], STEPS, SAVE_EVERY)
+    ),
+    "disk full at the first state, at a later one; output read-only": (
+        lambda place, whole, *_: faults.failed_writing(place, whole[0], STEPS, SAVE_EVERY)
+    ),
+    "SIGINT, SIGTERM": lambda place, whole, *_: faults.interrupted(place, whole, STEPS, SAVE_EVERY),
+}
+
+
+def run_faults(name: str, *given) -> tuple[int, list[str]]:
+    """How often a fault of `FAULTS` was tried, and what was lost."""
+    tried, lost = FAULTS[name](*given)
+    print(f"{name}: {tried} runs, {len(lost)} losses", file=sys.stderr, flush=True)
+    return tried, lost
+
+
+def try_part(name: str) -> Tally:
+    """What became of the inputs to one part, in a process that may have others beside it."""
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity(transformers.logging.CRITICAL)
+    tally = (PARTS | APP)[name]()
+    print(f"{name}: {tally.tried} inputs, {len(tally.faults())} faults", file=sys.stderr, flush=True)
+    return tally
+
+
+def try_everything(app: bool, kills: int, seed: int, jobs: int) -> tuple[Faults, dict[str, Tally]]:
+    """Faults, and what became of the inputs to every part by its name; `jobs` of them at a time."""
+    names = [*PARTS, *(APP if app else ())]
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(jobs, spawn, max_tasks_per_child=1) as pool:
+        place = Path(folder)
+        place.chmod(0o755)  # one of the trainings runs as a user who may only look
+        whole = pool.submit(faults.whole, place, STEPS, SAVE_EVERY)
+        tallies = [pool.submit(try_part, name) for name in reversed(names)]  # the longest first
+        injected = [pool.submit(run_faults, name, place, whole.result(), kills, seed) for name in FAULTS]
+        rows = [(name, *found.result()) for name, found in zip(FAULTS, injected, strict=True)]
+        return rows, dict(zip(names, [tally.result() for tally in reversed(tallies)], strict=True))

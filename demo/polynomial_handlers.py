@@ -1,0 +1,136 @@
+"""What happens at each event of the polynomial tab: functions from what a visitor sees to updates by name."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import gradio as gr
+
+from demo import models, share
+from demo.answers import Sampling
+from demo.density import density_svg
+from demo.guard import on_gpu
+from demo.limits import MAX_SEED, whole
+from demo.observed import Observed, read_observed
+from demo.polynomial_actions import ask, curves, observe, read_points, sampled, write_points
+from demo.tab import Updates
+
+NAME = "polynomial"
+ASK = "<p class='pt-empty'>Choose “Ask for the density”, then click an x.</p>"
+EXAMPLES = {  # number of the polynomial (or none), and its points, or how many
+    "Two points": (None, "-0.6, 1.5\n0.5, -1"),
+    "A bump": (None, "-0.8, 0\n-0.3, 0.2\n0, 2\n0.3, 0.2\n0.8, 0"),
+    "Three of a known curve": (7, 3),
+    "Seven: all is known": (12, 7),
+}
+
+
+SAMPLES = 5
+
+
+def opening() -> dict:
+    """What the plot shows before any touch: the first example."""
+    values = {"checkpoint": models.names(NAME)[0], "points": EXAMPLES["Two points"][1], "truth": None}
+    *_, last = redraw(Visit(values | {"number": SAMPLES, "temperature": 1.0, "seed": 0}))
+    return last["plot"]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What one visitor sees when an event comes: values of the tab's controls by name, resolved when first needed."""
+
+    values: dict[str, Any]
+
+    @property
+    def checkpoint(self) -> str:
+        return self.values["checkpoint"]
+
+    @property
+    def truth(self) -> int | None:
+        """Number of the random polynomial that is shown."""
+        return self.values["truth"]
+
+    @cached_property
+    def observed(self) -> Observed:
+        return read_points(self.values["points"], self.checkpoint)
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        return Sampling(self.values["number"], None, self.values["temperature"], self.values["seed"] or 0)
+
+
+@on_gpu
+def redraw(visit: Visit) -> Iterator[Updates]:
+    """Bands at once, then sampled curves; a density that was asked for is out of date."""
+    drawn = curves(visit.checkpoint, visit.observed, visit.truth)
+    yield {"plot": drawn, "density": ASK}
+    places, samples = sampled(visit.checkpoint, visit.observed, visit.sampling)
+    yield {"plot": drawn | {"samples": samples, "sample_x": places}}
+
+
+def edit(visit: Visit, picked: dict) -> Updates:
+    """Points as they were clicked or dragged."""
+    return {"points": "\n".join(f"{x:.3f}, {y:.3f}" for x, y in picked["points"])}
+
+
+@on_gpu
+def tell(visit: Visit, picked: dict) -> Updates:
+    """The density at an x."""
+    x = picked["x"]
+    return {"density": density_svg(ask(visit.checkpoint, visit.observed, x), f"Value at x = {x:.2f}")}
+
+
+def another(visit: Visit) -> Updates:
+    """Points of the next random polynomial."""
+    return _points_of(1 if visit.truth is None else visit.truth + 1, visit)
+
+
+def same(visit: Visit) -> Updates:
+    """Other points of the polynomial that is shown."""
+    return _points_of(1 if visit.truth is None else visit.truth, visit)
+
+
+def _points_of(number: int, visit: Visit) -> Updates:
+    return {"points": write_points(observe(number, visit.values["count"], visit.values["where"])), "truth": number}
+
+
+def clear(visit: Visit) -> Updates:
+    return {"points": "", "truth": None}
+
+
+def example(name: str):
+    """The handler of an example's button."""
+    truth, points = EXAMPLES[name]
+    text = points if isinstance(points, str) else write_points(observe(truth, points))
+
+    def open_example(visit: Visit) -> Updates:
+        return {"points": text, "truth": truth}
+
+    return open_example
+
+
+def state_of(visit: Visit) -> str:
+    """The tab's state as JSON text."""
+    kept = {"samples": visit.values["number"], "temperature": visit.values["temperature"], "seed": visit.values["seed"]}
+    state = {"checkpoint": visit.checkpoint, **kept, "polynomial": visit.truth, **visit.observed.to_json()}
+    return share.to_text(NAME, state)
+
+
+def restore(text: str) -> Updates:
+    """Updates to a state's JSON."""
+    state = share.from_text(text, NAME)
+    place = state.get("checkpoint")
+    observed = read_observed(state, models.config_of(place, NAME), "state")
+    chosen = Sampling(**{key: state[key] for key in ("samples", "temperature", "seed") if key in state})
+    if state.get("polynomial") is not None:
+        whole("state.polynomial", state["polynomial"], 0, MAX_SEED - 1)
+    return {
+        "checkpoint": place,
+        "points": write_points(observed),
+        "number": chosen.samples,
+        "temperature": chosen.temperature,
+        "seed": chosen.seed,
+        "truth": state.get("polynomial"),
+        "density": gr.update(value=ASK),
+    }

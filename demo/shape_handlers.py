@@ -1,0 +1,161 @@
+"""What happens at each event of the 3D tab: functions from what a visitor sees to updates by name."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import gradio as gr
+import trimesh
+from torch import Tensor
+
+from demo import example_shapes, models, share
+from demo.answers import Sampling
+from demo.files import keep
+from demo.guard import on_gpu
+from demo.observed import Observed, read_observed
+from demo.shape_actions import (
+    distances,
+    glb,
+    mean_surface,
+    observe,
+    observe_scan,
+    point_cloud,
+    read_scan,
+    read_shape,
+    sampled_surfaces,
+)
+from demo.tab import Updates
+from signals.mesh import sdf_to_mesh
+
+NAME = "shape"
+SAMPLES = ["sample_1", "sample_2"]
+VIEWS = ["known", "seen", "mean", "save"]
+OLD = dict.fromkeys(SAMPLES)  # samples of another shape are taken away: a viewer cannot be dimmed
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What one visitor sees when an event comes: values of the tab's controls by name, resolved when first needed."""
+
+    values: dict[str, Any]
+
+    @property
+    def checkpoint(self) -> str:
+        return self.values["checkpoint"]
+
+    @property
+    def shape(self) -> Tensor | None:
+        """What is looked at: distances (z, y, x, 1) of a mesh, or points (N, 3) of a scan; or observed points alone."""
+        return self.values["shape"]
+
+    @property
+    def known(self) -> Observed:
+        if self.values["known"] is None:
+            raise ValueError("shape: expected one, got none; click an example or upload a mesh")
+        return self.values["known"]
+
+    @property
+    def seed(self) -> int:
+        return self.values["seed"] or 0
+
+
+@lru_cache(maxsize=16)
+def example_distances(name: str, checkpoint: str) -> Tensor:
+    """Distances of an example on a checkpoint's grid, computed once."""
+    return distances(example_shapes.shape(name), checkpoint)
+
+
+def view(mesh: trimesh.Trimesh | None, name: str) -> str | None:
+    """A file of a mesh for a viewer."""
+    return None if mesh is None else keep(glb(mesh), f"{name}.glb")
+
+
+def _views(visit: Visit, observed: Observed) -> Updates:
+    surface = view(mean_surface(visit.checkpoint, observed, visit.values["side"]), "mean")
+    save = gr.update(value=surface, interactive=surface is not None)
+    return {"known": observed, "seen": view(point_cloud(observed), "points"), "mean": surface, "save": save, **OLD}
+
+
+@on_gpu
+def update(visit: Visit) -> Updates:
+    """Observed points and the mean surface of what is looked at; of observed points alone where nothing is."""
+    shape, count = visit.shape, visit.values["count"]
+    if shape is None:
+        return {"mean": gr.skip()} if visit.values["known"] is None else _views(visit, visit.known)
+    if shape.dim() == 2:
+        return _views(visit, observe_scan(shape, count, visit.seed))
+    return _views(visit, observe(shape, count, visit.values["where"], visit.seed))
+
+
+@on_gpu
+def begin(visit: Visit) -> Updates:
+    """The first example, where the tab is still empty."""
+    if visit.shape is not None or visit.values["known"] is not None:
+        return {"mean": gr.skip()}
+    opened = example(next(iter(example_shapes.SHAPES)))(visit)
+    return {**opened, **update(Visit(visit.values | {"shape": opened["shape"]}))}
+
+
+@on_gpu
+def run(visit: Visit) -> Iterator[Updates]:
+    """Files of sampled surfaces, all at once."""
+    chosen = Sampling(len(SAMPLES), None, visit.values["temperature"], visit.seed)
+    for surfaces in sampled_surfaces(visit.checkpoint, visit.known, visit.values["side"], chosen):
+        yield {"files": [view(surface, f"sample-{number}") for number, surface in enumerate(surfaces, 1)]}
+
+
+def show_files(visit: Visit) -> Updates:
+    """Sampled surfaces in their viewers; a viewer that a generator fills loads its file twice and stays blank."""
+    return dict(zip(SAMPLES, visit.values["files"], strict=True))
+
+
+def example(name: str):
+    """The handler of an example's button."""
+
+    def open_example(visit: Visit) -> Updates:
+        field = example_distances(name, visit.checkpoint)
+        return {"shape": field, "truth": view(sdf_to_mesh(field), "truth"), **OLD}
+
+    return open_example
+
+
+def open_mesh(visit: Visit) -> Updates:
+    path = visit.values["upload"]
+    if path is None:
+        return {"shape": gr.skip()}
+    field = read_shape(path, visit.checkpoint)
+    return {"shape": field, "truth": view(sdf_to_mesh(field), "truth"), "upload": None, **OLD}
+
+
+def open_scan(visit: Visit) -> Updates:
+    path = visit.values["scan"]
+    if path is None:
+        return {"shape": gr.skip()}
+    return {"shape": read_scan(path, visit.checkpoint), "truth": None, "scan": None, **OLD}
+
+
+def state_of(visit: Visit) -> str:
+    """The tab's state as JSON text."""
+    values = visit.values
+    settings = {"checkpoint": visit.checkpoint, "resolution": values["side"]}
+    settings |= {key: values[key] for key in ("temperature", "seed")}
+    return share.to_text(NAME, {**settings, **visit.known.to_json()})
+
+
+def restore(text: str) -> Updates:
+    """Updates to a state's JSON."""
+    state = share.from_text(text, NAME)
+    place = state.get("checkpoint")
+    observed = read_observed(state, models.config_of(place, NAME), "state")
+    chosen = Sampling(2, **{key: state[key] for key in ("temperature", "seed") if key in state})
+    return {
+        "checkpoint": place,
+        "side": state.get("resolution", 32),
+        "temperature": chosen.temperature,
+        "seed": chosen.seed,
+        "known": observed,
+        "shape": None,
+        "truth": None,
+        **OLD,
+    }
