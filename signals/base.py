@@ -1,4 +1,4 @@
-"""What a kind of signal is: the interface behind which training, evaluation and pictures treat all kinds alike.
+"""The interface of a kind of signal, through which training, evaluation and pictures use all kinds.
 
 A kind is one file of this folder (or any Python file, named by its path) with one subclass of [`Signal`]: a dataclass
 whose fields are its flags on the command line.
@@ -25,7 +25,7 @@ Batch = Tensor | list[Tensor]  # signals as stored, stacked where they have one 
 
 
 class Observation(NamedTuple):
-    """What is known of some signals, and what is asked for."""
+    """Observed values of some signals, and queries with their true values."""
 
     context_positions: Tensor  # (B, K, P)
     context_values: Tensor  # (B, K, V)
@@ -44,7 +44,7 @@ def flags(text: str, default: Sequence) -> Any:
 
 
 class FlagError(ValueError):
-    """What a flag asks of the data cannot be done at all; no single row is at fault. The message names the flag."""
+    """A flag does not fit the data, whatever the row. The message names the flag."""
 
 
 class BadRowError(ValueError):
@@ -57,11 +57,11 @@ class Rows(Dataset):
     Args:
         source (`Sequence`): What `decode` turns into a signal, row by row.
         decode (`Callable`): From a row of the source to a tensor.
-        skip (`int`): Rows that cannot be read and are left out, each reported, before a `BadRowError` is raised. In
-            place of such a row comes the one after it.
-        name (`Callable`): From an index to the words for that row in an error.
-        stream: The `signals.streams.Stream` that the rows come from, if any. Its rows are asked for in order, without
-            end, and none is kept.
+        skip (`int`): How many rows that cannot be read are left out, each reported, before a `BadRowError` is raised.
+            The next row takes the place of one that is left out.
+        name (`Callable`): Returns the words for a row, given its index, for error messages.
+        stream: The `signals.streams.Stream` that the rows come from, if any. Its rows are read in order, without end,
+            and none is kept.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Rows(Dataset):
         return row
 
     def _read(self, index: int) -> Tensor | None:
-        """A row, or `None` for one that is left out."""
+        """A row, or `None` if it is left out."""
         if index in self._kept:
             return self._kept[index]
         if index in self.bad:
@@ -103,7 +103,7 @@ class Rows(Dataset):
             row = self.decode(self.source[index])
         except (FlagError, MemoryError):
             raise
-        except Exception as error:  # libraries that decode raise every kind there is
+        except Exception as error:  # decoding libraries raise exceptions of every kind
             self._leave_out(index, error)
             return None
         if row.nbytes <= self.left:
@@ -134,14 +134,14 @@ class Rows(Dataset):
 
 
 def say(text: str) -> None:
-    """A line about the data on stderr, from the first of several processes alone."""
+    """Print a line about the data to stderr, on the first of several processes only."""
     if os.environ.get("RANK", "0") == "0":
         print(f"data: {text}", file=sys.stderr, flush=True)
 
 
 @dataclass
 class Signal(ABC):
-    """One kind of signal: where it comes from, how it is looked at, what its values are, how it is shown."""
+    """One kind of signal: its data, its positions and values, its patterns and its picture."""
 
     kind: ClassVar[str]  # the name that a checkpoint's config carries
     plural: ClassVar[str]  # what several of them are called in a sentence
@@ -173,7 +173,7 @@ class Signal(ABC):
     ) -> tuple[Tensor, Tensor]:
         """`count` random positions of each signal: positions (B, count, P) and the values there (B, count, V).
 
-        Different cells of the signal's grid or, if `continuous` or where there are too few cells, anywhere.
+        Distinct cells of the signal's grid; continuous ones if `continuous`, or if the grid has too few cells.
         """
 
     @abstractmethod
@@ -186,7 +186,7 @@ class Signal(ABC):
 
     @property
     def axes(self) -> list[int] | None:
-        """Coordinates of a position in the order of an array's axes, slowest first; `None`: as the config derives."""
+        """For each axis of an array, slowest first, its coordinate in a position; `None`: the config's default."""
         return None
 
     def positions(self, grid: list[int]) -> Tensor:
@@ -194,11 +194,11 @@ class Signal(ABC):
         return cell_positions(grid, torch.arange(torch.Size(grid).numel()))
 
     def num_cells(self, fields: dict[str, Any]) -> int:
-        """Cells that positions are chosen from given `config_fields`; 0 where positions are always continuous."""
+        """Number of cells that positions are chosen from, given `config_fields`; 0 if positions are continuous."""
         return torch.Size(fields["native_grid"]).numel()
 
     def is_native(self, row: Tensor, grid: list[int]) -> bool:
-        """Whether `grid_values` can look a stored signal up on a grid."""
+        """Whether `grid_values` works for this stored signal and grid."""
         return True
 
     def pyramid(self, batch: Batch, num_scales: int, levels: Levels | None = None) -> list[Tensor]:
@@ -206,23 +206,23 @@ class Signal(ABC):
         raise ValueError(f"--num_scales: expected 1, as {self.plural} have no cells to average over, got {num_scales}")
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """A random variation of the signals that is as likely as they are; by default none."""
+        """Random data augmentation for training; none by default."""
         return batch
 
     def revise(
         self, batch: Batch, positions: Tensor, values: Tensor, context: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Positions (B, N, P) and values (B, N, V) that training shows, the first `context` of them observed.
+        """Change the positions (B, N, P) and values (B, N, V) of a training step; the first `context` are observed.
 
-        By default as they are. A kind may observe what random positions never give: points on a surface, or values
-        that a polynomial rarely has.
+        By default nothing is changed. A kind may replace values by ones that random positions never give: points on a
+        surface, or values that a polynomial rarely has.
         """
         return positions, values
 
     def observe(
         self, batch: Batch, pattern: Pattern, grid: list[int], generator: torch.Generator | None = None
     ) -> Observation:
-        """The cells of a grid that a pattern observes, and all the others."""
+        """Cells of a grid: those that a pattern observes as context, all others as queries."""
         values = self.grid_values(batch, grid)
         positions = self.positions(grid).to(values.device).expand(len(values), -1, -1)
         parts = []
@@ -241,16 +241,16 @@ class Signal(ABC):
         return None
 
     def describe(self, count: int) -> str:
-        """A sentence of the model card: what `count` training rows were."""
+        """A sentence for the model card about the `count` training rows."""
         return f"{count:,} {self.plural}."
 
     def source(self) -> tuple[str, str | None]:
-        """Name of the data for a card's title, and its Hub dataset where there is one."""
+        """Name of the data for the title of a card, and its Hub dataset, if any."""
         return self.kind, None
 
     @staticmethod
     def collate(rows: list[Tensor]) -> Batch:
-        """A batch of rows: stacked where they have one shape, else as they are."""
+        """Make a batch from rows: a tensor if they have one shape, otherwise the list."""
         return torch.stack(rows) if len({row.shape for row in rows}) == 1 else rows
 
 

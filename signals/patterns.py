@@ -82,7 +82,7 @@ def outside(score: Score) -> Score:
 
 
 def slab(positions: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """A layer around a random hyperplane."""
+    """A layer on both sides of a random hyperplane."""
     heights = half_space(positions, generator)
     return -(heights - (_uniform(positions, 1, generator=generator) * 1.6 - 0.8)).abs()
 
@@ -152,7 +152,7 @@ def frames(positions: Tensor, generator: torch.Generator | None = None) -> Tenso
     """The first or the last frames: one side along the first axis, which is a video's time."""
     sign = (
         _uniform(positions, 1, generator=generator) < 0.75
-    ).float() * 2 - 1  # to continue a clip is asked more often
+    ).float() * 2 - 1  # first frames more often: to continue a clip is the usual task
     return -sign * positions[..., 0]
 
 
@@ -182,9 +182,9 @@ def around_center(
 
 
 def every(*sides: int | None) -> Score:
-    """Every `sides[i]`-th cell along axis i of a grid with `sides[i]` × n cells, from the first on; `None`: all.
+    """Every `sides[i]`-th cell along axis i of a grid, counted from the first cell; `None`: all cells.
 
-    The score needs the number of cells, which it finds from the distance between positions.
+    Cells are counted by their distinct coordinates, so positions must be the cells of a whole grid.
     """
 
     def score(positions: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -201,11 +201,11 @@ def every(*sides: int | None) -> Score:
 
 @dataclass(frozen=True)
 class Pattern:
-    """A named way of observing a signal, for evaluation, the app and examples.
+    """A way of observing a signal that has a name in evaluation and in the app.
 
     Attributes:
-        score (`Callable`): See the first sentence of this file.
-        share (`float`): Share of the positions that the observed region takes.
+        score (`Callable`): Score of each position; the highest ones form the region.
+        share (`float`): Size of the region, as a share of all positions.
         also (`float`): Share of all positions that are observed at random outside the region.
         density (`float`): Share of the region's positions that are observed.
         surface (`bool`): For shapes: points on the surface within the region, without distances.
@@ -219,7 +219,7 @@ class Pattern:
 
     @property
     def sparse(self) -> bool:
-        """Whether any number of positions may be observed, as `with_count` says, not all of the region."""
+        """Whether the number of observed positions can be chosen with `with_count`."""
         return self.density < 1 or self.share == 1
 
     def observe(self, positions: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -238,7 +238,7 @@ class Pattern:
         return observed, hidden.nonzero()[:, 1].view(len(order), -1)
 
     def with_count(self, count: int, total: int) -> "Pattern":
-        """The same region with `count` observed positions of `total`, at most all that it holds."""
+        """The same region with `count` of `total` positions observed, or all of the region if it has fewer."""
         return replace(self, density=min(count / (self.share * total), 1.0), also=0.0)
 
 
@@ -320,7 +320,7 @@ class PatternMixture:
         gumbel = -(-uniform.clamp(min=1e-12).log()).log()
         sharp = (numbers[:, 2:3] < EXACT) & ~plain[:, None]
         keys = torch.where(sharp, standard + 1e-9 * gumbel, hardness * standard + gumbel)
-        # A union: random positions come first, about as many as a share of up to 0.4 of the context.
+        # A union: random positions go first, about 0 to 0.4 times as many as the context has.
         joined = (numbers[:, 3:4] < UNION) & ~plain[:, None]
         chance = (numbers[:, 4:5] * 0.4 * context + 1) / total
         extra = joined & (torch.rand(batch, total, generator=generator, device=device) < chance)

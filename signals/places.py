@@ -1,4 +1,4 @@
-"""Where a signal is looked at: random positions of a batch and its values there, all on the batch's device."""
+"""Positions of cells, random positions, and values of arrays at positions; all on the device of the arrays."""
 
 import torch
 import torch.nn.functional as F
@@ -6,11 +6,11 @@ from torch import Tensor
 
 
 def cell_positions(grid: list[int], cells: Tensor) -> Tensor:
-    """Positions (*cells.shape, P) in [-1, 1] of cells numbered as an array (…, y, x) is flattened: x runs fastest.
+    """Positions (*cells.shape, P) in [-1, 1] of cells given by their index in a flattened array (…, y, x).
 
     Args:
         grid (`list[int]`): Number of cells along x, y, …
-        cells (`Tensor` of integers): Cell numbers, 0 … prod(grid) - 1.
+        cells (`Tensor` of integers): Cell indices, 0 … prod(grid) - 1.
     """
     coordinates = []
     for size in grid:
@@ -34,7 +34,7 @@ def random_cells(batch: int, count: int, grid: list[int], generator: torch.Gener
 def weighted_cells(weights: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
     """`count` different cells for each signal (B, count), drawn one after another with probability ∝ `weights`.
 
-    By the largest of u^(1/w), u uniform (Efraimidis & Spirakis 2006). Then shuffled, as heavy cells come first.
+    Takes the largest keys u^(1/w), u uniform (Efraimidis & Spirakis 2006), then shuffles, as heavy cells come first.
 
     Args:
         weights (`Tensor` (B, cells)): Positive weights.
@@ -54,7 +54,7 @@ def values_at_cells(arrays: Tensor, cells: Tensor) -> Tensor:
 def values_at_positions(arrays: Tensor, positions: Tensor) -> Tensor:
     """Values (B, N, V) of arrays (B, x, V), (B, y, x, V) or (B, z, y, x, V) at continuous positions (B, N, P).
 
-    Linear, bilinear (trilinear) between cell centres, constant beyond the outermost ones: the paper's way of training.
+    Linear, bilinear or trilinear between cell centres, constant beyond the outermost ones, as in the paper.
     """
     channels_first = arrays.movedim(-1, 1)
     if channels_first.dim() == 3:  # a line is looked up as an image of one row
@@ -66,7 +66,7 @@ def values_at_positions(arrays: Tensor, positions: Tensor) -> Tensor:
 
 
 def average_cells(arrays: Tensor) -> Tensor:
-    """Arrays (B, …, y, x, V) of half the size along each axis: the mean of each 2, 2×2 or 2×2×2 cells."""
+    """Arrays (B, …, y, x, V) halved along each axis: each cell is the mean of 2, 2×2 or 2×2×2 cells."""
     spatial = arrays.dim() - 2
     pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[spatial - 1]
     return pool(arrays.movedim(-1, 1), 2).movedim(1, -1)
@@ -75,7 +75,7 @@ def average_cells(arrays: Tensor) -> Tensor:
 def values_at_scales(pyramid: list[Tensor], positions: Tensor, scales: Tensor) -> Tensor:
     """Values (B, N, V) of a pyramid at continuous positions (B, N, P) and scales (B, N).
 
-    Linear within a level and between two levels, as in mipmapping (Williams 1983).
+    Linear between cell centres and between two neighbouring scales, as in mipmapping (Williams 1983).
 
     Args:
         pyramid (`list[Tensor]`): Arrays (B, …, y, x, V), each the `average_cells` of the one before.
@@ -83,7 +83,7 @@ def values_at_scales(pyramid: list[Tensor], positions: Tensor, scales: Tensor) -
     """
     levels = torch.stack([values_at_positions(arrays, positions) for arrays in pyramid])  # (levels, B, N, V)
     knots = torch.arange(len(pyramid), device=scales.device).view(-1, 1, 1)
-    weights = (1 - (scales - knots).abs()).clamp(min=0)  # a hat around each level
+    weights = (1 - (scales - knots).abs()).clamp(min=0)  # a hat function around each scale
     return (weights[..., None] * levels).sum(0)
 
 
@@ -92,7 +92,7 @@ def random_places(
 ) -> tuple[Tensor, Tensor]:
     """Positions (B, count, P) and values (B, count, V) at random positions of arrays (B, …, y, x, V).
 
-    Different cells of the grid in random order or, if `continuous`, uniform positions in [-1, 1]^P.
+    If `continuous`, positions are uniform in [-1, 1]^P; otherwise they are distinct cells of the grid in random order.
     """
     batch, grid = arrays.shape[0], list(arrays.shape[-2:0:-1])
     if continuous:

@@ -47,8 +47,10 @@ class Shapes(DatasetSignal):
     shape_column: str | None = flag("Column with the grids or meshes; needed only where there are several.")
     shape_size: int = flag("Cells along each axis of a mesh's distance field; occupancy grids come as they are.", 32)
     truncation: float = flag("Distances are cut off here; positions span [-1, 1].", 1.5)
-    near_surface: float = flag("Share of places close to the surface, for the signals that have such.", 0.0)
-    near_surface_probability: float = flag("Share of signals whose places are partly close to the surface.", 1.0)
+    near_surface: float = flag(
+        "Share of positions close to the surface, for the signals that have such positions.", 0.0
+    )
+    near_surface_probability: float = flag("Share of signals with some positions chosen close to the surface.", 1.0)
     surface_probability: float = flag(
         "Share of training signals that are observed at points on the surface, as a scanner sees them.", 0.3
     )

@@ -1,4 +1,4 @@
-"""Rows of a dataset that is too large to hold, read in order as training goes."""
+"""Rows of a dataset larger than the disk, read in order during training."""
 
 import random
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ from signals.base import FlagError
 
 
 class Stream:
-    """The rows of a streamed dataset, numbered 0, 1, … over endless epochs, to be asked for in order.
+    """The rows of a streamed dataset, numbered 0, 1, … over endless epochs. They must be read in order.
 
-    Blocks of consecutive rows are read and shuffled, so that what comes next is a function of where the block begins:
-    a stream goes on exactly where it was, which a shuffle buffer cannot (it loses what it holds). Rows are kept as
-    stored and decoded when asked for.
+    Blocks of consecutive rows are read and shuffled. The rows to come depend only on where the current block begins, so
+    a stream resumes exactly where it stopped. (A shuffle buffer loses its contents.) Rows are kept as stored, and
+    decoded when read.
 
     Args:
         rows (`IterableDataset`): The split.
-        block_rows (`int`): Rows that are read and shuffled together.
+        block_rows (`int`): Number of rows that are read and shuffled together.
     """
 
     def __init__(self, rows: IterableDataset, seed: int, block_rows: int):
@@ -29,7 +29,7 @@ class Stream:
 
     def _rewind(self) -> None:
         self.epoch, self.start, self.longest = 0, 0, 0  # `start`: number of the block's first row
-        self.place: dict | None = None  # where in the dataset the block begins
+        self.place: dict | None = None  # state of the dataset at the start of the block
         self.block: list[dict] = []
         self.source: IterableDataset | None = None
         self.iterator: Iterator[dict] = iter(())
@@ -61,14 +61,14 @@ class Stream:
         return self
 
     def __len__(self) -> int:
-        """Different rows read so far: how many there are, nobody knows before the end."""
+        """Number of different rows read so far; the total is not known before the end of the first epoch."""
         return max(self.longest, self.start + len(self.block) if self.epoch == 0 else 0)
 
     def __getitem__(self, index: int) -> dict:
-        """Row number `index`: of the block at hand, or of one after it.
+        """Row `index`, from the current block or a later one.
 
         Raises:
-            FlagError: for a row before it, or where the dataset has none at all.
+            FlagError: for a row before the current block, or if the dataset has no rows.
         """
         if index < self.start:
             raise FlagError(

@@ -41,11 +41,15 @@ class Arguments:
     init_from: str | None = flag("Checkpoint folder or Hub name whose weights training starts from.")
 
     num_scales: int | None = flag(
-        "Levels of the pyramid of averages that values may come from, the finest included; default: 1, or those of "
+        "Scales that the model knows: averages over 1, 2, 4, … cells along each axis; default: 1 scale, or those of "
         "--init_from."
     )
-    chain_probability: float = flag("Share of steps that learn one level given all of a coarser one, or none.", 0.35)
-    dab_probability: float = flag("Share of steps with averages over areas of any size as context and queries.", 0.15)
+    chain_probability: float = flag(
+        "Share of steps that learn the cells of one scale given all of a coarser one, or none.", 0.35
+    )
+    dab_probability: float = flag(
+        "Share of steps with averages over areas of any size among context and queries.", 0.15
+    )
     continuous_probability: float = flag(
         "Share of steps at continuous positions, looked up linearly between cells (the paper's way); the others see "
         "different cells of the signal's grid.",
@@ -55,7 +59,7 @@ class Arguments:
         "Share of signals whose context is a pattern (half-spaces, boxes, strokes, …), not random positions.", 0.6
     )
     query_share: float = flag("Queries of a signal are at least this share of K.", 0.25)
-    max_context: int = flag("Largest number of observed places K; K is log-uniform from 1, and sometimes 0.", 512)
+    max_context: int = flag("Largest number of observed positions K; K is log-uniform from 1, and sometimes 0.", 512)
     buffer_size: int = flag("Values after the context in causal order, each scored given all before it (M).", 64)
     max_queries: int = flag("Queries that see the context alone (Q).", 64)
     zero_probability: float = flag(
@@ -92,14 +96,14 @@ class Arguments:
         0.0,
     )
     calibration_steps: int = flag(
-        "Steps at the end that fit the predicted deviations alone to the running average of the weights.", 0
+        "Steps at the end that fit only the predicted standard deviations, to the running average of the weights.", 0
     )
     calibration_components: int = flag(
         "Components of one mean that each becomes before these steps: 2 where errors have heavier tails than a "
         "Gaussian.",
         1,
     )
-    seed: int = flag("Seed of weights, data order and places.", 0)
+    seed: int = flag("Seed of weights, data order and positions.", 0)
     num_workers: int = flag(
         "Processes that read signals, each with a cache of its own; 0: the training process does.", 0
     )

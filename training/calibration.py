@@ -1,4 +1,4 @@
-"""The last phase of a training: scales that fit the averaged weights."""
+"""The last phase of a training: standard deviations that fit the averaged weights."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pixeltransformer.head import ChannelHead
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 
-SPLIT = 0.25  # how far apart the scales of a component's parts start, in units of the head's output
+SPLIT = 0.25  # initial difference of log-stds between the parts of a component, in units of the head's output
 
 
 def fit_scales(
@@ -19,16 +19,18 @@ def fit_scales(
     precision: Callable[[], AbstractContextManager],
     learning_rate: float = 1e-2,
 ) -> None:
-    """Fit the head's weights and scales of components by likelihood, with all else of `model` frozen, in place.
+    """Fit weights and standard deviations of the components by likelihood; everything else in `model` is frozen.
 
-    Scales learn the errors of weights that still move; the running average of the weights errs less, for signals that
-    are known almost exactly by half, and would be left with intervals far too wide. They are fitted to queries given a
-    context, as `predict` is asked: buffer values, whose errors are larger, would widen them again.
+    During training, standard deviations learn the errors of weights that still move. The running average of the weights
+    has smaller errors (half as large, for signals that are known almost exactly), so its intervals would be too wide.
+    The fit uses queries given a context, as in `predict`: buffer values have larger errors and would widen the
+    intervals again.
 
     Args:
-        episodes: Arguments of the model, as `training.batches.make_episode` gives them.
-        precision: Gives the context of a forward pass, as `accelerator.autocast` does.
-        learning_rate (`float`): Peak rate of AdamW, falling linearly to 0.
+        model: Changed in place.
+        episodes: Arguments of the model, as `training.batches.make_episode` returns them.
+        precision: Returns the context manager of a forward pass, like `accelerator.autocast`.
+        learning_rate (`float`): Peak rate of AdamW, which falls linearly to 0.
     """
     bins, channels = model.config.num_bins, model.config.value_dim
     of_means = slice(bins, bins + bins * channels)  # rows of the head, see `value_distribution`
@@ -58,7 +60,7 @@ def fit_scales(
 
 
 def without_buffer(episode: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same positions, those of the buffer being queries too."""
+    """The episode with its buffer turned into queries."""
     parts = {name: tensor for name, tensor in episode.items() if not name.startswith("buffer_")}
     for name in ("positions", "values", "scales"):
         if f"buffer_{name}" in episode:
@@ -70,8 +72,8 @@ def without_buffer(episode: dict[str, Tensor]) -> dict[str, Tensor]:
 def split_components(model: PixelTransformerModel, count: int) -> None:
     """Replace each component by `count` components with the same mean, a share of its weight and stds around its own.
 
-    Predicted means stay as they are. What the scales are then fitted to may have heavier tails than a Gaussian: errors
-    of a network, where what it predicts is known almost exactly.
+    Predicted means do not change. Several standard deviations per mean can fit errors with heavier tails than a
+    Gaussian, which networks make where values are known almost exactly.
     """
     config, head = model.config, model.head
     bins, channels = config.num_bins, config.value_dim

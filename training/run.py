@@ -1,4 +1,4 @@
-"""Everything that one training consists of, made ready for its loop."""
+"""The parts of one training, set up for its loop."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,12 +25,12 @@ LOG_EVERY = 20  # optimiser steps between two lines of the tracker
 
 @dataclass
 class Run:
-    """One training: what it was asked for, its data, its model, and how far it is.
+    """One training: its arguments, data, model and progress.
 
     Attributes:
-        model: As accelerate wraps it; `ema.module` is the plain model with averaged weights.
+        model: The model as wrapped by accelerate; `ema.module` is the plain model with averaged weights.
         held_out (`list`): Validation signals as stored.
-        own_states (`list[Path]`): Training states that this run wrote or goes on from.
+        own_states (`list[Path]`): Training states that this run wrote or resumed from.
     """
 
     arguments: Arguments
@@ -59,7 +59,7 @@ class Run:
         return 0.0 if bounds is None else bounds[0]
 
     def parts(self) -> Parts:
-        """What a training state holds."""
+        """Contents of a training state."""
         streamed = self.reader.rows.stream is not None
         return Parts(self.ema, self.progress, self.reader, streamed, self.facts)
 
@@ -71,7 +71,7 @@ class Run:
         )
 
     def validate(self) -> list[dict]:
-        """Validation scores on the main process, while the others wait; nothing on these."""
+        """Validation scores on the main process, while the others wait; an empty list on the others."""
         rows: list[dict] = []
         if self.main:
             step = self.progress.step

@@ -46,7 +46,7 @@ def keep_averages(
 
     All drawn values of a cell are shifted by the same amount. This is the smallest correction in the sense of least
     squares, and it keeps the differences that the model drew. A value that reaches the end of the range stays there,
-    and the others of its cell are shifted further. Cells of which some values are missing are left alone.
+    and the others of its cell are shifted further. Cells with missing values are left alone.
 
     Args:
         parents (`Tensor` (N, L)): Index of the larger cell that each value lies in.
