@@ -46,6 +46,7 @@ def _connect(blocks: gr.Blocks, row: gr.Tabs, tab: Tab) -> None:
         return
 
     arrived = gr.State("")  # the link's state, once it is on the page: then what depends on it is drawn
+    named = gr.State(False)  # a link names the tab alone
 
     @guarded
     def open_link(request: gr.Request):
@@ -53,15 +54,16 @@ def _connect(blocks: gr.Blocks, row: gr.Tabs, tab: Tab) -> None:
         if wanted != tab.name:
             return {row: gr.skip()}
         chosen = {row: gr.update(selected=tab.name)}
-        if not code:
-            return chosen
-        try:
-            return chosen | {arrived: code} | tab.restore(share.from_code(code))
-        except ValueError as error:
-            gr.Warning(f"This link cannot be opened: {error}", title="Please check")
-            return chosen
+        if code:
+            try:
+                return chosen | {arrived: code} | tab.restore(share.from_code(code))
+            except ValueError as error:
+                gr.Warning(f"This link cannot be opened: {error}", title="Please check")
+        return chosen | {named: True}
 
-    blocks.load(open_link, None, [row, arrived, *tab.restored], show_progress="hidden", **QUICK)
+    blocks.load(open_link, None, [row, arrived, named, *tab.restored], show_progress="hidden", **QUICK)
+    if tab.chosen is not None:
+        named.change(*tab.chosen, show_progress="hidden", **QUICK)
     tab.opening(arrived.change)
     if tab.waits:
         tab.opening(blocks.load)

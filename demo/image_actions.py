@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from demo.answers import Sampling, joint, marginal, most_uncertain
+from demo.answers import FRAMES, Sampling, joint, marginal, most_uncertain
 from demo.grids import Split, choose_cells, observe_cells, split
 from demo.guard import check_time
 from demo.limits import MAX_CONTEXT, MAX_RESOLUTION, MAX_SEED, MIN_RESOLUTION, whole
@@ -147,10 +147,10 @@ def _fill(checkpoint: str, observed: Observed, cells: Split, sampling: Sampling,
 
 def drawing_files(frames: list[Tensor], sketch: Tensor) -> tuple[bytes, bytes]:
     """The sketch (y, x, 3) and the last samples next to it as PNG, and all frames (S, y, x, V) as GIF."""
-    last = frames[-1]
+    last, every = frames[-1], math.ceil(len(frames) / FRAMES)
     side = max(96, 640 // (len(last) + 1))
     rows = []
-    for frame in frames:
+    for frame in (*frames[:-1:every], last):
         pictures = [*frame, *torch.ones_like(last[len(frame) :])]
         rows.append(beside([enlarge(picture, side) for picture in (sketch, *pictures)]))
     return png(rows[-1]), animation(rows)

@@ -285,7 +285,7 @@ def restore(text: str) -> Updates:
     kept = ("samples", "temperature", "seed", "order")
     chosen = Sampling(**{key: state[key] for key in kept if key in state})
     speed = state.get("speed", "exact")
-    if speed not in SPEEDS:
+    if not isinstance(speed, str) or speed not in SPEEDS:
         raise ValueError(f"state.speed: expected one of {', '.join(SPEEDS)}, got {str(speed)[:40]!r}")
     return {
         **settings_for(place, None),

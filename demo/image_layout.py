@@ -16,6 +16,7 @@ from demo.pictures import picture_url
 from demo.share_panel import SharePanel
 from demo.tab import Page, at_start
 from demo.widgets.log_slider import LogSlider
+from demo.widgets.numbers import Number, Slider
 from demo.widgets.pad import Pad, pad_value
 from demo.widgets.result import Result
 from demo.widgets.tiles import Tiles, tile
@@ -116,7 +117,7 @@ def _picture_settings(page: Page, opened: dict[str, Any]) -> None:
             upload=gr.File(label="Upload a picture", file_types=["image"], height=110, elem_id="upload"),
             pattern=gr.Radio(list(PATTERNS), value=PATTERNS[0], label="Which pixels to reveal", elem_id="pattern"),
             count=LogSlider(64, 1, width * height, "Random pixels to reveal", elem_id="count"),
-            shuffle=gr.Slider(0, 99, value=0, step=1, label="Shuffle", elem_id="which"),
+            shuffle=Slider(0, 99, value=0, step=1, label="Shuffle", elem_id="which"),
         )
 
 
@@ -124,7 +125,7 @@ def _sampling_settings(page: Page, opened: dict[str, Any]) -> None:
     config, default = opened["config"], Sampling()
     with gr.Column(min_width=280), gr.Accordion("Sampling", open=True):
         page.add(
-            number=gr.Slider(1, MAX_SAMPLES, value=default.samples, step=1, label="Samples", elem_id="number"),
+            number=Slider(1, MAX_SAMPLES, value=default.samples, step=1, label="Samples", elem_id="number"),
             speed=gr.Radio(
                 list(SPEEDS),
                 value="exact",
@@ -132,7 +133,7 @@ def _sampling_settings(page: Page, opened: dict[str, Any]) -> None:
                 info="Fast draws many pixels at once, independently. Above 64 × 64 pixels it is always used.",
                 elem_id="speed",
             ),
-            resolution=gr.Slider(
+            resolution=Slider(
                 MIN_RESOLUTION,
                 MAX_RESOLUTION,
                 value=max(config.native_grid),
@@ -147,10 +148,10 @@ def _sampling_settings(page: Page, opened: dict[str, Any]) -> None:
                 info="Coarse to fine: averages over large squares first, then over ever smaller ones.",
                 elem_id="order",
             ),
-            temperature=gr.Slider(
+            temperature=Slider(
                 0.0, 1.5, value=default.temperature, step=0.05, label="Temperature", elem_id="temperature"
             ),
-            seed=gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="seed"),
+            seed=Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="seed"),
         )
 
 

@@ -13,6 +13,7 @@ MAX_DRAWN = 4096  # values drawn one after another; what is left is filled with 
 MAX_PAIRS = 2**28  # pairs of a query and a token it looks at, in one request
 MAX_SECONDS = 90  # of work on one request
 MAX_PIXELS = 4096 * 4096  # of an uploaded picture
+MAX_DRAFT = 10_000 * 10_000  # of a JPEG, which can be reduced while it is read
 MAX_FACES = 200_000  # of an uploaded mesh
 MAX_POINTS = 500_000  # of an uploaded point cloud
 MAX_FILE = "10mb"

@@ -10,12 +10,13 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from demo.grids import split
-from demo.limits import MAX_PIXELS
+from demo.limits import MAX_DRAFT, MAX_PIXELS
 from demo.observed import Observed
 from signals.image import checkered, image_to_array, to_image, to_values
 
 SHARP = 96  # pictures up to this side travel without loss
 SMOOTH = 384  # side of a picture that is shown large
+DRAFT = 1024  # least side to which a JPEG is reduced while it is read
 DOWNLOAD = 512  # side, about, of a picture to keep
 LEVELS = torch.from_numpy(matplotlib.colormaps["magma"](np.linspace(0, 1, 256))[:, :3].astype(np.float32))
 
@@ -30,13 +31,15 @@ def read_picture(source: str | Image.Image | None, grid: list[int], channels: in
         raise ValueError("picture: expected an image, got none; upload one or click an example")
     try:
         picture = source if isinstance(source, Image.Image) else Image.open(source)
+        if picture.width * picture.height <= MAX_DRAFT:
+            picture.draft(None, (DRAFT, DRAFT))  # a JPEG of a camera is reduced while it is read
         if picture.width * picture.height > MAX_PIXELS:
             raise ValueError(f"picture: expected at most {MAX_PIXELS:,} pixels, got {picture.width} × {picture.height}")
         return to_values(torch.from_numpy(image_to_array(picture, tuple(grid), channels)))
     except Image.DecompressionBombError as error:
         raise ValueError(f"picture: expected at most {MAX_PIXELS:,} pixels, got far more") from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"picture: expected an image file, cannot read it ({type(error).__name__})") from error
+        raise ValueError("picture: expected an image file (PNG, JPEG, WebP, GIF, …), cannot read this one") from error
 
 
 def picture_url(values: Tensor, lossless: bool = False) -> str:

@@ -25,6 +25,7 @@ from demo.polynomial_handlers import (
 from demo.share_panel import SharePanel
 from demo.tab import Page, Tab, at_start, outdate
 from demo.widgets.curves import Curves
+from demo.widgets.numbers import Number, Slider
 
 INTRO = (
     "**Click points of a curve.** The model has seen random polynomials of degree 6 and shows how the curve may go on. "
@@ -80,16 +81,16 @@ def _controls(page: Page) -> None:
         fresh = gr.Button("New random curve", size="sm", min_width=120, elem_id="fresh")
         page.add(asked=False, fresh=fresh, empty=gr.Button("Clear", size="sm", min_width=70))
     page.add(
-        count=gr.Slider(0, 12, value=3, step=1, label="Points of a random curve"),
+        count=Slider(0, 12, value=3, step=1, label="Points of a random curve"),
         where=gr.Radio(list(REGION_NAMES), value=REGION_NAMES[0], label="Where", elem_id="curve-where"),
     )
     with gr.Accordion("Model and sampling", open=False):
         names = models.names(NAME)
         page.add(
             checkpoint=gr.Dropdown(names, value=names[0], label="Model"),
-            number=gr.Slider(1, MAX_SAMPLES, value=SAMPLES, step=1, label="Sampled curves"),
-            temperature=gr.Slider(0.0, 1.5, value=1.0, step=0.05, label="Temperature"),
-            seed=gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED),
+            number=Slider(1, MAX_SAMPLES, value=SAMPLES, step=1, label="Sampled curves"),
+            temperature=Slider(0.0, 1.5, value=1.0, step=0.05, label="Temperature"),
+            seed=Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED),
         )
 
 

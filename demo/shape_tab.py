@@ -23,6 +23,7 @@ from demo.shape_handlers import (
 from demo.share_panel import SharePanel
 from demo.tab import DRAWING, Page, Tab, outdate
 from demo.widgets.log_slider import LogSlider
+from demo.widgets.numbers import Number, Slider
 from signals.point_clouds import EXTENSIONS
 
 INTRO = (
@@ -97,9 +98,9 @@ def _other_settings(page: Page) -> SharePanel:
     with gr.Column(min_width=300), gr.Accordion("Model and sampling", open=False):
         page.add(
             checkpoint=gr.Dropdown(names, value=names[0], label="Model"),
-            side=gr.Slider(MIN_SHAPE_RESOLUTION, MAX_SHAPE_RESOLUTION, value=32, step=4, label="Cells a side"),
-            temperature=gr.Slider(0.0, 1.5, value=0.8, step=0.05, label="Temperature"),
-            seed=gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="shape-seed"),
+            side=Slider(MIN_SHAPE_RESOLUTION, MAX_SHAPE_RESOLUTION, value=32, step=4, label="Cells a side"),
+            temperature=Slider(0.0, 1.5, value=0.8, step=0.05, label="Temperature"),
+            seed=Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="shape-seed"),
         )
     with gr.Column(min_width=300):
         return SharePanel(NAME)

@@ -55,7 +55,10 @@ def read_video(path: str | None, checkpoint: str) -> Tensor:
     if not path:
         raise ValueError("video: expected a file, got none; upload one or click an example")
     config = config_of(checkpoint, "video")
-    return to_values(read_clip(Path(path), config.native_grid, config.value_dim, "video"))
+    try:
+        return to_values(read_clip(Path(path), config.native_grid, config.value_dim, "video"))
+    except ValueError as error:  # the folder is the server's, not the visitor's
+        raise ValueError(str(error).replace(f"{Path(path).parent}/", "")) from error
 
 
 def observe(clip: Tensor, count: int, pattern: str, seed: int) -> Observed:

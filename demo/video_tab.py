@@ -22,6 +22,7 @@ from demo.video_handlers import (
     update,
 )
 from demo.widgets.log_slider import LogSlider
+from demo.widgets.numbers import Number, Slider
 from demo.widgets.player import Player
 
 INTRO = (
@@ -75,7 +76,7 @@ def _clip_settings(page: Page) -> None:
     page.add(
         count=LogSlider(256, 4, MAX_CONTEXT, "Random pixels", elem_id="video-count"),
         pattern=gr.Radio(questions, value=PATTERNS[0], label="What is given", elem_id="video-pattern"),
-        shuffle=gr.Slider(0, 99, value=0, step=1, label="Shuffle", elem_id="video-shuffle"),
+        shuffle=Slider(0, 99, value=0, step=1, label="Shuffle", elem_id="video-shuffle"),
         upload=gr.File(label="Upload a video", file_types=["video", ".gif"], height=110),
     )
 
@@ -84,8 +85,8 @@ def _sampling_settings(page: Page) -> None:
     names = models.names(NAME)
     page.add(
         checkpoint=gr.Dropdown(names, value=names[0], label="Model"),
-        temperature=gr.Slider(0.0, 1.5, value=0.8, step=0.05, label="Temperature"),
-        seed=gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="video-seed"),
+        temperature=Slider(0.0, 1.5, value=0.8, step=0.05, label="Temperature"),
+        seed=Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="video-seed"),
     )
 
 

@@ -83,7 +83,7 @@ function pick(each) {
 
 function tellBrush() {
   const side = brush.value, one = largest > 1 && side > 1, size = side + "×" + side;
-  const meaning = one ? "one value: the average of " + size + " pixels" : side > 1 ? size + " pixels" : "one pixel";
+  const meaning = one ? "the average of " + size + " pixels" : side > 1 ? size + " pixels" : "one pixel";
   find(".pt-brush output").textContent = size;
   brush.ariaValueText = meaning;
   brush.parentElement.title = "A dab of this brush is " + meaning;

@@ -1,0 +1,183 @@
+"""What each event of the app's tabs changes: handlers as functions from what a visitor sees to updates by name."""
+
+import pytest
+import torch
+from app_server import checkpoints
+from PIL import Image
+
+from demo import image_handlers, models, polynomial_handlers, share, video_actions, video_handlers
+from demo.answers import FAST, Sampling
+from demo.image_handlers import Visit
+from demo.observed import nothing
+from demo.pictures import read_picture, smooth_url
+from demo.tab import Page
+from demo.widgets.numbers import Number, Slider
+from demo.widgets.pad import pad_value, read_pad
+from demo.widgets.result import result
+
+
+@pytest.fixture(autouse=True)
+def offered():
+    models.offer(checkpoints())
+
+
+def pad(checkpoint: str = "plain", cells=(0, 17), **more) -> dict:
+    """A pad with grey pixels."""
+    value = pad_value(nothing(models.config_of(checkpoint)), models.config_of(checkpoint).native_grid)
+    value |= {"cells": list(cells), "colours": "808080" * len(cells), "checkpoint": checkpoint, "source": ""}
+    return value | more
+
+
+def visit(checkpoint: str = "plain", **more) -> Visit:
+    values = dict(
+        uploads={}, checkpoint=checkpoint, pad=pad(), auto=True, upload=None, pattern="left half", count=9, shuffle=0,
+        number=2, speed="fast", resolution=16, order="spread", temperature=0.9, seed=None,
+    )  # fmt: skip
+    return Visit(values | more)
+
+
+def test_a_visit_resolves_what_the_controls_say():
+    seen = visit(order="coarse-to-fine")
+    assert len(seen.observed) == 2 and seen.picture is None
+    assert seen.sampling == Sampling(2, FAST, 0.9, 0, "spread")  # "plain" knows no averages
+    assert visit(speed="exact").sampling.steps is None
+
+
+def test_marginals_take_away_what_was_asked_about_another_sketch():
+    updates = image_handlers.live(visit())
+    assert updates["density"] == image_handlers.ASK and updates["pad"]["mark"] == -1
+    assert updates["marginals"]["mark"] is None and updates["samples"]["mark"] is None
+    assert [tile["name"] for tile in updates["marginals"]["value"]] == ["Mean", "Uncertainty"]
+
+
+def test_samples_follow_a_change_only_where_that_is_wanted():
+    drawn = list(image_handlers.run_if_wanted(visit()))
+    assert [len(each["samples"]["value"]["tiles"]) for each in drawn][-1] == 2
+    assert drawn[-1]["samples"]["value"]["share"] == 1 and {"still", "moving", "levels"} <= set(drawn[-1])
+    (kept,) = image_handlers.run_if_wanted(visit(auto=False))
+    assert "value" not in kept["samples"]
+
+
+def test_nothing_left_to_draw_leaves_no_old_sample():
+    (empty,) = image_handlers.run_if_wanted(visit(pad=pad(cells=range(256))))
+    assert empty["samples"] == result([], 0, 1.0)
+
+
+def test_another_model_keeps_the_paint_in_its_cells_but_not_the_paper():
+    before = pad(ink=[0, 17], paper=[34, 35])
+    updates = image_handlers.change_model(visit("scaled", pad=before))
+    moved = updates["pad"]["value"]
+    assert moved["grid"] == [32, 32] and moved["checkpoint"] == "scaled" and len(moved["cells"]) == 2
+    assert updates["resolution"] == 32 and updates["pad"]["channels"] == 3 and updates["pad"]["largest"] == 8
+    assert ("coarse to fine", "coarse-to-fine") in updates["order"]["choices"]
+    assert len(read_pad(before, 1)) == 4  # for its own model paper is observed
+
+
+def test_undo_to_another_model_sets_the_controls_but_leaves_the_pad_as_it_is():
+    updates = image_handlers.recall(visit("plain", pad=pad("scaled")))
+    assert updates["checkpoint"] == "scaled" and updates["pad"]["largest"] == 8
+    assert "value" not in updates["pad"]
+
+
+def test_an_upload_stays_behind_the_pad_for_undo(tmp_path):
+    uploads = {}
+    for number, colour in enumerate(("red", "white", "blue", "grey", "black"), 1):
+        Image.new("RGB", (20, 20), colour).save(tmp_path / "picture.png")
+        updates = image_handlers.open_picture(visit(upload=str(tmp_path / "picture.png"), uploads=uploads))
+        uploads, value = updates["uploads"], updates["pad"]["value"]
+        assert value["source"] == f"upload {number}" and len(value["cells"]) == 128
+        assert updates["upload"] is None  # the file may be deleted
+        assert visit(pad=value, uploads=uploads).picture.getpixel((0, 0)) == Image.new("RGB", (1, 1), colour).getpixel(
+            (0, 0)
+        )
+    assert list(uploads) == [f"upload {number}" for number in (2, 3, 4, 5)]
+
+
+def test_other_pixels_are_revealed_of_the_same_picture():
+    uploads = {"upload 1": Image.new("RGB", (8, 8), "white")}
+    seen = visit(pad=pad(source="upload 1"), uploads=uploads, pattern="random pixels")
+    updates = image_handlers.reveal_again(seen)
+    assert len(updates["pad"]["value"]["cells"]) == 9 and updates["pad"]["value"]["source"] == "upload 1"
+    assert "value" not in image_handlers.reveal_again(visit())["pad"]
+    more = image_handlers.reveal_best(seen)["pad"]["value"]
+    assert len(more["cells"]) == 3
+
+
+def test_a_state_brings_everything_back():
+    seen = visit(seed=5, number=3)
+    updates = image_handlers.restore(image_handlers.state_of(seen))
+    assert (updates["number"], updates["seed"], updates["speed"], updates["temperature"]) == (3, 5, "fast", 0.9)
+    again = read_pad(updates["pad"]["value"], 1)
+    assert torch.equal(again.positions, seen.observed.positions)
+    with pytest.raises(ValueError, match="state.speed: expected one of exact, fast"):
+        image_handlers.restore(
+            share.to_text("image", {"checkpoint": "plain", "positions": [], "values": [], "speed": 3})
+        )
+
+
+def test_other_points_of_a_curve_take_its_density_away():
+    values = dict(checkpoint="polynomial", points="0, 1", truth=None, number=1, temperature=1.0, seed=0)
+    first, last = polynomial_handlers.redraw(polynomial_handlers.Visit(values))
+    assert first["density"] == polynomial_handlers.ASK and first["plot"]["samples"] == []
+    assert len(last["plot"]["samples"]) == 1
+
+
+def test_a_clip_draws_nothing_before_there_is_one():
+    values = dict(checkpoint="moving-mnist", truth=None, known=None, count=9, pattern="random pixels", shuffle=0)
+    seen = video_handlers.Visit(values | dict(temperature=1.0, seed=0, upload=None))
+    (waiting,) = video_handlers.run_if_known(seen)
+    assert "value" not in waiting["player"] and "value" not in video_handlers.update(seen)["player"]
+    with pytest.raises(ValueError, match="video: expected one, got none"):
+        next(video_handlers.run(seen))
+
+
+def test_updates_by_name_reach_their_components_and_an_event_its_handler():
+    page = Page(dict)
+    page.add(number="NUMBER")
+    page.add(asked=False, text="TEXT")
+    assert page.bind(lambda visit: {"text": visit["number"] + 1})(4) == {"TEXT": 5}
+
+    class Event:
+        _data = {"x": 3}
+
+    assert page.bind(lambda visit, picked: {"text": picked["x"]})(Event(), 4) == {"TEXT": 3}
+
+    def twice(visit):
+        yield {"text": visit["number"]}
+        yield {"text": 0}
+
+    assert list(page.bind(twice)(4)) == [{"TEXT": 4}, {"TEXT": 0}]
+
+
+def test_a_large_picture_is_smooth():
+    import base64
+    import io
+
+    values = torch.zeros(8, 8, 1)
+    values[:, 4:] = 1
+    data = base64.b64decode(smooth_url(values).split(",")[1])
+    row = torch.tensor(list(Image.open(io.BytesIO(data)).convert("L").tobytes())).view(384, 384)[100]
+    assert (row[180:204].diff() >= -2).all() and 60 < row[192] < 200  # it rises step by step
+
+
+def test_a_camera_s_jpeg_is_reduced_and_a_file_of_another_kind_is_told_in_plain_words(tmp_path):
+    Image.new("RGB", (6000, 4000), "red").save(tmp_path / "camera.jpg", quality=20)
+    assert read_picture(str(tmp_path / "camera.jpg"), [8, 8], 3)[0, 0].tolist() == pytest.approx([1, 0, 0], abs=0.02)
+    (tmp_path / "drawing.svg").write_text("<svg/>")
+    with pytest.raises(ValueError, match=r"expected an image file \(PNG, JPEG, WebP, GIF, …\), cannot read this one"):
+        read_picture(str(tmp_path / "drawing.svg"), [8, 8], 3)
+
+
+def test_a_bad_clip_is_told_without_the_server_s_folder(tmp_path):
+    (tmp_path / "words.mp4").write_text("no clip")
+    with pytest.raises(ValueError, match="video: expected") as told:
+        video_actions.read_video(str(tmp_path / "words.mp4"), "moving-mnist")
+    assert str(tmp_path) not in str(told.value)
+
+
+def test_an_empty_field_and_a_number_beyond_the_limits_are_borne():
+    slider = Slider(1, 6, value=4, step=1)
+    assert [slider.preprocess(number) for number in (None, 3, 9999, -1)] == [4, 3, 6, 1]
+    seed = Number(0, precision=0, minimum=0, maximum=9)
+    assert [seed.preprocess(number) for number in (None, 10**30, 2.2)] == [0, 9, 2]
+    assert slider.get_block_name() == "slider" and seed.get_block_name() == "number"
