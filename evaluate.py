@@ -32,14 +32,14 @@ class Arguments:
     kind: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
     split: str = flag("Split to evaluate on.", "test")
     contexts: list[int] | None = flag(
-        "Numbers K of observed places; default: the kind's own. Section samples always takes those."
+        "Numbers K of observed positions; default: the kind's own. Section samples always takes those."
     )
-    queries: int = flag("Unobserved places scored for each signal and K.", 128)
+    queries: int = flag("Unobserved positions scored for each signal and K.", 128)
     limit: int | None = flag(
         "Signals that likelihoods are averaged over (default: some hundreds), and at most so many in other sections; "
         "4 for a quick look."
     )
-    seed: int = flag("Seed of all places, orders and samples.", 0)
+    seed: int = flag("Seed of all positions, orders and samples.", 0)
 
     def __post_init__(self):
         for name in ("queries", "limit"):

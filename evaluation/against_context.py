@@ -22,7 +22,7 @@ class Row(TypedDict):
 
     `context` is K, `signals` their number, `nats` the negative log-likelihood per value and `half_width` half of its
     95 % confidence interval over signals, `bits_per_dim` the same as `nats` in bits per channel (of a density where
-    values are not quantised), `rmse` the error of the mean and `nearest_rmse` that of the nearest observed place.
+    values are not quantised), `rmse` the error of the mean and `nearest_rmse` that of the nearest observed position.
     `reference_nats` is there with a reference, and `None` where that has no density. `coverage` is there with central
     intervals: for each a share and its half-width; `uncertain_coverage` is the same of the values whose predicted
     standard deviation is above `UNCERTAIN`.
@@ -45,10 +45,10 @@ class Scoring:
     """How marginals are scored.
 
     Attributes:
-        num_queries (`int`): Unobserved places scored per signal (all of them where fewer are left).
-        tokens_per_batch (`int`): Observed and scored places in one call of the network.
-        seed (`int`): Of all places.
-        reference: What is compared with at the same places, with a `predict` of its own (the exact posterior).
+        num_queries (`int`): Unobserved positions scored per signal (all of them where fewer are left).
+        tokens_per_batch (`int`): Observed and scored positions in one call of the network.
+        seed (`int`): Of all positions.
+        reference: What is compared with at the same positions, with a `predict` of its own (the exact posterior).
         central (`Sequence[float]`): Central intervals whose coverage is measured.
         grid (`list[int]` or `None`): The cells of the stored signals; default: the checkpoint's native grid.
     """
@@ -70,7 +70,7 @@ def marginals_against_context(
 
     Args:
         rows (`Sequence`): Held-out signals as stored.
-        contexts (`Iterable[int]`): The numbers K. Every K sees the same places first: fewer of them, never others.
+        contexts (`Iterable[int]`): The numbers K. The positions observed for a smaller K are among those for a larger.
 
     Returns:
         One row per K.
@@ -85,7 +85,7 @@ def marginals_against_context(
     if largest >= places:
         wrong = next(context for context in contexts if context >= places)
         raise ValueError(f"contexts: expected fewer than the {places} cells of a signal, got {wrong}")
-    # One batch size for all K, so that all see the same random order of each signal's places.
+    # One batch size for all K, so that all see the same random order of each signal's positions.
     batch_size = max(1, scoring.tokens_per_batch // (largest + min(scoring.num_queries, places)))
     table = []
     for context in contexts:
@@ -102,9 +102,9 @@ def marginals_against_context(
 
 
 def score_batch(model, scores: Scores, positions: Tensor, values: Tensor, context: int, scoring: Scoring) -> None:
-    """Score the last places of positions (B, N, P) and values (B, N, V) given the first `context` ones.
+    """Score the last of the positions (B, N, P) and values (B, N, V) given the first `context` of them.
 
-    The last ones, so that every K is scored at the same places while enough are left.
+    Every K is scored at the same last positions, as long as enough are left.
     """
     queries = min(scoring.num_queries, positions.shape[1] - context)
     observed, asked = positions[:, :context], positions[:, -queries:]

@@ -28,7 +28,7 @@ class Arguments:
     split: str = flag("Split to take signals from.", "test")
     index: int = flag("Row of the split.", 0)
     temperature: float = flag("Temperature of the samples.", 0.9)
-    seed: int = flag("Seed of places and samples.", 0)
+    seed: int = flag("Seed of positions and samples.", 0)
     new: int = flag("Draw so many new signals, with nothing observed, instead.", 0)
     num_steps: int = flag("Steps for each new signal.", 256)
     order: Literal["random", "coarse-to-fine"] = flag("Order in which new signals are drawn.", "random")

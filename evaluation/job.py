@@ -65,7 +65,7 @@ class Job:
     Args:
         limit (`int` or `None`): See `rows`.
         contexts (`list[int]` or `None`): Numbers K to use instead of the kind's own.
-        queries (`int`): Unobserved places scored for each signal.
+        queries (`int`): Unobserved positions scored for each signal.
         output (`Path` or `None`): The report's file; figures go into its folder; `None`: no figures.
     """
 
@@ -112,7 +112,7 @@ class Job:
         return self.signal.load_split(self.split, self.config, self.limit or self.plan.count("likelihood"))
 
     def sizes(self, few: bool = False) -> list[int]:
-        """Numbers K of observed places, as far as the grid holds them."""
+        """Numbers K of observed positions, as far as the grid holds them."""
         sizes = list(self.plan.few_contexts if few else self.plan.contexts)
         if self.contexts is not None:
             sizes = [size for size in self.contexts if size > 0] if few else self.contexts

@@ -7,7 +7,7 @@ from evaluation.galleries import inference
 from evaluation.job import Found, Job
 from evaluation.tables import make_table, mean_interval
 
-PLACES = 24  # random places of each signal that are drawn
+PLACES = 24  # random positions of each signal that are drawn
 
 
 @torch.no_grad()

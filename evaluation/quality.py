@@ -1,4 +1,4 @@
-"""Whole signals completed from a few places, judged by the measures of their kind."""
+"""Whole signals completed from a few positions, judged by the measures of their kind."""
 
 from collections.abc import Iterable, Sequence
 

@@ -119,7 +119,7 @@ class Polynomials(Signal):
 
         Args:
             count (`int`): Points that are clicked, at most degree + 1.
-            steepest (`float`): Clicks that ask for a larger coefficient are made anew.
+            steepest (`float`): Clicks that ask for a larger coefficient are made again.
         """
         positions = torch.empty(len(batch), count, 1, device=batch.device)
         values, rows = torch.empty_like(positions, dtype=torch.double), torch.arange(len(batch), device=batch.device)

@@ -38,7 +38,7 @@ def buffered_log_prob(model, known: tuple, asked: tuple, buffered: int) -> Tenso
 
 
 def measure(job: Job, flags: NoFlags) -> Found:
-    """The same evidence as context and in part as buffer, for several K."""
+    """The same K known values as context, and with a part of them as buffer; for several K."""
     largest = job.model.config.max_buffer_share
     shares = {"none": 0.0, IN_USE: largest} | {name: share for name, share in SHARES.items() if share > largest}
     rows, (name, size) = job.rows(job.plan.count("buffer")), unit(job.config)

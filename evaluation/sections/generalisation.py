@@ -1,4 +1,4 @@
-"""Section: contexts and grids that training has not seen: more places and other resolutions."""
+"""Section: what training has not seen: larger contexts and other resolutions."""
 
 import copy
 

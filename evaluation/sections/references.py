@@ -32,7 +32,7 @@ def methods(job: Job) -> dict:
 
 
 def measure(job: Job, flags: NoFlags) -> Found:
-    """Likelihood and error of all methods at the same places."""
+    """Likelihood and error of all methods at the same positions."""
     rows, (unit_name, size) = job.rows(job.plan.count("references")), unit(job.config)
     compared = {"model": job.model} | methods(job)
     likelihoods, errors = [], []

@@ -1,4 +1,4 @@
-"""Section: whole signals drawn from a few places: how true, how recognisable and how different they are."""
+"""Section: whole signals sampled from a few observed values: their fidelity, recognisability and diversity."""
 
 from dataclasses import dataclass
 
