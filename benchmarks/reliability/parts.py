@@ -66,7 +66,10 @@ def try_part(name: str) -> Tally:
     """What became of the inputs to one part, in a process that may have others beside it."""
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)
-    tally = (PARTS | APP)[name]()
+    try:
+        tally = (PARTS | APP)[name]()
+    except Exception as error:  # what the other parts found must not be lost
+        tally = Tally(crashes=[f"the part came to no end: {type(error).__name__}: {error}"])
     print(f"{name}: {tally.tried} inputs, {len(tally.faults())} faults", file=sys.stderr, flush=True)
     return tally
 
