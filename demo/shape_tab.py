@@ -21,7 +21,7 @@ from demo.shape_handlers import (
     update,
 )
 from demo.share_panel import SharePanel
-from demo.tab import DRAWING, Page, Tab, outdate
+from demo.tab import DRAWING, Page, Tab, outdate, renew
 from demo.widgets.log_slider import LogSlider
 from demo.widgets.numbers import Number, Slider
 from signals.point_clouds import EXTENSIONS
@@ -34,6 +34,7 @@ INTRO = (
 MESHES = [".obj", ".off", ".ply", ".stl", ".glb"]
 RESTORED = ["checkpoint", "side", "temperature", "seed", "known", "shape", "truth", *SAMPLES]
 SHOWN = [*VIEWS, *SAMPLES]
+VIEWERS = "#shape-mean, #shape-points"
 
 
 def build() -> Tab:
@@ -112,15 +113,14 @@ def _wire(page: Page, buttons: dict[str, gr.Button]) -> None:
     opened += [(page["upload"].upload, open_mesh), (page["scan"].upload, open_scan)]
     changed = [page["count"].release, *(page[name].input for name in ("where", "side", "checkpoint"))]
     changed.append(page["seed"].change)
-    for event, handler in opened:
-        first = page.on(event, handler, ["shape", "truth", "upload", "scan", *SAMPLES])
-        page.on(first.then, update, SHOWN, show_progress="minimal")
-    for event in changed:
-        page.on(event, update, SHOWN, show_progress="minimal")
+    first = [page.on(event, handler, ["shape", "truth", "upload", "scan", *SAMPLES]).then for event, handler in opened]
+    for event in (*first, *changed):
+        shown = page.on(event, update, SHOWN, show_progress="minimal")
+        shown.then(None, None, None, js=renew(VIEWERS))
     drawn = page.on(page["go"].click, run, ["files"], show_progress="full", **DRAWING)
     shown = page.on(drawn.success, show_files, SAMPLES, show_progress="full")
     for event in (*(event for event, _ in opened), *changed):
-        event(None, None, None, js=outdate("#shape-mean, #shape-points"))
+        event(None, None, None, js=outdate(VIEWERS))
         event(None, cancels=[drawn, shown])
     page["temperature"].input(None, cancels=[drawn, shown])
     page["stop"].click(None, cancels=[drawn, shown])

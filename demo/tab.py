@@ -110,6 +110,11 @@ def outdate(selector: str) -> str:
     return f"() => {{ for (const part of document.querySelectorAll({selector!r})) part.dataset.stale = ''; }}"
 
 
+def renew(selector: str) -> str:
+    """A script that takes the dimming away, for parts that do not do so themselves."""
+    return f"() => {{ for (const part of document.querySelectorAll({selector!r})) delete part.dataset.stale; }}"
+
+
 @dataclass(frozen=True)
 class Tab:
     """A tab that is laid out.
