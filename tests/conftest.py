@@ -28,6 +28,28 @@ CODE = sorted(path.name for path in (ROOT / "pixeltransformer").glob("*.py") if 
 
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig  # noqa: E402
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel  # noqa: E402
+from training.setup import num_cores  # noqa: E402
+
+# The files that take longest start first, so that workers end together.
+LONGEST = [
+    *("test_browser", "test_hub", "test_training", "test_resume", "test_two_processes", "test_evaluation_command"),
+    *("test_data_faults", "test_skipped_steps", "test_security", "test_examples", "test_app"),
+]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Workers for `-n auto`: one a core that this process may use, at most 4; none where a single file is tested."""
+    paths = {argument.split("::")[0] for argument in config.args}
+    if len(paths) == 1 and paths.pop().endswith(".py"):
+        return 0
+    return min(4, num_cores())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; within a file the order stays."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 def make_model(seed: int = 0, **config) -> PixelTransformerModel:
