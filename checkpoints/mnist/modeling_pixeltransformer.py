@@ -38,6 +38,11 @@ LOOK_EVERY = 100  # calls in training on an accelerator, at whose numbers the ch
 Places3 = tuple[Tensor, Tensor | None, Tensor | None]  # positions, values and scales as `forward` takes them
 
 
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """Dtype that a module computes in, which may have more digits than the model's; a quantised one takes float32."""
+    return next((parameter.dtype for parameter in module.parameters()), torch.float32)
+
+
 class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
     """Encoder over the observed set, cross-attention decoder over queries, mixture distribution over values.
 
@@ -153,7 +158,7 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         return self.position_features(positions).to(self.nothing_observed.token.dtype)
 
     def _add_values(self, tokens: Tensor, values: Tensor) -> Tensor:
-        encoded = self.value_embedding(values.float())  # whose weights stay in float32, too
+        encoded = self.value_embedding(values.to(dtype_of(self.value_embedding)))
         return tokens + self.token_value(encoded.to(self.nothing_observed.token.dtype))
 
     def rotation(self, positions: Tensor) -> Rotation:
@@ -269,7 +274,7 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
 
         `bounds` spares computing them again.
         """
-        x = x.float()  # as the heads are
+        x = x.to(dtype_of(self.head))
         of_channels = None if self.channel_head is None else self.channel_head(x)
         *components, coefficients = (bounds or self._bounds()).components(self.head(x), of_channels)
         config = self.config
