@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> Path:
         config = PixelTransformerConfig.from_pretrained(own.checkpoint)
         if config.signal != "image" or len(set(config.native_grid)) > 1:
             raise ValueError(f"--checkpoint: expected one for square images, got {config.signal} {config.native_grid}")
-        flags = ["--signal", "image", "--dataset_name", own.folder, "--image_size", str(config.native_grid[0])]
+        flags = ["--kind", "image", "--dataset_name", own.folder, "--image_size", str(config.native_grid[0])]
         flags += ["--channels", "grey" if config.value_dim == 1 else "colour", "--init_from", own.checkpoint]
         flags += ["--max_train_steps", str(own.steps), "--output_dir", str(own.output)]
         model = adapt(own, *parse_arguments([*flags, *rest]))

@@ -214,7 +214,7 @@ def two_checkpoints(tmp_path: Path) -> list[Path]:
     code = folders[1] / "modeling_pixeltransformer.py"
     code.write_text(code.read_text().replace("nothing_observed", "empty_set"))
     weights = load_file(folders[1] / "model.safetensors")
-    weights["empty_set"] = weights.pop("nothing_observed")
+    weights["empty_set.token"] = weights.pop("nothing_observed.token")
     save_file(weights, folders[1] / "model.safetensors", {"format": "pt"})
     return folders
 
@@ -248,7 +248,7 @@ for number, folder in enumerate(sys.argv[1:] * 2):
 def test_weights_of_other_code_are_refused_by_name(tmp_path):
     _, other = two_checkpoints(tmp_path)
     with pytest.raises(
-        ValueError, match="expected weights of this version .*missing: nothing_observed; unexpected: empty"
+        ValueError, match="expected weights of this version .*missing: nothing_observed.token; unexpected: empty"
     ):
         PixelTransformerModel.from_pretrained(other)
     with pytest.raises(ValueError, match="expected weights of this version"):  # this process has registered its own
@@ -272,7 +272,7 @@ def test_a_pickle_of_tensors_is_no_checkpoint(grey_model, tmp_path):
     with pytest.raises(OSError, match="model.safetensors"):
         PixelTransformerModel.from_pretrained(tmp_path)
     asked_for = PixelTransformerModel.from_pretrained(tmp_path, use_safetensors=False)
-    assert torch.equal(asked_for.nothing_observed, grey_model.nothing_observed)
+    assert torch.equal(asked_for.nothing_observed.token, grey_model.nothing_observed.token)
 
 
 @pytest.mark.parametrize("load", [PixelTransformerModel, AutoModel, PixelTransformerConfig, AutoConfig])
