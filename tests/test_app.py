@@ -344,7 +344,7 @@ def test_a_mesh_and_a_scan_are_observed_on_their_surface(tmp_path):
     trimesh.PointCloud(mesh.sample(300, seed=0)).export(tmp_path / "scan.ply")
     corners = np.array([0.3, 0.6, 0.9])
     for endpoint, file, pattern, near in (
-        ("observe_mesh", "box.ply", "on the surface", 0.05),  # the field has 32 cells a side and round edges
+        ("observe_mesh", "box.ply", "surface", 0.05),  # the field has 32 cells a side and round edges
         ("observe_point_cloud", "box.ply", "random", 1e-5),
         ("observe_point_cloud", "scan.ply", "random", 0.02),
     ):
