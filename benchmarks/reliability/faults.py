@@ -128,8 +128,8 @@ def torn_then_resumed(folder: Path, reference: Path, steps: int, save_every: int
 
 
 def limit_file_size() -> None:
-    """The system refuses to let any file grow beyond 20 kB, as it does beyond the end of a disk."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    """The system refuses to let any file grow beyond 8 kB, as it does beyond the end of a disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000))
 
 
 def fill_later() -> None:
