@@ -15,7 +15,11 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil
 SHOTS = Path(os.environ.get("SCREENSHOTS", "artifacts/screenshots"))
 SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 PATIENCE = 180_000  # milliseconds; how fast the app is, is measured by benchmarks/app_latency.py
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
+# They take many minutes, so that a run of all tests leaves them out: BROWSER_TESTS=1 python -m pytest tests/test_browser.py
+pytestmark = pytest.mark.skipif(
+    BROWSER is None or not os.environ.get("BROWSER_TESTS"),
+    reason="no chromium is installed, or BROWSER_TESTS is not set",
+)
 
 
 @pytest.fixture(scope="module")
