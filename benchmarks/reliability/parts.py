@@ -63,7 +63,7 @@ def run_faults(name: str, *given) -> tuple[int, list[str]]:
 
 
 def try_part(name: str) -> Tally:
-    """What became of the inputs to one part, in a process that may have others beside it."""
+    """Outcomes of the inputs to one part; other parts may run in parallel."""
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)
     try:
