@@ -72,11 +72,11 @@ class Polynomials(Signal):
             "quantization_step": None,
             "num_bins": 1,  # the posterior is one Gaussian
             "offset_radius": None,
-            "min_scale": 1e-4,
-            "max_scale": 8.0,
+            "min_std": 1e-4,
+            "max_std": 8.0,
             "rotary_max_frequency": 4 * np.pi,  # a polynomial of low degree has no finer detail
-            "fourier_scale": 1.0,
-            "value_fourier_scale": None,  # what is looked for is linear in the values
+            "position_bandwidth": 1.0,
+            "value_bandwidth": None,  # what is looked for is linear in the values
             "max_buffer_share": 0.04,  # of few values each tells much, and encoding them again takes little
         }
 

@@ -196,7 +196,7 @@ def test_paper_configuration_is_the_published_one():
     config = PixelTransformerConfig.paper(value_dim=3)
     published = (config.num_encoder_layers, config.num_decoder_layers, config.hidden_size, config.intermediate_size)
     assert published == (10, 10, 256, 512) and config.num_attention_heads == 4 and config.num_bins == 512
-    assert not config.rotary and config.norm_position == "post" and config.fourier_scale == 2.0
+    assert not config.rotary and config.norm_position == "post" and config.position_bandwidth == 2.0
     assert PixelTransformerModel(PixelTransformerConfig.paper(hidden_size=16, num_bins=2)).rotary is None
 
 
@@ -208,15 +208,15 @@ def test_paper_configuration_is_the_published_one():
         ("hidden_size", 30),
         ("value_range", [1.0, 0.0]),
         ("norm", "batch"),
-        ("min_scale", 0.9 - 1),
-        ("max_scale", 1e-9),
+        ("min_std", 0.9 - 1),
+        ("max_std", 1e-9),
         ("rotary_max_frequency", 0.0),
         ("max_tokens", 12.5),
         ("quantization_step", -1.0),
         ("num_bins", 0),
-        ("fourier_scale", 0.0),
-        ("value_fourier_scale", -1.0),
-        ("value_fourier_scale", float("nan")),
+        ("position_bandwidth", 0.0),
+        ("value_bandwidth", -1.0),
+        ("value_bandwidth", float("nan")),
         ("value_range", [0.0, float("inf")]),
         ("quantization_step", 0.3),
         ("max_buffer_share", "half"),

@@ -23,8 +23,8 @@ MODELS = {
         quantization_step=None,
         num_bins=1,
         offset_radius=None,
-        min_scale=1e-4,
-        max_scale=8.0,
+        min_std=1e-4,
+        max_std=8.0,
     ),
 }
 EXTREMES = {"curve": [0.0, 1e-30, -1e-30, 1.0, -1e4, 1e4, 1e8, -1e8], "shape": [-1.5, 0.0, 1e-20, 1.5]}

@@ -27,7 +27,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def tiny(case: str, **config):
     """A random network on three pixels, each of which says much about the next."""
-    config = dict(native_grid=[3, 1], num_bins=4, max_scale=0.3, initializer_range=0.6) | CASES[case] | config
+    config = dict(native_grid=[3, 1], num_bins=4, max_std=0.3, initializer_range=0.6) | CASES[case] | config
     return make_model(**config)
 
 

@@ -43,6 +43,7 @@ def publish(source: Path, target: Path, dtype: torch.dtype = torch.bfloat16) -> 
     small = {name: w if name.endswith(exact) else w.to(dtype) for name, w in weights.items()}
     save_file(small, target / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((source / "config.json").read_text())
+    config = {PixelTransformerConfig.attribute_map.get(name, name): value for name, value in config.items()}
     config["dtype"] = "float32"
     (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     copy_code(target)

@@ -64,7 +64,7 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
     if arguments.architecture == "paper":
         make = PixelTransformerConfig.paper
         # What the publication fixes is not the signal's to choose.
-        fields = {name: fields[name] for name in fields if name not in ("num_bins", "value_fourier_scale")}
+        fields = {name: fields[name] for name in fields if name not in ("num_bins", "value_bandwidth")}
     model = PixelTransformerModel(make(signal=signal.kind, **{**fields, **chosen}))
     check_axes(signal, model)
     if arguments.bins == "kmeans" and model.config.num_bins > 1:

@@ -20,8 +20,8 @@ from pixeltransformer.modeling_pixeltransformer import PixelTransformerConfig, P
 COUNTS = ("hidden_size", "num_encoder_layers", "num_decoder_layers", "num_attention_heads", "intermediate_size")
 BAD_FIELDS: dict[str, tuple] = {
     **dict.fromkeys((*COUNTS, "num_bins", "num_scales", "max_tokens", "value_dim"), (0, -1, 1.5, "many", True, None)),
-    **dict.fromkeys(("fourier_scale", "initializer_range"), (0, -1.0, NAN, "x", None)),
-    **dict.fromkeys(("min_scale", "max_scale", "offset_radius", "rotary_max_frequency"), (0, -1.0, INF, "x")),
+    **dict.fromkeys(("position_bandwidth", "initializer_range"), (0, -1.0, NAN, "x", None)),
+    **dict.fromkeys(("min_std", "max_std", "offset_radius", "rotary_max_frequency"), (0, -1.0, INF, "x")),
     "native_grid": ([], [0, 6], [6, 6, 6, 6], [6.5, 6], "6×6", 6),
     "axes": ([0], [0, 0], [1, 2], "xy"),
     "value_range": ([1, 0], [0, 0], [0], [NAN, 1], "0 to 1", 1.0),

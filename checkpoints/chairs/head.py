@@ -40,7 +40,7 @@ class Bounds:
     @classmethod
     def of(cls, config: PixelTransformerConfig, centers: Tensor) -> "Bounds":
         """The bounds that a config sets for components with bins at `centers` (bins, V)."""
-        lowest, highest = (min(max(math.log(bound), LOG_SCALES[0]), LOG_SCALES[1]) for bound in config.scale_bounds)
+        lowest, highest = (min(max(math.log(bound), LOG_SCALES[0]), LOG_SCALES[1]) for bound in config.std_bounds)
         extent = config.value_range[1] - config.value_range[0] if config.value_range else 1.0
         start = math.log(extent / len(centers)) - 0.5
         start = min(max((start - lowest) / (highest - lowest), 0.05), 0.95)

@@ -61,16 +61,15 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
     """
 
     def __init__(self, config: PixelTransformerConfig):
-        config._check()  # fields may have been set since it was made
+        config.validate()  # fields may have been set since it was made
         super().__init__(config)
         width, half = config.hidden_size, config.hidden_size // 2
         self.nothing_observed = NothingObserved(width)
-        self.position_features = FourierFeatures(config.position_dim, half, config.fourier_scale)
-        if config.value_fourier_scale is None:
+        self.position_features = FourierFeatures(config.position_dim, half, config.position_bandwidth)
+        if config.value_bandwidth is None:
             self.value_embedding, size = nn.Linear(config.value_dim, half), half
         else:
-            scale = config.value_fourier_scale
-            self.value_embedding = FourierFeatures(config.value_dim, half, scale, include_input=True)
+            self.value_embedding = FourierFeatures(config.value_dim, half, config.value_bandwidth, include_input=True)
             size = self.value_embedding.size
         # A token is a linear layer of [value encoding ; position features]: two layers, as positions are known first.
         self.token_value = nn.Linear(size, width, bias=False)
@@ -281,7 +280,7 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         shared = (config.value_range, config.quantization_step, self.bin_centers)
         return ValueDistribution.normalized(*components, *shared, coefficients)
 
-    def scale_offset(self) -> float:
+    def log_std_offset(self) -> float:
         """What is added to the head's log-stds before they are bounded, see `Bounds.log_std_offset`."""
         return self._bounds().log_std_offset
 

@@ -22,9 +22,9 @@ def full_precision(device_type: str) -> AbstractContextManager:
 class FourierFeatures(nn.Module):
     """Random Fourier features (Tancik et al. 2020), with trained frequencies as in the paper."""
 
-    def __init__(self, input_dim: int, num_features: int, scale: float, include_input: bool = False):
+    def __init__(self, input_dim: int, num_features: int, bandwidth: float, include_input: bool = False):
         super().__init__()
-        self.scale, self.include_input = scale, include_input
+        self.bandwidth, self.include_input = bandwidth, include_input
         self.frequencies = nn.Parameter(torch.empty(num_features // 2, input_dim))  # cycles per unit
         self.size = num_features // 2 * 2 + input_dim * include_input
 
