@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from signals.places import cell_positions
+from signals.cells import cell_positions
 from signals.shape import Shapes
 from signals.surface import interpolate, surface_points
 

@@ -12,6 +12,7 @@ from signals.base import Signal
 
 HELPERS = (
     "base",
+    "cells",
     "clips",
     "data",
     "folders",
@@ -19,7 +20,6 @@ HELPERS = (
     "mesh",
     "mesh_repair",
     "patterns",
-    "places",
     "plan",
     "plots",
     "point_clouds",

@@ -83,7 +83,7 @@ class Polynomials(Signal):
     def num_cells(self, fields: dict[str, Any]) -> int:
         return 0
 
-    def places(
+    def pairs(
         self, batch: Batch, count: int, generator: torch.Generator | None = None, continuous: bool = True
     ) -> tuple[Tensor, Tensor]:
         positions = torch.rand(len(batch), count, 1, generator=generator, device=batch.device) * 2 - 1

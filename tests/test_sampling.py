@@ -51,7 +51,7 @@ def test_cached_sampler_equals_teacher_forced_evaluation(model):
         positions, values, queries[:, :1], buffer_positions=queries[:, order], buffer_values=sample[:, order]
     ).buffer_distribution
     for step, drawn_from in enumerate(seen):
-        for part in ("log_weights", "means", "log_scales"):
+        for part in ("log_weights", "means", "log_stds"):
             one, other = getattr(drawn_from, part)[:, 0], getattr(forced, part)[:, step]
             assert torch.allclose(one, other, atol=1e-4)
 

@@ -66,8 +66,8 @@ def write_card(folder: Path, metrics: Path | None = None) -> None:
         report = json.loads(metrics.read_text())
         raw = json.loads((folder / "config.json").read_text())
         raw["provenance"]["metrics"] = (
-            f"On {report['signals']:,} {report['plural']} of split `{report['split']}`, at places not observed, 95 % "
-            f"intervals over {report['plural']}:\n\n{markdown_table(report['rows'], config)}\n\n"
+            f"On {report['signals']:,} {report['plural']} of split `{report['split']}`, at positions not observed, "
+            f"95 % intervals over {report['plural']}:\n\n{markdown_table(report['rows'], config)}\n\n"
             + (
                 f"{report['completed']:,} whole {report['plural']} completed:\n\n{quality_table(report['quality'])}\n\n"
                 if len((report["quality"] or [{}])[0]) > 1
