@@ -61,8 +61,8 @@ def measure(job: Job, flags: NoFlags) -> Found:
         f"{len(rows):,} {job.signal.plural} of split `{job.split}`, {QUERIES} positions each: the negative "
         f"log-likelihood ({name}) of a query given the same K values in the same order, where the last ones are "
         f"buffer. Sampling and joint likelihoods have {largest:.0%} of what is known in the buffer at most, the "
-        "largest in use (`config.max_buffer_share`): beyond that it becomes context. The cost is the mean of the differences "
-        "on the same queries."
+        "largest in use (`config.max_buffer_share`): beyond that it becomes context. The cost is the mean of the "
+        "differences on the same queries."
     )
     plot = {"title": "cost of the buffer", "ylabel": name, "lines": lines, "levels": [0.0]}
     return Found(text, [make_table(columns, cells, "Does the buffer cost anything?", plot)])
