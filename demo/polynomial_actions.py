@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.polynomial import PolynomialPosterior
+from signals.polynomial_posterior import PolynomialPosterior
 from demo.answers import Sampling, joint, marginal
 from demo.limits import MAX_SEED, whole
 from demo.models import config_of

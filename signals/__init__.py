@@ -24,6 +24,7 @@ HELPERS = (
     "plots",
     "point_clouds",
     "polygons",
+    "polynomial_posterior",
     "streams",
     "surface",
 )

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from baselines.polynomial import PolynomialPosterior
+from signals.polynomial_posterior import PolynomialPosterior
 from signals.base import Batch, Observation, Rows, Signal, flag
 from signals.patterns import Pattern, anywhere, ball, clusters
 from signals.plan import EvaluationPlan, SamplePlan

@@ -14,7 +14,7 @@ from baselines.base import PointwiseBaseline
 from baselines.gaussian_process import GaussianProcess
 from baselines.interpolation import Interpolation
 from baselines.nearest import NearestNeighbour
-from baselines.polynomial import PolynomialPosterior
+from signals.polynomial_posterior import PolynomialPosterior
 from baselines.surface_reconstruction import iou, occupied, screened_poisson
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
 from signals.cells import cell_positions

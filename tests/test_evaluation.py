@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from baselines.polynomial import PolynomialPosterior
+from signals.polynomial_posterior import PolynomialPosterior
 from conftest import make_model
 from evaluation.against_context import Scoring, marginals_against_context, markdown_table
 from evaluation.quality import complete, quality_against_context

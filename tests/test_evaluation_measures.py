@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from baselines.polynomial import PolynomialPosterior
+from signals.polynomial_posterior import PolynomialPosterior
 from conftest import make_model
 from evaluation.against_context import Scoring, marginals_against_context
 from evaluation.calibration import CENTRAL, cdf, coverage, pit_bounds

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from baselines.polynomial import PolynomialPosterior
+from signals.polynomial_posterior import PolynomialPosterior
 from signals import find, kinds
 from signals.cells import cell_positions
 from signals.patterns import ANY_KIND, FAMILIES, Pattern, PatternMixture, anywhere, every, outside, ranked, toward
