@@ -37,13 +37,13 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
         except RuntimeError as error:  # shapes that do not fit
             known = PixelTransformerConfig.from_pretrained(arguments.init_from).num_scales
             raise ValueError(
-                f"--num_scales: expected {known}, as --init_from {arguments.init_from!r} has, or none beside it, "
+                f"--num_scales: expected {known}, as --init_from {arguments.init_from!r} has, or none with it, "
                 f"got {arguments.num_scales}"
             ) from error
         known = PixelTransformerConfig.from_pretrained(arguments.init_from)
         if known.correlated_channels and not model.config.correlated_channels:
             raise ValueError(
-                f"--correlated_channels: expected true or none beside it, as --init_from {arguments.init_from!r} has "
+                f"--correlated_channels: expected true or none with it, as --init_from {arguments.init_from!r} has "
                 "coefficients of channels, got false"
             )
         expected = PixelTransformerConfig(signal=signal.kind, **fields)
