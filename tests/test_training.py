@@ -24,9 +24,10 @@ from signals.image import Images
 from train_accelerate import train
 from training import setup
 from training.arguments import Arguments, parse_arguments
-from training.batches import EpisodeBatches, EpisodeSampler, make_episode
+from training.batches import EpisodeBatches
 from training.calibration import fit_scales, split_components, without_buffer
 from training.compiling import MASS, PARTS, compiled_layers
+from training.episodes import EpisodeSampler, make_episode
 from training.losses import weighted_loss
 from training.muon import BatchedMuon, orthogonalize
 from training.optimizers import make_ema, make_optimizers, schedule

@@ -15,7 +15,7 @@ from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.base import Rows, Signal
 from signals.patterns import PatternMixture
 from training.arguments import Arguments
-from training.batches import EpisodeSampler
+from training.episodes import EpisodeSampler
 
 BINS_FROM = 1000  # signals whose values place the bins
 BINS_PAIRS = 64  # values of each
@@ -101,7 +101,7 @@ def make_sampler(arguments: Arguments, signal: Signal, config: PixelTransformerC
         num_scales=config.num_scales,
         levels=config.levels,
         chain_probability=arguments.chain_probability,
-        dab_probability=arguments.dab_probability,
+        average_probability=arguments.average_probability,
         query_share=arguments.query_share,
         patterns=PatternMixture(arguments.pattern_probability, signal.families)
         if arguments.pattern_probability
