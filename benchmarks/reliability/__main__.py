@@ -55,9 +55,9 @@ Written by `{command}` on {machine()}.
 ## Faults injected into trainings
 
 Each training ({STEPS} steps of two batches, a state every {SAVE_EVERY} steps, fixed seed) is a process of its own.
-After the fault it is resumed. Its losses, the order of its data, and its final weights, running average, moments and exported
-model must equal those of an undisturbed training bit for bit. A difference, a lost state, or a message that does not
-name what happened counts as a loss.
+After the fault it is resumed. Its losses, the order of its data, and its final weights, running average, moments and
+exported model must equal those of an undisturbed training bit for bit. A difference, a lost state, or a message that
+does not name what happened counts as a loss.
 
 {fault_table(rows)}
 
