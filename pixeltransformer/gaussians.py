@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .levels import Levels, LogGaussianMass
+from .levels import Levels, LogGaussianMass, log_gaussian_mass
 
 MATTERS = 1e-3  # a mixture is integrated numerically if clamping earlier channels moves it further than this
 NODES, WEIGHTS = (torch.from_numpy(part).float() for part in np.polynomial.legendre.leggauss(10))
@@ -66,13 +66,19 @@ class ChannelGaussians:
         """
         index = levels.index(values)
         lower, upper = levels.edges(index)
-        shape = torch.broadcast_shapes(values.shape, self.means.shape)
-        rows, (bins, channels), own = shape[:-2], shape[-2:], values.shape[-2]
+        means = self.conditional_means(levels.at(index))
+        bins, channels = means.shape[-2:]
+        own, width = values.shape[-2], self.log_scales.shape[-1]
+        # `torch.broadcast_shapes` would take as long as the arithmetic of a sampler's pass.
+        rows = torch.broadcast_tensors(values[..., 0, 0], means[..., 0, 0])[0].shape
         lower, upper = (edge.expand(*rows, own, channels).reshape(-1, own, channels) for edge in (lower, upper))
-        means = self.conditional_means(levels.at(index)).expand(shape).reshape(-1, bins, channels)
-        width = self.log_scales.shape[-1]
+        means = means.expand(*rows, bins, channels).reshape(-1, bins, channels)
         log_scales = self.log_scales.expand(*rows, bins, width).reshape(-1, bins, width)
-        return LogGaussianMass.apply(means, log_scales, lower, upper).view(shape)
+        if torch.is_grad_enabled():
+            masses = LogGaussianMass.apply(means, log_scales, lower, upper)
+        else:  # calls through autograd add up
+            masses = log_gaussian_mass(means, log_scales, lower, upper)[0]
+        return masses.view(*rows, bins, channels)
 
     def draw(self, noise: Tensor, temperature: float, levels: Levels | None) -> Tensor:
         """Draw values from standard normal `noise` (…, V), channel by channel, each given the earlier drawn ones."""
