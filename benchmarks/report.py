@@ -68,20 +68,20 @@ def sampling(found: dict, picture: str = "sampling") -> str:
     fitted = "; ".join(f"{n} sample(s): N^{cached[n]:.2f} cached, N^{again[n]:.2f} re-encoding" for n in cached)
     plot_sampling(found, FOLDER / f"{picture}.png")
     share = found.get("max_buffer_share", 1.0)
-    title, encoded = "cached against re-encoding", "Every value is encoded once, in a buffer that grows to the end."
+    title, encoded = "cached against re-encoding", "Every value is encoded once, in a\nbuffer that grows to the end."
     if share < 1:
         title = "the same, buffers becoming context"
         encoded = (
-            f"As the checkpoint has it, a buffer of more than {share:.0%} of what is known becomes context, for both:\n"
-            "what that gains in likelihood stands in docs/TRAINING.md."
+            f"In both, the\nbuffer becomes context when it holds more than {share:.0%} of what is known, as in the "
+            "checkpoint's config;\n[TRAINING.md](TRAINING.md) says what that gains in likelihood."
         )
     steps = next((row["re_encoding"] for row in found["rows"] if row["re_encoding"] != "whole"), None)
     note = f"\\* {steps}. " if steps else ""
     return f"""## Exact sampling: {title}
 
-Every value drawn one at a time given all before it, {found["context"]} observed, checkpoint `{found["checkpoint"]}`,
-the same weights, orders and random numbers; the largest difference is that of the values drawn by the two.
-{encoded}
+Checkpoint `{found["checkpoint"]}`, {found["context"]} observed values, all others drawn one at a time given all before.
+"Cached" keeps keys and values; "re-encoding" encodes everything again for each value. Both have the same weights,
+orders and random numbers, and the largest difference is between the values that they draw. {encoded}
 
 {table(columns, rows)}
 
@@ -118,18 +118,18 @@ def plot_sampling(found: dict, path: Path) -> None:
 
 
 def steps(names: list[str]) -> str:
-    """(b) Steps against bits against time, for each checkpoint measured."""
+    """(b) Passes, bits and time, for each checkpoint measured."""
     parts = [
-        """## Steps in place of exactness
+        """## Fewer passes
 
-`sample(num_steps=n)` draws blocks of values that lie far apart, in sizes that the checkpoint's measured losses
-(`config.step_losses`) choose. What that costs is known exactly: the joint likelihood of whole signals under the very
-blocks that are drawn.
-"Lost" is the mean of the paired differences to one value at a time in the same kind of order, with its 95 % interval.
-Below 0, the blocks are the more likely: they come in orders that spread evenly, which suit `cifar10` and `cat-faces`
-better than random ones ("spread order"). From coarse to fine, the chain tells the averages too: its bits compare with
-one another, not with those of the random order. Without measured losses (`chairs`, `polynomial`) a usual curve decides
-the sizes."""
+`sample(num_steps=n)` draws the values in n blocks, one pass each. Values of a block are far apart. The checkpoint's
+measured losses (`config.step_losses`), or a typical curve if it has none, decide the sizes of the blocks. The cost is
+known exactly: it is the joint likelihood of whole signals under the blocks that are drawn.
+
+"Lost" is the mean paired difference to drawing one value at a time in an order of the same kind, with its 95 %
+interval. It can be negative: blocks use spread orders, which give `cifar10` and `cat-faces` higher likelihoods than
+random orders do (row "exact, spread order"). Coarse to fine scores the averages over larger cells too, so its bits
+compare only with each other."""
     ]
     for name in names:
         found = read(name)
@@ -154,15 +154,15 @@ def grids(found: dict) -> str:
         rows.append(cells)
     text = f"""## Mean and variance over large grids
 
-`model.predict(..., reduce=lambda d: d.moments)` keeps of each chunk of queries only what is asked for (a test holds it
-equal to `predict`'s own). Memory is the peak of a process that does nothing else, above one that loaded the model and
-predicted one value; it holds the positions, the results and one chunk.
+`model.predict(..., reduce=lambda d: d.moments)` keeps only the moments of each chunk of queries; a test compares them
+with those of the whole `predict`. Memory is the peak of a separate process, minus that of a process that predicts only
+one value. It holds the positions, the results and one chunk.
 
 {table(columns, rows)}
 """
     if "bf16" in found:
         precision = table(
-            ["observed places K", "bits per dimension, float32", "bf16 products add"],
+            ["observed positions K", "bits per dimension, float32", "bf16 products add"],
             [
                 [
                     row["context"],
@@ -191,9 +191,9 @@ def training(found: dict) -> str:
     plot_training(found, FOLDER / "training.png")
     return f"""## Training
 
-Step by step in turn: the same network ({found["parameters"]:,} parameters) from the same weights on the same
-signals and places, whole steps with data, gradients, Muon and AdamW, running
-average ([benchmarks/plain.py](../benchmarks/plain.py) is what is compared with).
+This implementation against a plain one ([benchmarks/plain.py](../benchmarks/plain.py)), taking turns step by step:
+the same network ({found["parameters"]:,} parameters), weights, signals and positions. A step includes its data,
+gradients, Muon and AdamW, and the running average of the weights.
 
 {table(columns, rows)}
 
@@ -223,8 +223,8 @@ def main() -> None:
         """# Performance
 
 Made by `python -m benchmarks.report` from [docs/performance](performance); under each table stands the command
-that measures it again. Runs are interleaved in one process, times are medians. No speed is bought with
-quality: beside each stands a likelihood or an equality."""
+that measures it again. Compared runs take turns in one process, and times are medians. No speed is bought with
+quality: each comes with a likelihood, or with a difference of results."""
     ]
     names = sorted(path.stem for path in FOLDER.glob("steps-*.json"))
     names.sort(key=lambda name: name != "steps-cifar10")

@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from benchmarks.timing import in_fresh_process, median, peak_memory, write
-from pixeltransformer.chain import Evidence
+from pixeltransformer.chain import Context
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from pixeltransformer.orders import values_in_context
 
@@ -68,11 +68,11 @@ def estimate(model, count: int, samples: int, context: int, timed_steps: int) ->
     here, seconds = queries.expand(samples, -1, -1), []
     for known in tqdm(at.tolist(), desc=f"N = {count}", leave=False):
         started, held = time.perf_counter(), in_context[known]
-        given = Evidence(positions, values).extend(here[:, :held], drawn[:, :held])
-        memory, places = given.encode(model), model.embed_places(here[:, : known + 1])
+        given = Context(positions, values).extend(here[:, :held], drawn[:, :held])
+        memory, embedded = given.encode(model), model.embed_positions(here[:, : known + 1])
         if known > held:
-            model.append(memory, places.part(held, known), drawn[:, held:known], torch.arange(known - held))
-        model.decode(memory, places.part(known, known + 1)).sample()
+            model.append(memory, embedded.part(held, known), drawn[:, held:known], torch.arange(known - held))
+        model.decode(memory, embedded.part(known, known + 1)).sample()
         seconds.append(time.perf_counter() - started)
     return float(np.interp(np.arange(count), at, seconds).sum())
 
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--whole", type=int, default=1024, help="largest N at which re-encoding is timed whole")
     parser.add_argument("--timed_steps", type=int, default=24, help="steps timed beyond that")
     parser.add_argument(
-        "--max_buffer_share", type=float, help="in place of the checkpoint's; 1: every value is encoded once"
+        "--max_buffer_share", type=float, help="instead of the checkpoint's; 1: every value is encoded once"
     )
     parser.add_argument("--output", help="name of the report in docs/performance; default: none is written")
     arguments = parser.parse_args()

@@ -12,6 +12,7 @@ from signals.base import Signal
 
 HELPERS = (
     "base",
+    "cells",
     "clips",
     "data",
     "folders",
@@ -19,11 +20,11 @@ HELPERS = (
     "mesh",
     "mesh_repair",
     "patterns",
-    "places",
     "plan",
     "plots",
     "point_clouds",
     "polygons",
+    "polynomial_posterior",
     "streams",
     "surface",
 )
