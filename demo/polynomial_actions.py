@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from signals.polynomial_posterior import PolynomialPosterior
 from demo.answers import Sampling, joint, marginal
 from demo.limits import MAX_SEED, whole
 from demo.models import config_of
@@ -14,6 +13,7 @@ from demo.observed import Observed, nothing
 from pixeltransformer.checks import read_rows
 from pixeltransformer.distribution import ValueDistribution
 from signals.polynomial import REGIONS, Coefficients, polynomial
+from signals.polynomial_posterior import PolynomialPosterior
 
 DEGREE = 6
 REGION_NAMES = tuple(REGIONS)

@@ -21,7 +21,8 @@ from tqdm import tqdm
 from pixeltransformer import PixelTransformerConfig
 from signals.base import Rows, Signal
 from training.arguments import Arguments, parse_arguments
-from training.batches import EpisodeBatches, EpisodeSampler, make_episode
+from training.batches import EpisodeBatches
+from training.episodes import EpisodeSampler, make_episode
 from training.setup import make_model, make_sampler
 
 # The linear layers of encoder and decoder, see `pixeltransformer/attention.py`.
