@@ -22,6 +22,7 @@ from demo.widgets.result import Result
 from demo.widgets.tiles import Tiles, tile
 
 INTRO = "**Change its eyes.** The model draws whole pictures that agree with your paint."
+PICTURES = ["image", ".heic", ".heif"]  # HEIC cannot be read, but is told so in our words
 START = "Paint something, or press “Draw samples”."
 PLAIN = {"cat-faces": "Cats", "mnist": "Digits", "cifar10": "Things"}
 
@@ -73,7 +74,7 @@ def _opened(checkpoint: str, observed: Observed, source: str, drawn) -> dict[str
 
 def _pad_column(page: Page, opened: dict[str, Any]) -> None:
     with gr.Column(scale=5, min_width=320, elem_classes="pt-pad-column"):
-        properties = pad_properties(opened["config"], None)
+        properties = pad_properties(opened["checkpoint"], None)
         page.add(pad=Pad(opened["pad"], **properties, label="Sketchpad", elem_id="pad"))
         with gr.Row(elem_classes="pt-buttons"):
             go = gr.Button("Draw samples", variant="primary", elem_id="draw-image", size="sm", min_width=110)
@@ -114,7 +115,9 @@ def _picture_settings(page: Page, opened: dict[str, Any]) -> None:
     width, height = opened["config"].native_grid
     with gr.Column(min_width=280), gr.Accordion("A picture of yours", open=True):
         page.add(
-            upload=gr.File(label="Upload a picture", file_types=["image"], height=110, elem_id="upload"),
+            upload=gr.File(
+                label="Upload a picture", file_types=["image", ".heic", ".heif"], height=110, elem_id="upload"
+            ),
             pattern=gr.Radio(list(PATTERNS), value=PATTERNS[0], label="Which pixels to reveal", elem_id="pattern"),
             count=LogSlider(64, 1, width * height, "Random pixels to reveal", elem_id="count"),
             shuffle=Slider(0, 99, value=0, step=1, label="Shuffle", elem_id="which"),

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -13,13 +13,19 @@ from pixeltransformer.checks import check_rows, read_context
 AXES = {"image": "x, y", "polynomial": "x", "shape": "x, y, z", "video": "t, x, y"}
 
 
-class Places(TypedDict):
-    """Positions in [-1, 1], one list per place, the values there, one list per place, and their scales, all 0 if left
-    out."""
-
+class _Places(TypedDict):
     positions: list[list[float]]
     values: list[list[float]]
-    scales: NotRequired[list[float]]
+
+
+class Places(_Places, total=False):
+    """Positions in [-1, 1], one list per place, the values there, one list per place, and their scales, all 0 if left
+    out.
+
+    Gradio's schema knows required keys by class alone: with `NotRequired` it would ask every MCP client for scales.
+    """
+
+    scales: list[float]
 
 
 @dataclass(frozen=True)

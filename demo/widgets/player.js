@@ -45,6 +45,6 @@ const timer = setInterval(() => {
   frame = (frame + 1) % props.value.frames;
   paint();
 }, 180);
-watch("value", () => { upToDate(); show(); });
+whenNew(() => { upToDate(); show(); });
 state();
 show();
