@@ -6,12 +6,13 @@ import gradio as gr
 
 from demo import examples, models
 from demo.answers import ORDERS, SPEEDS, Sampling
-from demo.drawings import Request, drawing, marginal_tiles
+from demo.drawings import marginal_tiles
 from demo.files import keep
 from demo.image_actions import PATTERNS
-from demo.image_handlers import ASK, FILES, NAME, observed_in, orders_of, pad_properties
+from demo.image_handlers import ASK, FILES, NAME, orders_of, pad_properties
 from demo.limits import MAX_RESOLUTION, MAX_SAMPLES, MAX_SEED, MIN_RESOLUTION
 from demo.observed import Observed, nothing
+from demo.opening import drawn_before, first
 from demo.pictures import picture_url
 from demo.share_panel import SharePanel
 from demo.tab import Page, at_start
@@ -53,16 +54,12 @@ def lay_out(page: Page) -> SharePanel:
 
 
 def opening(names: list[str]) -> dict[str, Any]:
-    """What the page shows before any touch: the first example with its samples, drawn once; or, without its model,
-    an empty pad."""
-    example = examples.images()[0]
-    if example.checkpoint not in names:
+    """What the page shows before any touch: the first example with its samples; or, without its model, an empty pad."""
+    if examples.images()[0].checkpoint not in names:
         config = models.config_of(names[0], NAME)
         return _opened(names[0], nothing(config), "", None)
-    request = Request(
-        example.checkpoint, observed_in(0), max(models.config_of(example.checkpoint).native_grid), Sampling()
-    )
-    return _opened(example.checkpoint, request.observed, "example 0", at_start(lambda: list(drawing(request))[-1]))
+    request = first()
+    return _opened(request.checkpoint, request.observed, "example 0", at_start(lambda: drawn_before(request)))
 
 
 def _opened(checkpoint: str, observed: Observed, source: str, drawn) -> dict[str, Any]:

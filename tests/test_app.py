@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from gradio_client import handle_file
 from gradio_client.utils import python_type_to_json_schema
 from PIL import Image
 
-from demo import api, models, share
+from demo import api, models, opening, share
 from demo.answers import Sampling, entropies, joint, marginal
 from demo.density import density_svg
 from demo.drawings import Request, drawing, level_tiles, remembered
@@ -227,6 +228,14 @@ def test_exact_is_the_default_and_a_finished_drawing_is_remembered():
     assert next(drawing(request)) is remembered(request)
     other = Request("plain", some_pixels(5, (16, 16), 1), None, Sampling(2, seed=1))
     assert remembered(other) is None
+
+
+def test_the_opening_that_is_stored_is_that_of_the_shipped_weights():
+    request = opening.first()
+    assert opening.stored(request), "the sketch or its checkpoint changed: run `python -m demo.opening`"
+    assert opening.stored(replace(request, sampling=Sampling(3))) is None
+    done = opening.drawn_before(request)
+    assert len(done.samples["tiles"]) == 4 and done.samples["share"] == 1 and done.files
 
 
 def test_paper_around_ink_is_observed_to_be_background():

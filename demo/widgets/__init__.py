@@ -11,7 +11,7 @@ _stamps = count(1)
 
 
 def fresh(value: Any, **properties: Any) -> dict[str, Any]:
-    """An update of a widget that the page notices even where the value is what it was: what was dimmed is up to date."""
+    """An update of a widget that the page notices even where the value is what it was: nothing stays dimmed."""
     return gr.update(value=value, stamp=next(_stamps), **properties)
 
 
