@@ -1,7 +1,7 @@
 """Many visitors at once: no error, no crossed results, flat memory.
 
 `python -m benchmarks.app_load --visitors 16 --seconds 120` starts the app, lets every visitor paint pixels of a colour
-of their own, ask for the mean image and now and then for samples, and checks that each answer holds that colour there.
+of their own, ask for the mean image and now and then for samples, a few of 256 pixels a side, and checks that each answer holds that colour there.
 The exit code is 1 where an answer was an error, or another visitor's.
 """
 
@@ -44,7 +44,7 @@ async def visit(number: int, url: str, until: float, seen: dict) -> None:
     """One visitor: more and more pixels of one colour, each answer checked."""
     own = random.Random(number)
     colour = [own.randrange(256) / 255 for _ in range(3)]
-    async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=300) as client:
         cells = []
         while time.monotonic() < until:
             cells.append((own.randrange(32), own.randrange(32)))
@@ -55,9 +55,12 @@ async def visit(number: int, url: str, until: float, seen: dict) -> None:
             }
             start = time.monotonic()
             try:
-                if own.random() < 0.05:
-                    found = await ask(client, "sample_image", ["cat-faces", observed, 0, 1, 32, 0.9, number, "random"])
-                    seen["samples"].append(time.monotonic() - start)
+                chance = own.random()
+                if chance < 0.053:
+                    side, kind = (256, "large") if chance < 0.003 else (0, "samples")
+                    arguments = ["cat-faces", observed, side, 1, 32, 0.9, number, "random"]
+                    found = await ask(client, "sample_image", arguments)
+                    seen[kind].append(time.monotonic() - start)
                     assert found["share"] == 1
                 else:
                     found = await ask(client, "infer_image", ["cat-faces", observed, 0])
@@ -80,9 +83,8 @@ async def run(visitors: int, seconds: float, port: int) -> dict:
                 break
             except httpx.HTTPError:
                 await asyncio.sleep(1)
-        seen = {"means": [], "samples": [], "errors": [], "crossed": 0}
-        await visit_all(visitors, url, 10, seen)  # loads and warms up
-        seen = {"means": [], "samples": [], "errors": [], "crossed": 0}
+        await visit_all(visitors, url, 10, nothing_seen())  # loads and warms up
+        seen = nothing_seen()
         memory = [megabytes(server.pid)]
         for _ in range(4):
             await visit_all(visitors, url, seconds / 4, seen)
@@ -93,13 +95,18 @@ async def run(visitors: int, seconds: float, port: int) -> dict:
     return report(visitors, seconds, seen, memory)
 
 
+def nothing_seen() -> dict:
+    """Seconds that answers took, by kind, and what went wrong."""
+    return {"means": [], "samples": [], "large": [], "errors": [], "crossed": 0}
+
+
 def report(visitors: int, seconds: float, seen: dict, memory: list[float]) -> dict:
     """What was measured, named for a reader."""
 
     def percentile(times: list[float], share: int) -> float | None:
         return round(statistics.quantiles(times, n=100)[share - 1], 2) if len(times) > 1 else None
 
-    answered = len(seen["means"]) + len(seen["samples"])
+    answered = sum(len(seen[kind]) for kind in ("means", "samples", "large"))
     return {
         "machine": machine(),
         "visitors": visitors,
@@ -110,6 +117,8 @@ def report(visitors: int, seconds: float, seen: dict, memory: list[float]) -> di
         "seconds_to_a_mean_image_p95": percentile(seen["means"], 95),
         "seconds_to_a_sample_p50": percentile(seen["samples"], 50),
         "seconds_to_a_sample_p95": percentile(seen["samples"], 95),
+        "drawings_of_256_pixels": len(seen["large"]),
+        "seconds_to_one_of_256_pixels_at_most": round(max(seen["large"], default=0), 2),
         "errors": len(seen["errors"]),
         "answers_that_were_another_visitor's": seen["crossed"],
         "memory_in_MiB_at_the_start": round(memory[0]),

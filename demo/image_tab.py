@@ -75,6 +75,7 @@ def build() -> Tab:
     page["stop"].click(None, None, None, js=STOPPED)
     page["stop"].click(None, cancels=draws)
     _wire_questions(page)
+    page["seed"].mend()
     waits = not page["samples"].value["tiles"]
     restored, back = [page[name] for name in RESTORED], page.by_component(recover)
     return Tab(NAME, restored, page.by_component(restore), follow, waits, recover=back)

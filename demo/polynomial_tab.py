@@ -107,6 +107,7 @@ def _controls(page: Page) -> None:
 
 
 def _wire(page: Page, buttons: dict[str, gr.Button], follow) -> None:
+    page["seed"].mend()
     follow(page.on(page["plot"].edit, edit, ["points"]).then)
     page.on(page["plot"].ask, tell, ["density"])
     direct = [page["points"].blur, page["seed"].change]

@@ -142,6 +142,7 @@ def _wire(page: Page, buttons: dict[str, gr.Button]) -> None:
     opened += [(page["upload"].upload, open_mesh), (page["scan"].upload, open_scan)]
     changed = [page["count"].release, *(page[name].input for name in ("where", "side", "checkpoint"))]
     changed.append(page["seed"].change)
+    page["seed"].mend()
     page.on(page["axis"].input, cut, ["slice"])
     page.on(page["depth"].input, cut, ["slice"])
     first = [

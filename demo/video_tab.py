@@ -106,6 +106,7 @@ def _wire(page: Page, buttons: dict[str, gr.Button]) -> list:
     opened.append((page["upload"].upload, open_video))
     changed = [page["count"].release, *(page[name].input for name in ("pattern", "shuffle", "checkpoint"))]
     resampled = [page["temperature"].input, page["seed"].change]
+    page["seed"].mend()
     draws = [page.on(page["go"].click, run, DRAWN, **DRAWING)]
     first = [page.on(event, handler, ["truth", "upload", "opened"]) for event, handler in opened]
     updates = [page.on(event.then, update, SHOWN) for event in first]
