@@ -7,7 +7,7 @@ from demo.answers import marginal
 from demo.limits import MAX_CONTEXT, whole
 from demo.models import config_of
 from demo.observed import Observed
-from signals.places import cell_positions, values_at_positions
+from signals.cells import cell_positions, values_at_positions
 
 AXES = ("x", "y", "z")
 INSIDE, OUTSIDE, EDGE, POINT = (0.80, 0.22, 0.20), (0.20, 0.42, 0.82), (0.08, 0.09, 0.12), (1.0, 0.80, 0.10)
