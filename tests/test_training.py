@@ -214,7 +214,7 @@ def test_compiled_parts_are_those_that_run(grey_model, monkeypatch):
 
 
 def test_beta_weights_the_means_alone():
-    """The gradient of a log-stds is the likelihood's; a mean's is multiplied by the variance to the power beta."""
+    """The gradient of a log-std is the likelihood's; a mean's is multiplied by the variance to the power beta."""
     means = torch.tensor([[0.0, 0.0]]).requires_grad_()
     log_stds = torch.tensor([[0.0, -2.0]]).requires_grad_()
     values = torch.tensor([[[1.0], [0.5]]])

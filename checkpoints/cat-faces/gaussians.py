@@ -116,9 +116,10 @@ class ChannelGaussians:
     def clamped_moments(self, low: float, high: float, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of each channel, both (*batch, V), when each is clamped to [low, high] as it is drawn.
 
-        Closed form for the first channel and for independent channels. A later channel depends on clamped earlier ones:
-        where this matters, moments are integrated numerically over the earlier channels; elsewhere the earlier channels
-        are treated as Gaussians with the mean and covariance that they have after clamping.
+        The first channel, and all channels if they are independent, have closed forms. A later channel depends on
+        clamped earlier channels. Where clamping moves it noticeably, its moments are integrated numerically over the
+        earlier channels. Elsewhere, the earlier channels are treated as Gaussians with the mean and covariance that
+        they have after clamping.
 
         Args:
             weights (`Tensor` (*batch)): Weight of each component in its mixture.
@@ -137,9 +138,9 @@ class ChannelGaussians:
         return mean, variance
 
     def _approximate_moments(self, low: float, high: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and variance (*batch, V), treating earlier channels as Gaussians with clamped mean and covariance.
+        """Mean and variance (*batch, V) if earlier channels were Gaussians with the moments of the clamped ones.
 
-        The third result (*batch) bounds how far clamping them moves a later channel.
+        The third result (*batch) is an upper bound on how far clamping earlier channels moves a later one.
         """
         stds = self.log_stds.exp().expand_as(self.means).unbind(-1)
         means, shifts, lost = [], [], []
