@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import gradio as gr
 
-from demo import models
+from demo import models, unusual
 from demo.image_handlers import (
     DRAWN_PARTS,
     LIVE_PARTS,
@@ -64,6 +64,7 @@ def build() -> Tab:
     panel.connect(page, state_of, restore, [*SETTINGS, "pad", "number", "speed", "temperature", "seed"], follow)
     _wire_outdated(page, changes, draws)
     _wire_questions(page)
+    unusual.wire(page, changes)
     restored = [page[name] for name in (*SETTINGS, "pad", "number", "speed", "temperature", "seed")]
     waits = not page["samples"].value["tiles"]
     return Tab(NAME, restored, page.by_component(restore), follow, waits)

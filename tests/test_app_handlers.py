@@ -5,7 +5,7 @@ import torch
 from app_server import checkpoints
 from PIL import Image
 
-from demo import image_handlers, models, polynomial_handlers, share, video_actions, video_handlers
+from demo import image_handlers, models, polynomial_handlers, share, unusual, video_actions, video_handlers
 from demo.answers import FAST, Sampling
 from demo.image_handlers import Visit
 from demo.observed import nothing
@@ -181,3 +181,12 @@ def test_an_empty_field_and_a_number_beyond_the_limits_are_borne():
     seed = Number(0, precision=0, minimum=0, maximum=9)
     assert [seed.preprocess(number) for number in (None, 10**30, 2.2)] == [0, 9, 2]
     assert slider.get_block_name() == "slider" and seed.get_block_name() == "number"
+
+
+def test_the_map_of_what_is_unusual_is_of_the_picture_behind_the_pad():
+    picture = Image.new("RGB", (40, 40), (200, 90, 10))
+    seen = visit(uploads={"upload 1": picture}, pad=pad(source="upload 1"))
+    shown, surprise = unusual.unusual(seen)["unusual"]
+    assert [shown["name"], surprise["name"]] == ["Picture", "Surprise"] and surprise["note"].startswith("largest at")
+    with pytest.raises(ValueError, match="picture: expected one to look at, got none"):
+        unusual.unusual(visit())
