@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from demo import examples, models
+from demo import examples, models, unusual
 from demo.answers import ORDERS, SPEEDS, Sampling
 from demo.drawings import marginal_tiles
 from demo.files import keep
@@ -97,6 +97,7 @@ def _marginal_column(page: Page, opened: dict[str, Any]) -> None:
             opened["marginals"], elem_id="marginals", elem_classes="pt-live", label="Mean and uncertainty"
         )
         page.add(asked=False, marginals=marginals, density=gr.HTML(ASK, elem_id="density"))
+        unusual.lay_out(page)
 
 
 def _examples(page: Page, names: list[str]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import gradio as gr
 
-from demo import models
+from demo import models, unusual
 from demo.image_handlers import (
     DRAWN_PARTS,
     LIVE_PARTS,
@@ -76,6 +76,7 @@ def build() -> Tab:
     page["stop"].click(None, cancels=draws)
     _wire_questions(page)
     page["seed"].mend()
+    unusual.wire(page, changes)
     waits = not page["samples"].value["tiles"]
     restored, back = [page[name] for name in RESTORED], page.by_component(recover)
     return Tab(NAME, restored, page.by_component(restore), follow, waits, recover=back)

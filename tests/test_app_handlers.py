@@ -5,7 +5,7 @@ import torch
 from app_server import checkpoints
 from PIL import Image
 
-from demo import image_handlers, models, polynomial_handlers, saving, share, video_actions, video_handlers
+from demo import image_handlers, models, polynomial_handlers, saving, share, unusual, video_actions, video_handlers
 from demo.answers import FAST, Sampling
 from demo.density import colour_name
 from demo.image_handlers import Visit
@@ -239,3 +239,12 @@ def test_a_file_of_an_older_app_or_of_somebody_else_is_not_taken_for_saved_work(
 def test_colours_are_named_by_words():
     names = [colour_name(torch.tensor(rgb) / 255) for rgb in ((200, 116, 44), (255, 255, 255), (20, 18, 16))]
     assert names == ["ginger", "white", "black"]
+
+
+def test_the_map_of_what_is_unusual_is_of_the_picture_behind_the_pad():
+    picture = Image.new("RGB", (40, 40), (200, 90, 10))
+    seen = visit(uploads={"upload 1": picture}, pad=pad(source="upload 1"))
+    shown, surprise = unusual.unusual(seen)["unusual"]
+    assert [shown["name"], surprise["name"]] == ["Picture", "Surprise"] and surprise["note"].startswith("largest at")
+    with pytest.raises(ValueError, match="picture: expected one to look at, got none"):
+        unusual.unusual(visit())
