@@ -14,6 +14,8 @@ HELPERS = (
     "base",
     "clips",
     "data",
+    "field_files",
+    "field_maps",
     "folders",
     "measures",
     "mesh",
