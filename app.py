@@ -12,7 +12,7 @@ from demo.memory import share_arenas
 from demo.tab import QUICK, Tab
 
 TITLE = "PixelTransformer"
-INTRO = f"# {TITLE}\nInfer a whole signal, and how sure one can be of it, from the values at a few places."
+INTRO = f"# {TITLE}\nInfer a whole signal, and how sure one can be of it, from the values at a few positions."
 TABS = {"Image": image_tab, "Polynomial": polynomial_tab, "3D": shape_tab, "Video": video_tab}
 
 

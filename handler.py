@@ -5,7 +5,7 @@ A request is JSON. `inputs` is an observed set and where values are asked for, o
     {"inputs": {"positions": [[0.0, 0.5]], "values": [[1.0]], "grid": [28, 28]},
      "parameters": {"task": "sample", "num_samples": 2, "num_steps": null, "temperature": 1.0, "seed": 0}}
 
-`queries` (Q positions) may stand in place of `grid`; neither asks for the checkpoint's native grid. `scales`
+`queries` (Q positions) may be given instead of `grid`; neither asks for the checkpoint's native grid. `scales`
 (K numbers) make values averages over larger cells, where the checkpoint knows such: log2 of a cell's side over a native
 one's; such a checkpoint may also sample in the `order` "coarse-to-fine"; all may in "spread", "random" or "raster".
 `num_steps` null samples exactly; a number of passes is faster and less so. The answer to "predict"
@@ -19,13 +19,15 @@ import torch
 from torch import Tensor
 from transformers import AutoModel
 
+from pixeltransformer.grids import coarser
+
 MAX_INPUTS = 32  # observed sets in a request
 MAX_CONTEXT = 4096  # positions of a set
 MAX_QUERIES = 65_536  # positions asked for, of a set
 MAX_SAMPLES = 16
-MAX_DRAWN = 4096  # places of a sample
+MAX_DRAWN = 4096  # positions of a sample
 MAX_STEPS = 1024
-MAX_PAIRS = 2**30  # pairs of a query and a place it looks at, in a request
+MAX_PAIRS = 2**30  # pairs of a query and a position it looks at, in a request
 KEYS = ("positions", "values", "scales", "queries", "grid")
 DEFAULTS = {"task": "predict", "num_samples": 1, "num_steps": None, "temperature": 1.0, "seed": None, "order": "spread"}
 
@@ -128,17 +130,17 @@ class EndpointHandler:
         grid, cells = self.model.config.native_grid, 0
         if sampling and parameters["order"] == "coarse-to-fine":
             scales = self.model.config.chain[:-1]
-            cells = sum(math.prod(side // 2**scale for side in grid) for scale in scales)
+            cells = sum(math.prod(coarser(grid, scale)) for scale in scales)
         for positions, _, queries, _ in read:
             if sampling and len(queries) > MAX_DRAWN:
-                raise ValueError(f"queries: expected at most {MAX_DRAWN:,} places of a sample, got {len(queries):,}")
+                raise ValueError(f"queries: expected at most {MAX_DRAWN:,} positions of a sample, got {len(queries):,}")
             asked = len(queries) + cells
             seen = len(positions) + 1 + (asked if sampling else 0)
             pairs += asked * seen * (samples if sampling else 1) + len(positions) ** 2
         if pairs > MAX_PAIRS:
             raise ValueError(
                 f"inputs: expected at most {MAX_PAIRS:,} pairs of a query and what it looks at, got {pairs:,}; ask for "
-                "fewer places, samples or sets at a time"
+                "fewer positions, samples or sets at a time"
             )
 
     @torch.inference_mode()

@@ -9,7 +9,7 @@ from baselines.base import PointwiseBaseline
 def nearest_values(context_positions: Tensor, context_values: Tensor, query_positions: Tensor) -> Tensor:
     """Values (B, Q, V) at queries (B, Q, P) from the nearest of K >= 1 context positions (B, K, P), (B, K, V)."""
     if context_positions.shape[1] == 0:
-        raise ValueError("context_positions: expected at least one place, got none")
+        raise ValueError("context_positions: expected at least one position, got none")
     index = torch.cdist(query_positions, context_positions).argmin(-1, keepdim=True)  # (B, Q, 1)
     return context_values.gather(1, index.expand(-1, -1, context_values.shape[-1]))
 

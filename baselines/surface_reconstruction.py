@@ -1,6 +1,6 @@
 """Meshes from points on a surface by two standard methods, and how well they rebuild test shapes.
 
-    python -m baselines.surface_reconstruction --dataset_name ../shared/data/chairs --points 1024
+    python -m baselines.surface_reconstruction --dataset_name path/to/chairs --points 1024
 
 prints the intersection over union of each method's cells with the true ones. The methods are screened Poisson surface
 reconstruction (Kazhdan & Hoppe 2013) and ball pivoting (Bernardini et al. 1999) of MeshLab. They need
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from signals.places import cell_positions
+from signals.cells import cell_positions
 from signals.shape import Shapes
 from signals.surface import interpolate, surface_points
 

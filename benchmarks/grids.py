@@ -1,4 +1,4 @@
-"""Mean and variance on ever larger grids from 64 observed places: `python -m benchmarks.grids`.
+"""Mean and variance on ever larger grids from 64 observed positions: `python -m benchmarks.grids`.
 
 Each grid is predicted in a process of its own: median seconds after one call to warm up, and the peak memory above that
 of a process that has loaded the model and predicted one value. Float32, and bf16 matrix products under
@@ -22,7 +22,7 @@ from signals.image import Images
 
 
 def load(checkpoint: str, context: int):
-    """The model, and random observed places."""
+    """The model, and random observed positions."""
     model = PixelTransformerModel.from_pretrained(checkpoint).eval()
     generator = torch.Generator().manual_seed(0)
     positions = torch.rand(1, context, model.config.position_dim, generator=generator) * 2 - 1
@@ -52,7 +52,7 @@ def cost_of_bf16(checkpoint: str, dataset: str, contexts: list[int], limit: int)
     batch = signal.collate(signal.load_split("test", model.config, limit).first(limit))
     rows = []
     for context in contexts:
-        positions, values = signal.places(batch, context + 128, torch.Generator().manual_seed(0))
+        positions, values = signal.pairs(batch, context + 128, torch.Generator().manual_seed(0))
         bits = []
         for bf16 in (False, True):
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[32, 64, 128, 256, 512, 1024], help="sides of grids")
     parser.add_argument("--volume", default="checkpoints/chairs", help='checkpoint of shapes; "": none')
     parser.add_argument("--volume_side", type=int, default=64, help="side of the volume")
-    parser.add_argument("--context", type=int, default=64, help="observed places")
+    parser.add_argument("--context", type=int, default=64, help="observed positions")
     parser.add_argument("--contexts", type=int, nargs="*", default=[512, 2048], help="larger contexts, at 128×128")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each")
     parser.add_argument("--dataset_name", help="images whose likelihood is compared between float32 and bf16")

@@ -1,8 +1,8 @@
 """The training step as one would first write it: what `benchmarks.training` compares with, for its speed and its loss.
 
-The same weights, signals, places and loss. Every token lies in one sequence under one mask, attention is written out
+The same weights, signals, positions and loss. Every token lies in one sequence under one mask, attention is written out
 (scores, mask, softmax, sum), each projection is a product of its own, the mass of a cell a difference of two
-`log_ndtr`, all in float32; images are decoded one by one each time they come, and looked up place by place.
+`log_ndtr`, all in float32; images are decoded one by one each time they come, and looked up position by position.
 """
 
 import math
@@ -16,7 +16,7 @@ from pixeltransformer.attention import Block, EncoderBlock
 from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.base import Rows
-from signals.places import random_cells
+from signals.cells import random_cells
 from training.batches import EpisodeSizes, _mix
 
 Rotation = tuple[Tensor, Tensor] | None
@@ -120,8 +120,8 @@ def log_prob(distribution: ValueDistribution, values: Tensor) -> Tensor:
     """Log-mass (B, Q) of the cells of quantised values (B, Q, V)."""
     levels = distribution.quantiser
     low, high, step = levels
-    scale = distribution.log_scales.exp()
-    scale = scale if scale.dim() == distribution.means.dim() else scale.unsqueeze(-1)
+    std = distribution.log_stds.exp()
+    std = std if std.dim() == distribution.means.dim() else std.unsqueeze(-1)
     level = levels.index(values.unsqueeze(-2))
     center = levels.at(level)
     means = distribution.means.clone()
@@ -132,9 +132,9 @@ def log_prob(distribution: ValueDistribution, values: Tensor) -> Tensor:
                 away = center[..., earlier] - distribution.means[..., earlier]
                 means[..., channel] = means[..., channel] + distribution.coefficients[..., number] * away
                 number += 1
-    far = 2 * (high - low) + 100 * scale
-    lower = (torch.where(level > 0, center - step / 2, low - far) - means) / scale
-    upper = (torch.where(center < high - step / 2, center + step / 2, high + far) - means) / scale
+    far = 2 * (high - low) + 100 * std
+    lower = (torch.where(level > 0, center - step / 2, low - far) - means) / std
+    upper = (torch.where(center < high - step / 2, center + step / 2, high + far) - means) / std
     flip = lower + upper > 0  # to the left of the mean, where log_ndtr keeps its precision
     near, away = torch.where(flip, -lower, upper), torch.where(flip, -upper, lower)
     near, away = torch.special.log_ndtr(near), torch.special.log_ndtr(away)
@@ -143,7 +143,7 @@ def log_prob(distribution: ValueDistribution, values: Tensor) -> Tensor:
 
 
 def make_episode(rows: Rows, indices: list[int], sizes: EpisodeSizes, seed: int, step: int) -> dict[str, Tensor]:
-    """What `training.batches.make_episode` gives for images at cell centres, image by image and place by place."""
+    """What `training.batches.make_episode` gives for images at cell centres, one value at a time."""
     generator = torch.Generator().manual_seed(_mix(seed, 3, step))
     count = sizes.context + sizes.buffer + sizes.queries
     images = [rows.decode(rows.source[index]) for index in indices]
@@ -151,10 +151,10 @@ def make_episode(rows: Rows, indices: list[int], sizes: EpisodeSizes, seed: int,
     cells = random_cells(len(images), count, [width, height], generator, "cpu")
     positions, values = torch.empty(len(images), count, 2), torch.empty(len(images), count, channels)
     for number, image in enumerate(images):
-        for place, cell in enumerate(cells[number].tolist()):
+        for index, cell in enumerate(cells[number].tolist()):
             x, y = cell % width, cell // width
-            positions[number, place] = torch.tensor([(x + 0.5) * 2 / width - 1, (y + 0.5) * 2 / height - 1])
-            values[number, place] = image[y, x] / 255
+            positions[number, index] = torch.tensor([(x + 0.5) * 2 / width - 1, (y + 0.5) * 2 / height - 1])
+            values[number, index] = image[y, x] / 255
     first, second = sizes.context, sizes.context + sizes.buffer
     parts = {"context": slice(0, first), "buffer": slice(first, second), "query": slice(second, None)}
     episode = {f"{name}_positions": positions[:, part] for name, part in parts.items()}

@@ -18,6 +18,26 @@ DOCUMENT = Path("docs/PERFORMANCE.md")
 TRIED = Path(__file__).with_name("tried.md")  # notes on what paid and what did not
 
 
+SPECULATIVE = """## Exact sampling in rounds
+
+`sample()` drafts many values per pass and verifies them in the next, which gives exactly the distribution of drawing
+one value per pass (docs/SAMPLING.md). {known} values of held-out signals are known; the order is "spread". "Rounds" is
+the mean over signals, with the smallest and largest. "Blocks" are draws that are independent within a pass, which costs
+likelihood. The "floor" encodes and decodes all values twice in one batch: the work of drafts that are all accepted.
+
+{table}
+
+Likelihood, of whole held-out signals under the chain that is drawn. A buffer that exceeds a share of all known values
+becomes context; larger shares take fewer rounds and cost likelihood. The last two columns score samples of both
+methods under that chain: equal up to their intervals.
+
+{quality}
+
+![Values added per round](performance/rounds.png)
+
+"""
+
+
 def read(name: str) -> dict | None:
     """A measurement, or `None` where it has not been made."""
     path = FOLDER / f"{name}.json"
@@ -39,6 +59,67 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None:
         return "–"
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def speculative(measured: list[dict]) -> str:
+    """Exact samples in rounds: rounds, seconds and likelihoods of each checkpoint."""
+    rows, quality, notes = [], [], []
+    for found in measured:
+        for row in found["rows"]:
+            seconds, rounds = row["seconds"], row["rounds"]
+            cells = [found["checkpoint"], f"{row['values']:,}"]
+            cells.append(f"{sum(rounds) / len(rounds):.0f} ({min(rounds)}–{max(rounds)})")
+            for samples in (1, 4):
+                ours, reference = seconds[f"speculative-{samples}"], seconds[f"one-by-one-{samples}"]
+                cells += [number(ours), number(reference), f"{reference / ours:.1f}×"]
+            cells += [number(seconds["blocks-4"]), number(seconds["floor-4"]), number(seconds["predict"])]
+            rows.append(cells)
+        sampled = found.get("bits_of_samples")
+        cells = [
+            found["checkpoint"],
+            f"{found['max_buffer_share']:.0%}",
+            "{:.3f} ± {:.3f}".format(*found["bits_per_dim"]),
+        ]
+        cells.append("{:+.4f} ± {:.4f}".format(*found["random_adds"]))
+        for method in ("speculative", "one-by-one"):
+            cells.append("{:.3f} ± {:.3f}".format(*sampled[method]) if sampled else None)
+        quality.append(cells)
+        notes.append(
+            f"`{found['checkpoint']}`: seconds of one sample grow as N^{found['exponent']:.2f}. {source(found)}"
+        )
+        if paper := found.get("paper_seconds"):
+            notes.append(
+                f"The published network's size (10 + 10 layers, width 256, untrained): {paper['cached']:.1f} s for "
+                f"one sample of that grid, one value per pass with a cache; {paper['re_encoding']:.0f} s if everything "
+                "is encoded again in each pass."
+            )
+    plot_rounds(measured, FOLDER / "rounds.png")
+    columns = ["checkpoint", "values N", "rounds", "1 sample, s", "one by one, s", "faster"]
+    columns += ["4 samples, s", "one by one, s", "faster", "4 in 64 blocks, s", "floor for 4, s", "`predict`, s"]
+    titles = ["checkpoint", "largest buffer", "bits per dimension", "random order adds"]
+    titles += ["bits of speculative samples", "bits of one-by-one samples"]
+    known = measured[0]["context"]
+    return SPECULATIVE.format(known=known, table=table(columns, rows), quality=table(titles, quality)) + "\n\n".join(
+        notes
+    )
+
+
+def plot_rounds(measured: list[dict], path: Path) -> None:
+    """Values that a round adds against the number of known values, on the native grid."""
+    figure, axes = plt.subplots(figsize=(6, 3.5), constrained_layout=True)
+    for found in measured:
+        rounds = [point for row in found["rows"][:2] for signal in row["kept_by_known"] for point in signal]
+        known, kept = np.array(sorted(rounds)).T
+        edges = np.geomspace(known.min(), known.max() + 1, 12)
+        at = np.digitize(known, edges)
+        bins = [number for number in np.unique(at) if (at == number).sum() >= 3]
+        mean = [[known[at == number].mean(), kept[at == number].mean()] for number in bins]
+        axes.loglog(*np.array(mean).T, "o-", ms=4, label=found["checkpoint"])
+    axes.set(xlabel="known values", ylabel="values added per round")
+    axes.legend(fontsize=8)
+    axes.grid(which="both", alpha=0.2)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
 
 
 def sampling(found: dict, picture: str = "sampling") -> str:
@@ -68,20 +149,20 @@ def sampling(found: dict, picture: str = "sampling") -> str:
     fitted = "; ".join(f"{n} sample(s): N^{cached[n]:.2f} cached, N^{again[n]:.2f} re-encoding" for n in cached)
     plot_sampling(found, FOLDER / f"{picture}.png")
     share = found.get("max_buffer_share", 1.0)
-    title, encoded = "cached against re-encoding", "Every value is encoded once, in a buffer that grows to the end."
+    title, encoded = "cached against re-encoding", "Every value is encoded once, in a\nbuffer that grows to the end."
     if share < 1:
         title = "the same, buffers becoming context"
         encoded = (
-            f"As the checkpoint has it, a buffer of more than {share:.0%} of what is known becomes context, for both:\n"
-            "what that gains in likelihood stands in docs/TRAINING.md."
+            f"In both, the\nbuffer becomes context when it holds more than {share:.0%} of what is known, as in the "
+            "checkpoint's config;\n[TRAINING.md](TRAINING.md) says what that gains in likelihood."
         )
     steps = next((row["re_encoding"] for row in found["rows"] if row["re_encoding"] != "whole"), None)
     note = f"\\* {steps}. " if steps else ""
     return f"""## Exact sampling: {title}
 
-Every value drawn one at a time given all before it, {found["context"]} observed, checkpoint `{found["checkpoint"]}`,
-the same weights, orders and random numbers; the largest difference is that of the values drawn by the two.
-{encoded}
+Checkpoint `{found["checkpoint"]}`, {found["context"]} observed values, all others drawn one at a time given all before.
+"Cached" keeps keys and values; "re-encoding" encodes everything again for each value. Both have the same weights,
+orders and random numbers, and the largest difference is between the values that they draw. {encoded}
 
 {table(columns, rows)}
 
@@ -118,18 +199,18 @@ def plot_sampling(found: dict, path: Path) -> None:
 
 
 def steps(names: list[str]) -> str:
-    """(b) Steps against bits against time, for each checkpoint measured."""
+    """(b) Passes, bits and time, for each checkpoint measured."""
     parts = [
-        """## Steps in place of exactness
+        """## Fewer passes
 
-`sample(num_steps=n)` draws blocks of values that lie far apart, in sizes that the checkpoint's measured losses
-(`config.step_losses`) choose. What that costs is known exactly: the joint likelihood of whole signals under the very
-blocks that are drawn.
-"Lost" is the mean of the paired differences to one value at a time in the same kind of order, with its 95 % interval.
-Below 0, the blocks are the more likely: they come in orders that spread evenly, which suit `cifar10` and `cat-faces`
-better than random ones ("spread order"). From coarse to fine, the chain tells the averages too: its bits compare with
-one another, not with those of the random order. Without measured losses (`chairs`, `polynomial`) a usual curve decides
-the sizes."""
+`sample(num_steps=n)` draws the values in n blocks, one pass each. Values of a block are far apart. The checkpoint's
+measured losses (`config.step_losses`), or a typical curve if it has none, decide the sizes of the blocks. The cost is
+known exactly: it is the joint likelihood of whole signals under the blocks that are drawn.
+
+"Lost" is the mean paired difference to drawing one value at a time in an order of the same kind, with its 95 %
+interval. It can be negative: blocks use spread orders, which give `cifar10` and `cat-faces` higher likelihoods than
+random orders do (row "exact, spread order"). Coarse to fine scores the averages over larger cells too, so its bits
+compare only with each other."""
     ]
     for name in names:
         found = read(name)
@@ -154,15 +235,15 @@ def grids(found: dict) -> str:
         rows.append(cells)
     text = f"""## Mean and variance over large grids
 
-`model.predict(..., reduce=lambda d: d.moments)` keeps of each chunk of queries only what is asked for (a test holds it
-equal to `predict`'s own). Memory is the peak of a process that does nothing else, above one that loaded the model and
-predicted one value; it holds the positions, the results and one chunk.
+`model.predict(..., reduce=lambda d: d.moments)` keeps only the moments of each chunk of queries; a test compares them
+with those of the whole `predict`. Memory is the peak of a separate process, minus that of a process that predicts only
+one value. It holds the positions, the results and one chunk.
 
 {table(columns, rows)}
 """
     if "bf16" in found:
         precision = table(
-            ["observed places K", "bits per dimension, float32", "bf16 products add"],
+            ["observed positions K", "bits per dimension, float32", "bf16 products add"],
             [
                 [
                     row["context"],
@@ -191,9 +272,9 @@ def training(found: dict) -> str:
     plot_training(found, FOLDER / "training.png")
     return f"""## Training
 
-Step by step in turn: the same network ({found["parameters"]:,} parameters) from the same weights on the same
-signals and places, whole steps with data, gradients, Muon and AdamW, running
-average ([benchmarks/plain.py](../benchmarks/plain.py) is what is compared with).
+This implementation against a plain one ([benchmarks/plain.py](../benchmarks/plain.py)), taking turns step by step:
+the same network ({found["parameters"]:,} parameters), weights, signals and positions. A step includes its data,
+gradients, Muon and AdamW, and the running average of the weights.
 
 {table(columns, rows)}
 
@@ -223,11 +304,14 @@ def main() -> None:
         """# Performance
 
 Made by `python -m benchmarks.report` from [docs/performance](performance); under each table stands the command
-that measures it again. Runs are interleaved in one process, times are medians. No speed is bought with
-quality: beside each stands a likelihood or an equality."""
+that measures it again. Compared runs take turns in one process, and times are medians. No speed is bought with
+quality: each comes with a likelihood, or with a difference of results."""
     ]
     names = sorted(path.stem for path in FOLDER.glob("steps-*.json"))
     names.sort(key=lambda name: name != "steps-cifar10")
+    drawn = [read(path.stem) for path in sorted(FOLDER.glob("speculative-*.json"))]
+    if drawn:
+        parts.append(speculative(drawn))
     if found := read("sampling-once"):
         parts.append(sampling(found, "sampling-once"))
     for name, section in (("sampling", sampling), ("steps", None), ("grids", grids), ("training", training)):

@@ -1,9 +1,9 @@
-"""What fewer steps cost and save: `python -m benchmarks.steps --checkpoint … --dataset_name … [--write]`.
+"""What fewer passes cost and save: `python -m benchmarks.steps --checkpoint … --dataset_name … [--write]`.
 
 Measures, on held-out signals, the loss of the next value against the number of known ones. From these curves
-`sample(num_steps=…)` decides how many values each step draws (Hoogeboom et al., Autoregressive Diffusion Models, ICLR
-2022); `--write` stores them as `step_losses` in the checkpoint's config.json. Then, for each budget of steps, the joint
-likelihood of whole signals under exactly the blocks that are drawn, beside the seconds for four samples.
+`sample(num_steps=…)` decides how many values each pass draws (Hoogeboom et al., Autoregressive Diffusion Models, ICLR
+2022); `--write` stores them as `step_losses` in the checkpoint's config.json. Then, for each number of passes, it
+measures the joint likelihood of whole signals under the blocks that are drawn, and the seconds for four samples.
 """
 
 import json
@@ -21,8 +21,8 @@ from torch import Tensor
 from benchmarks.timing import interleaved, median, write
 from evaluation.command import parse_flags
 from evaluation.tables import make_table, markdown, mean_interval
-from pixeltransformer.chain import Evidence, take
-from pixeltransformer.coarse_to_fine import plan_levels
+from pixeltransformer.chain import Context, take
+from pixeltransformer.coarse_to_fine import plan_scales
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from pixeltransformer.orders import spread_order
 from pixeltransformer.streams import Streams
@@ -37,17 +37,17 @@ DIGITS = 4
 
 @dataclass
 class Arguments:
-    """Measure what fewer steps of sampling cost and save."""
+    """Measure what fewer passes of sampling cost and save."""
 
     checkpoint: str = flag("Checkpoint folder or Hub id.")
     kind: str | None = flag("Kind of signal, or a Python file that defines it; default: the checkpoint's.")
     split: str | None = flag("Split to measure on; default: the validation rows of the training split.")
     limit: int = flag("Held-out signals.", 96)
-    budgets: list[int] = flags("Numbers of passes; the exact chain comes besides.", [8, 16, 32, 64, 128, 256])
-    context: int = flag("Observed places K of each signal whose rest is scored or drawn.", 16)
+    budgets: list[int] = flags("Numbers of passes; the exact chain is always measured too.", [8, 16, 32, 64, 128, 256])
+    context: int = flag("Observed positions K of each signal whose rest is scored or drawn.", 16)
     samples: int = flag("Samples drawn at a time.", 4)
     repeats: int = flag("Timed runs of each budget, interleaved; 0: no timing.", 3)
-    seed: int = flag("Seed of all places and orders.", 0)
+    seed: int = flag("Seed of all positions and orders.", 0)
     write: bool = flag("Store the measured curves in the checkpoint's config.json.", False)
     output: str | None = flag("Name of the report in docs/performance; default: none is written.")
 
@@ -59,8 +59,8 @@ def knots(count: int) -> list[int]:
 
 
 @torch.no_grad()
-def loss_of_next(model, evidence: Evidence, positions: Tensor, values: Tensor, scale: int) -> dict[str, list]:
-    """The curve of one chain: evidence, then values (N, L, V) at positions (N, L, P) in the order of drawing.
+def loss_of_next(model, context: Context, positions: Tensor, values: Tensor, scale: int) -> dict[str, list]:
+    """The curve of one chain: the context, then values (N, L, V) at positions (N, L, P) in the order of drawing.
 
     The values known are given as context, as nearly all are when more is drawn.
     """
@@ -69,11 +69,11 @@ def loss_of_next(model, evidence: Evidence, positions: Tensor, values: Tensor, s
     scales = torch.full_like(positions[..., 0], scale)
     for known in at:
         stop = min(known + NEXT, count)
-        size = max(1, TOKENS // (evidence.positions.shape[1] + stop))
+        size = max(1, TOKENS // (context.positions.shape[1] + stop))
         total = 0.0
         for start in range(0, rows, size):
             part = slice(start, start + size)
-            given = Evidence(evidence.positions[part], evidence.values[part], None, _rows(evidence.scales, part))
+            given = Context(context.positions[part], context.values[part], None, _rows(context.scales, part))
             given = given.extend(positions[part, :known], values[part, :known], scales[part, :known])
             distribution = model.predict(
                 given.positions,
@@ -94,21 +94,21 @@ def _rows(x: Tensor | None, part: slice) -> Tensor | None:
 def measure_losses(model, arrays: list[Tensor], generator: torch.Generator) -> dict[str, dict]:
     """`config.step_losses` from the values (N, cells, V) of each scale's grid, the finest first.
 
-    No curve rises, as to know more can only help: where a measured one does, it is chance, or the places that come next
-    are harder ones, and blocks planned by it would be wrong.
+    No curve rises, as to know more can only help: where a measured one does, it is chance, or the positions that come
+    next are harder ones, and blocks planned by it would be wrong.
     """
     finest = arrays[0]
-    places = model.native_positions().expand(len(finest), -1, -1)
-    nothing = Evidence(places[:, :0], finest[:, :0])
-    streams = Streams.of(generator, len(places))
-    order = spread_order(places, streams)
-    curves = {"random": loss_of_next(model, nothing, take(places, order), take(finest, order), 0)}
+    positions = model.native_positions().expand(len(finest), -1, -1)
+    nothing = Context(positions[:, :0], finest[:, :0])
+    streams = Streams.of(generator, len(positions))
+    order = spread_order(positions, streams)
+    curves = {"random": loss_of_next(model, nothing, take(positions, order), take(finest, order), 0)}
     coarser = None
-    for level in plan_levels(model, nothing, places, None, streams) if len(arrays) > 1 else ():
+    for level in plan_scales(model, nothing, positions, None, streams) if len(arrays) > 1 else ():
         values = arrays[level.scale]
-        evidence = level.evidence(nothing, coarser)
+        context = level.given(nothing, coarser)
         curves[f"scale-{level.scale}"] = loss_of_next(
-            model, evidence, take(level.positions, level.order), take(values, level.order), level.scale
+            model, context, take(level.positions, level.order), take(values, level.order), level.scale
         )
         coarser = values
     return {name: _falling(**curve) for name, curve in curves.items()}
@@ -131,16 +131,16 @@ def bits_by_budget(
         budgets (`dict`): Further arguments of `log_prob` by name.
     """
     generator = torch.Generator(values.device).manual_seed(seed)
-    places = model.native_positions().expand(len(values), -1, -1)
-    shuffled = torch.rand(places.shape[:2], generator=generator, device=values.device).argsort(-1)
-    places, values = take(places, shuffled), take(values, shuffled)
-    rest = places.shape[1] - context
-    size = max(1, TOKENS // (2 * places.shape[1]))
+    positions = model.native_positions().expand(len(values), -1, -1)
+    shuffled = torch.rand(positions.shape[:2], generator=generator, device=values.device).argsort(-1)
+    positions, values = take(positions, shuffled), take(values, shuffled)
+    rest = positions.shape[1] - context
+    size = max(1, TOKENS // (2 * positions.shape[1]))
     found = {}
     for name, extra in budgets.items():
         parts = []
         for start in range(0, len(values), size):
-            at, value = places[start : start + size], values[start : start + size]
+            at, value = positions[start : start + size], values[start : start + size]
             given, asked = (at[:, :context], value[:, :context]), (at[:, context:], value[:, context:])
             chosen = {"order": order, "generator": generator} | extra
             parts.append(model.log_prob(*given, *asked, **chosen))
@@ -152,13 +152,13 @@ def seconds_by_budget(
     model, values: Tensor, context: int, budgets: list[int | None], order: str, samples: int, repeats: int
 ) -> dict[int | None, float]:
     """Median seconds for `samples` samples of one signal, of which K = `context` random values are known."""
-    places = model.native_positions()
-    known = torch.randperm(places.shape[1], generator=torch.Generator().manual_seed(0)).to(places.device)
-    given = places[:, known[:context]], values[:1, known[:context]]
+    positions = model.native_positions()
+    known = torch.randperm(positions.shape[1], generator=torch.Generator().manual_seed(0)).to(positions.device)
+    given = positions[:, known[:context]], values[:1, known[:context]]
 
     def run(budget: int | None):
         return lambda: model.sample(
-            *given, places[:, known[context:]], num_samples=samples, num_steps=budget, order=order
+            *given, positions[:, known[context:]], num_samples=samples, num_steps=budget, order=order
         )
 
     quick = {budget: run(budget) for budget in budgets}
@@ -180,7 +180,7 @@ def report(model, values: Tensor, arguments: Arguments, order: str) -> list[dict
         )
     return [
         {
-            "steps": name,
+            "passes": name,
             "bits_per_dim": mean_interval(bits[name]),
             "lost": mean_interval(bits[name] - bits[None]) if name is not None else None,
             "seconds": seconds.get(name),
@@ -189,17 +189,17 @@ def report(model, values: Tensor, arguments: Arguments, order: str) -> list[dict
     ]
 
 
-STEPS = {None: "exact", "random": "exact, random order"}
+EXACT = {None: "exact", "random": "exact, random order", "spread": "exact, spread order"}
 
 
 def table(rows: list[dict], samples: int, quantised: bool) -> str:
     """The rows in Markdown."""
     unit = "bits per dimension" if quantised else "bits of density"
-    columns = {"steps": 0, unit: 3, "lost against exact": 4, f"seconds for {samples} samples": 2}
+    columns = {"passes": 0, unit: 3, "lost against exact": 4, f"seconds for {samples} samples": 2}
     lines = []
     for row in rows:
         lost = "–" if row["lost"] is None else "{:+.4f} ± {:.4f}".format(*row["lost"])
-        lines.append([str(STEPS.get(row["steps"], row["steps"])), row["bits_per_dim"], lost, row["seconds"]])
+        lines.append([EXACT.get(row["passes"], str(row["passes"])), row["bits_per_dim"], lost, row["seconds"]])
     return markdown(make_table(columns, lines))
 
 

@@ -1,10 +1,9 @@
 """Tokens trained a second against a plain first implementation: `python -m benchmarks.training --dataset_name …`.
 
-Both train the same network from the same weights on the same signals and places (see `benchmarks.plain`), step by step
-in turn in one process; their losses are compared at every step. Tokens are K + 2 M + Q of each signal: every context
-value, every buffer value as token and as query, every query. Ours: bf16 products where the hardware has them
-(`--mixed_precision auto`) and compiled layers (`--compile true`), whose compiling falls into the steps that are not
-timed.
+Both train the same network from the same weights on the same signals and positions (see `benchmarks.plain`). They take
+turns step by step in one process, and their losses are compared at every step. A signal has K + 2 M + Q tokens: every
+context value, every buffer value as token and as query, every query. Ours uses bf16 products where the hardware has
+them (`--mixed_precision auto`) and compiled layers (`--compile true`); compiling happens in steps that are not timed.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the app asks of a model, for any kind of signal: marginals, samples as they are drawn, the best next place."""
+"""What the app asks of a model, for any kind of signal: marginals, samples as they are drawn, the best next query."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from pixeltransformer.sampling import SampleState
 FRAMES = 24  # partial states of samples that are shown
 FAST = 64  # passes of a fast sample
 ENTROPY_DRAWS = 2**16  # draws in all from which entropies are estimated
-SHORTLIST = 24  # places whose entropy is computed precisely
+SHORTLIST = 24  # positions whose entropy is computed precisely
 ORDERS = ("spread", "random", "raster", "coarse-to-fine")
 SPEEDS = {"exact": None, "fast": FAST}  # passes that a sample may cost
 

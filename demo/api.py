@@ -11,9 +11,10 @@ from demo.density import summary
 from demo.files import keep
 from demo.guard import guarded, on_gpu
 from demo.limits import LIVE, MAX_QUERIES, SLOW
-from demo.observed import AXES, Observed, Places, read_observed
+from demo.observed import AXES, Observed, ObservedLists, read_observed
 from demo.pictures import picture_url, show_uncertainty
 from pixeltransformer.checks import read_positions
+from pixeltransformer.grids import centres
 
 SCANS = ("random",)  # which points of a point cloud can be observed
 
@@ -29,8 +30,8 @@ def _sampling(samples: int, steps: int, *rest: Any) -> Sampling:
 
 @guarded
 @on_gpu
-def predict(checkpoint: str, observed: Places, queries: list[list[float]]) -> dict[str, list]:
-    """Mean, standard deviation and entropy of a signal of any kind at any places, given observed ones.
+def predict(checkpoint: str, observed: ObservedLists, queries: list[list[float]]) -> dict[str, list]:
+    """Mean, standard deviation and entropy of a signal of any kind at any positions, given observed ones.
 
     Args:
         checkpoint: Name of a checkpoint: cat-faces, cifar10, mnist, polynomial, chairs or moving-mnist.
@@ -45,34 +46,34 @@ def predict(checkpoint: str, observed: Places, queries: list[list[float]]) -> di
         levels, otherwise estimated from 256 draws a query, or fewer (at least 8) for more than 256 queries.
     """
     config = models.config_of(checkpoint)
-    places = read_positions(config, queries, "queries", f"({AXES.get(config.signal, 'x')})", MAX_QUERIES)
-    if not len(places):
+    positions = read_positions(config, queries, "queries", f"({AXES.get(config.signal, 'x')})", MAX_QUERIES)
+    if not len(positions):
         raise ValueError("queries: expected at least one position, got none")
-    found = marginal(checkpoint, observed_for(checkpoint, observed), places)
+    found = marginal(checkpoint, observed_for(checkpoint, observed), positions)
     return {"mean": found.mean.tolist(), "deviation": found.stddev.tolist(), "entropy": entropies(found).tolist()}
 
 
 @guarded
 @on_gpu
-def distribution(checkpoint: str, observed: Places, position: list[float]) -> dict[str, Any]:
-    """The full distribution of a signal's value at one place, for any kind of signal.
+def distribution(checkpoint: str, observed: ObservedLists, position: list[float]) -> dict[str, Any]:
+    """The full distribution of a signal's value at one position, for any kind of signal.
 
     Args:
         checkpoint: Name of a checkpoint.
         observed: {"positions": [[...], ...], "values": [[...], ...]}.
-        position: The place, numbers in [-1, 1].
+        position: Its coordinates, numbers in [-1, 1].
 
     Returns:
         "bins" with their "probabilities", "mean", "deviation", "mode", and "entropy" in nats.
     """
     config = models.config_of(checkpoint)
-    place = read_positions(config, [position], "position", f"({AXES.get(config.signal, 'x')})")
-    return summary(marginal(checkpoint, observed_for(checkpoint, observed), place)[0])
+    at = read_positions(config, [position], "position", f"({AXES.get(config.signal, 'x')})")
+    return summary(marginal(checkpoint, observed_for(checkpoint, observed), at)[0])
 
 
 @guarded
 @on_gpu
-def infer_image(checkpoint: str, observed: Places, resolution: int = 0) -> dict[str, Any]:
+def infer_image(checkpoint: str, observed: ObservedLists, resolution: int = 0) -> dict[str, Any]:
     """Mean image and standard deviation of every pixel from a few observed pixels.
 
     Args:
@@ -98,7 +99,7 @@ def infer_image(checkpoint: str, observed: Places, resolution: int = 0) -> dict[
 @on_gpu
 def sample_image(
     checkpoint: str,
-    observed: Places,
+    observed: ObservedLists,
     resolution: int = 0,
     samples: int = 1,
     steps: int = 0,
@@ -130,7 +131,7 @@ def sample_image(
 
 @guarded
 @on_gpu
-def most_uncertain_pixel(checkpoint: str, observed: Places) -> dict[str, Any]:
+def most_uncertain_pixel(checkpoint: str, observed: ObservedLists) -> dict[str, Any]:
     """The pixel whose value is least known.
 
     Args:
@@ -143,13 +144,13 @@ def most_uncertain_pixel(checkpoint: str, observed: Places) -> dict[str, Any]:
     cell, entropy = image_actions.best_next(checkpoint, observed_for(checkpoint, observed, "image"))
     width, height = models.config_of(checkpoint).native_grid
     column, row = cell % width, cell // width
-    position = [(column + 0.5) * 2 / width - 1, (row + 0.5) * 2 / height - 1]
+    position = [centres(column, width), centres(row, height)]
     return {"position": position, "column": column, "row": row, "entropy": entropy}
 
 
 @guarded
 @on_gpu
-def infer_polynomial(checkpoint: str, observed: Places) -> dict[str, Any]:
+def infer_polynomial(checkpoint: str, observed: ObservedLists) -> dict[str, Any]:
     """Mean and standard deviation of a polynomial on [-1, 1], and the exact posterior's.
 
     Args:
@@ -166,7 +167,7 @@ def infer_polynomial(checkpoint: str, observed: Places) -> dict[str, Any]:
 @guarded
 @on_gpu
 def sample_polynomial(
-    checkpoint: str, observed: Places, samples: int = 1, temperature: float = 1.0, seed: int = 0
+    checkpoint: str, observed: ObservedLists, samples: int = 1, temperature: float = 1.0, seed: int = 0
 ) -> dict[str, Any]:
     """Whole curves through the observed points.
 
@@ -192,7 +193,7 @@ def _file(data: bytes, name: str) -> dict[str, Any]:
 
 @guarded
 @on_gpu
-def infer_shape(checkpoint: str, observed: Places, resolution: int = 32) -> dict[str, Any]:
+def infer_shape(checkpoint: str, observed: ObservedLists, resolution: int = 32) -> dict[str, Any]:
     """The mean surface of a 3D shape from signed distances at a few points.
 
     Args:
@@ -211,7 +212,7 @@ def infer_shape(checkpoint: str, observed: Places, resolution: int = 32) -> dict
 @on_gpu
 def sample_shape(
     checkpoint: str,
-    observed: Places,
+    observed: ObservedLists,
     resolution: int = 32,
     samples: int = 1,
     steps: int = 96,
@@ -243,8 +244,8 @@ def sample_shape(
 
 @guarded
 @on_gpu
-def infer_video(checkpoint: str, observed: Places) -> dict[str, Any]:
-    """The mean clip from a few places in space and time.
+def infer_video(checkpoint: str, observed: ObservedLists) -> dict[str, Any]:
+    """The mean clip from a few positions in space and time.
 
     Args:
         checkpoint: moving-mnist.
@@ -259,9 +260,9 @@ def infer_video(checkpoint: str, observed: Places) -> dict[str, Any]:
 @guarded
 @on_gpu
 def sample_video(
-    checkpoint: str, observed: Places, steps: int = 96, temperature: float = 0.8, seed: int = 0
+    checkpoint: str, observed: ObservedLists, steps: int = 96, temperature: float = 0.8, seed: int = 0
 ) -> dict[str, Any]:
-    """A whole clip that agrees with the observed places.
+    """A whole clip that agrees with the observed positions.
 
     Args:
         checkpoint: moving-mnist.
@@ -311,7 +312,7 @@ def build() -> None:
 
     @guarded
     def reveal_video(checkpoint, video, count, pattern, seed):
-        """Places of a video as an observed set: positions and values."""
+        """Some values of a video as an observed set: positions and values."""
         return video_actions.observe(video_actions.read_video(video, checkpoint), count, pattern, seed).to_json()
 
     for function, signal, label, choices in (

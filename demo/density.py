@@ -12,8 +12,8 @@ WIDTH, HEIGHT, BASE, TOP = 480, 190, 150, 30  # of the drawing; the bars stand o
 LEAST = 1.5  # height of the smallest bar that is still seen
 
 
-def density_svg(distribution: ValueDistribution, place: str) -> str:
-    """One value's distribution (batch shape ()) at a place, named in the title, as an SVG picture with a text.
+def density_svg(distribution: ValueDistribution, position: str) -> str:
+    """One value's distribution (batch shape ()) at a position, named in the title, as an SVG picture with a text.
 
     Colours: one bar a bin, dark to bright, each in its bin's colour and as high as its probability.
     Grey levels: the same along the axis of the level. Unbounded values: the density's curve.
@@ -22,12 +22,12 @@ def density_svg(distribution: ValueDistribution, place: str) -> str:
     levels = distribution.quantization_step is not None
     body, note = _colours(distribution) if colour else _levels(distribution) if levels else _curve(distribution)
     entropy = distribution.entropy().item()
-    title = f"{place}: {note}"
+    title = f"{position}: {note}"
     bits = entropy / math.log(2)
     kind = "bits of entropy" if levels else "bits of differential entropy"
     return (
         f'<figure class="pt-density"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f"{body}</svg><figcaption><b>{escape(place)}</b> · {escape(note)} · {bits:.1f} {kind}</figcaption></figure>"
+        f"{body}</svg><figcaption><b>{escape(position)}</b> · {escape(note)} · {bits:.1f} {kind}</figcaption></figure>"
     )
 
 
@@ -110,9 +110,9 @@ def _levels(distribution: ValueDistribution) -> tuple[str, str]:
     width = max(1.0, min(0.8 * slot, min((b - a for a, b in zip(at, at[1:], strict=False)), default=slot) - 1))
     body = _bars(distribution, [min(max(x - width / 2, 2), WIDTH - width - 2) for x in at], width, order, centers)
     mean, mode = distribution.mean, distribution.mode
-    places = [12 + (WIDTH - 24) * (v.item() - low) / (high - low) for v in (mean, mode)]
-    body += _axis() + _marker(places[0], "mean", hex_colour(mean), 0)
-    body += _marker(places[1], "mode", hex_colour(mode), _shifted(*places))
+    positions = [12 + (WIDTH - 24) * (v.item() - low) / (high - low) for v in (mean, mode)]
+    body += _axis() + _marker(positions[0], "mean", hex_colour(mean), 0)
+    body += _marker(positions[1], "mode", hex_colour(mode), _shifted(*positions))
     deviation = distribution.stddev.item()
     return body, f"mean {mean.item():.2f}, mode {mode.item():.2f}, standard deviation {deviation:.2f}"
 

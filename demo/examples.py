@@ -9,10 +9,10 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
 from demo.grids import choose_cells
-from demo.observed import Observed, Places
+from demo.observed import Observed, ObservedLists
 from demo.pictures import read_picture, show_known, sketch_of
+from signals.cells import cell_positions
 from signals.image import Images
-from signals.places import cell_positions
 
 # Strokes in a unit box: arcs as (centre x, centre y, radius x, radius y, from, to) in degrees, lines as point lists.
 STROKES = {
@@ -137,16 +137,16 @@ SKETCH = [
 ]
 
 
-def painted(strokes: list[tuple], side: int = 32) -> Places:
+def painted(strokes: list[tuple], side: int = 32) -> ObservedLists:
     """Strokes as the pad sets them: a dab, the average over its square, at most every half side; pixels for side 1."""
     positions, values, scales = [], [], []
     for colour, brush, corners in strokes:
         latest = None
-        for place in _along(corners):
-            if latest and max(abs(a - b) for a, b in zip(place, latest, strict=True)) < brush / 2:
+        for position in _along(corners):
+            if latest and max(abs(a - b) for a, b in zip(position, latest, strict=True)) < brush / 2:
                 continue
-            latest = place
-            low = [min(side - brush, max(0, at - (brush - 1) // 2)) for at in place]
+            latest = position
+            low = [min(side - brush, max(0, at - (brush - 1) // 2)) for at in position]
             positions.append([round((at + brush / 2) * 2 / side - 1, 6) for at in low])
             values.append([round(int(colour[i : i + 2], 16) / 255, 6) for i in (1, 3, 5)])
             scales.append(math.log2(brush))
@@ -170,7 +170,7 @@ class ImageExample:
     picture: Image.Image | None
     count: int = 0
     pattern: str = "random pixels"
-    observed: Places | None = None
+    observed: ObservedLists | None = None
 
 
 @lru_cache

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from demo.observed import Observed
+from pixeltransformer.grids import coordinates
+from signals.cells import cell_positions
 from signals.patterns import Pattern
-from signals.places import cell_positions
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Split:
 
     Attributes:
         grid (`list[int]`): Cells along x, y, …
-        known (`Tensor` (K',)), values (`Tensor` (K', V)): Cells whose centre is an observed place, and its value;
+        known (`Tensor` (K',)), values (`Tensor` (K', V)): Cells whose centre is an observed position, and its value;
             averages over larger areas make no cell known.
         hidden (`Tensor` (Q,)): All other cells: what is asked for.
     """
@@ -48,9 +49,9 @@ class Split:
 
 
 def split(observed: Observed, grid: list[int]) -> Split:
-    """Match observed places with the centres of a grid's cells (to a thousandth of a cell); the last one counts."""
+    """Match observed positions with the centres of a grid's cells (to a thousandth of a cell); the last one counts."""
     sizes = torch.tensor(grid)
-    exact = (observed.positions + 1) / 2 * sizes - 0.5
+    exact = coordinates(observed.positions, sizes)
     index = exact.round().long()
     match = ((exact - index).abs() < 1e-3).all(-1) & observed.points
     strides = torch.cat((torch.ones(1, dtype=torch.long), sizes.cumprod(0)[:-1]))

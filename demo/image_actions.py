@@ -17,9 +17,10 @@ from demo.observed import Observed
 from demo.pictures import animation, beside, enlarge, png, read_picture
 from pixeltransformer.checks import check_rows, read_rows
 from pixeltransformer.distribution import ValueDistribution
+from pixeltransformer.grids import centres, containing
 from pixeltransformer.levels import round_to_levels
+from signals.cells import cell_positions
 from signals.image import Images
-from signals.places import cell_positions
 
 EVERYTHING = "everything"
 PATTERNS = (*Images.patterns, EVERYTHING)
@@ -50,7 +51,7 @@ def reveal(checkpoint: str, picture: str | Image.Image | None, count: int, patte
 
 
 def refit(observed: Observed, checkpoint: str, grid: list[int] | None = None) -> Observed:
-    """The same places for another checkpoint: moved to its cells, in its channels.
+    """The same positions for another checkpoint: moved to its cells, in its channels.
 
     Averages keep their place and their size, up to the checkpoint's largest; those that it takes for no larger than a
     pixel become the nearest one.
@@ -60,10 +61,10 @@ def refit(observed: Observed, checkpoint: str, grid: list[int] | None = None) ->
     """
     config = config_of(checkpoint, "image")
     sizes = torch.tensor(config.native_grid)
-    cells = ((observed.positions + 1) / 2 * sizes).long().clamp(min=0).minimum(sizes - 1)
+    cells = containing(observed.positions, sizes)
     finer = math.log2(max(config.native_grid) / max(grid or config.native_grid))
     scales = torch.where(observed.points, 0.0, observed.sizes + finer).clamp(0.0, config.num_scales - 1)
-    positions = torch.where(scales[:, None] > 0, observed.positions, (cells + 0.5) * (2 / sizes) - 1)
+    positions = torch.where(scales[:, None] > 0, observed.positions, centres(cells, sizes))
     values = observed.values
     if config.value_dim == 1 and values.shape[-1] == 3:
         values = (values @ torch.tensor([0.299, 0.587, 0.114]))[:, None]
@@ -158,9 +159,9 @@ def drawing_files(frames: list[Tensor], sketch: Tensor) -> tuple[bytes, bytes]:
 
 def ask(checkpoint: str, observed: Observed, position: list[float]) -> ValueDistribution:
     """The distribution (batch shape ()) of the value at a position [x, y]."""
-    place = read_rows([position], 2, "position", "(x, y)")
-    check_rows("position", place, -1.0, 1.0)
-    return marginal(checkpoint, observed, place)[0]
+    rows = read_rows([position], 2, "position", "(x, y)")
+    check_rows("position", rows, -1.0, 1.0)
+    return marginal(checkpoint, observed, rows)[0]
 
 
 def best_next(checkpoint: str, observed: Observed) -> tuple[int, float]:

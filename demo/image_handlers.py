@@ -23,6 +23,7 @@ from demo.pictures import read_picture
 from demo.tab import Updates
 from demo.widgets.pad import pad_value, read_pad, to_hex
 from demo.widgets.result import result
+from pixeltransformer.grids import centres
 
 NAME = "image"
 MAX_UPLOADS = 4  # pictures of a visitor that undo can come back to
@@ -176,7 +177,7 @@ def suggest(visit: Visit) -> Updates:
     cell, _ = best_next(visit.checkpoint, visit.observed)
     width, height = visit.config.native_grid
     column, row = cell % width, cell // width
-    at = [(column + 0.5) * 2 / width - 1, (row + 0.5) * 2 / height - 1]
+    at = [centres(column, width), centres(row, height)]
     drawn = density_svg(
         ask(visit.checkpoint, visit.observed, at), f"Most uncertain: column {column + 1}, row {row + 1}"
     )
@@ -278,9 +279,9 @@ def state_of(visit: Visit) -> str:
 def restore(text: str) -> Updates:
     """Updates to a state's JSON."""
     state = share.from_text(text, NAME)
-    place = state.get("checkpoint")
-    config = models.config_of(place, NAME)
-    observed = refit(read_observed(state, config, "state"), place)
+    checkpoint = state.get("checkpoint")
+    config = models.config_of(checkpoint, NAME)
+    observed = refit(read_observed(state, config, "state"), checkpoint)
     side = state.get("resolution") or max(config.native_grid)
     kept = ("samples", "temperature", "seed", "order")
     chosen = Sampling(**{key: state[key] for key in kept if key in state})
@@ -288,8 +289,8 @@ def restore(text: str) -> Updates:
     if not isinstance(speed, str) or speed not in SPEEDS:
         raise ValueError(f"state.speed: expected one of {', '.join(SPEEDS)}, got {str(speed)[:40]!r}")
     return {
-        **settings_for(place, None),
-        "pad": pad_update(observed, place, "", None),
+        **settings_for(checkpoint, None),
+        "pad": pad_update(observed, checkpoint, "", None),
         "resolution": side,
         "number": chosen.samples,
         "speed": speed,

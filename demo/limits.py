@@ -1,10 +1,10 @@
 """What one request may ask for: sized so that a free Space (2 cores, 16 GB) answers everyone in good time."""
 
-MAX_CONTEXT = 4096  # observed places
+MAX_CONTEXT = 4096  # observed positions
 MAX_VALUE = 1000.0  # of a continuous value, either way
 MAX_RESOLUTION, MIN_RESOLUTION = 256, 16  # side of an image that is asked for
 MAX_SHAPE_RESOLUTION, MIN_SHAPE_RESOLUTION = 64, 12  # side of a cube of signed distances
-MAX_QUERIES = 65_536  # places asked for by `predict`
+MAX_QUERIES = 65_536  # positions asked for by `predict`
 MAX_SAMPLES = 6
 MAX_STEPS = 2048
 MAX_TEMPERATURE = 2.0

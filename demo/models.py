@@ -20,19 +20,19 @@ def offer(extra: list[str] | None = None) -> None:
         ValueError: for one that cannot be read.
     """
     shipped = sorted(str(path.parent) for path in CHECKPOINTS.glob("*/config.json"))
-    shipped.sort(key=lambda place: FIRST.index(Path(place).name) if Path(place).name in FIRST else len(FIRST))
+    shipped.sort(key=lambda source: FIRST.index(Path(source).name) if Path(source).name in FIRST else len(FIRST))
     offered.clear()
-    for place in shipped + list(extra or []):
+    for source in shipped + list(extra or []):
         try:
-            PixelTransformerConfig.from_pretrained(place)
+            PixelTransformerConfig.from_pretrained(source)
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"--checkpoint: expected a checkpoint folder or a Hub id, got {place!r}: {error}"
+                f"--checkpoint: expected a checkpoint folder or a Hub id, got {source!r}: {error}"
             ) from error
-        parts = place.rstrip("/").split("/")
+        parts = source.rstrip("/").split("/")
         # Every training exports to a folder of the same name; its parent's tells them apart.
         name = "/".join(parts[-2:]) if parts[-1] in offered or parts[-1] == "export" else parts[-1]
-        offered[name] = place
+        offered[name] = source
 
 
 def names(signal: str) -> list[str]:
@@ -41,8 +41,8 @@ def names(signal: str) -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def _config(place: str) -> PixelTransformerConfig:
-    return PixelTransformerConfig.from_pretrained(place)
+def _config(source: str) -> PixelTransformerConfig:
+    return PixelTransformerConfig.from_pretrained(source)
 
 
 def config_of(name: str, signal: str | None = None) -> PixelTransformerConfig:
@@ -64,6 +64,6 @@ def load(name: str) -> PixelTransformerModel:
 
 
 @lru_cache(maxsize=8)
-def _load(place: str) -> PixelTransformerModel:
-    model = PixelTransformerModel.from_pretrained(place).eval()
+def _load(source: str) -> PixelTransformerModel:
+    model = PixelTransformerModel.from_pretrained(source).eval()
     return model.to("cuda" if torch.cuda.is_available() else "cpu")

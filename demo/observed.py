@@ -13,9 +13,10 @@ from pixeltransformer.checks import check_rows, read_context
 AXES = {"image": "x, y", "polynomial": "x", "shape": "x, y, z", "video": "t, x, y"}
 
 
-class Places(TypedDict):
-    """Positions in [-1, 1], one list per place, the values there, one list per place, and their scales, all 0 if left
-    out."""
+class ObservedLists(TypedDict):
+    """An observed set as JSON: for each position a list of coordinates in [-1, 1], a list of values and a scale.
+
+    Without `scales` all are 0."""
 
     positions: list[list[float]]
     values: list[list[float]]
@@ -43,7 +44,7 @@ class Observed:
 
     @property
     def points(self) -> Tensor:
-        """Which values (K,) are those of a place itself, not averages over an area."""
+        """Which values (K,) are those of a position itself, not averages over an area."""
         return self.sizes == 0
 
     def __getitem__(self, which: Tensor) -> "Observed":
@@ -72,15 +73,15 @@ class Observed:
         positions, values = (part.to(device) for part in self.context)
         return {"context_positions": positions, "context_values": values, "context_scales": scales}
 
-    def to_json(self) -> Places:
+    def to_json(self) -> ObservedLists:
         """Plain lists, rounded to six digits (a thousandth of the finest cell)."""
-        places: Places = {
+        lists: ObservedLists = {
             "positions": [[round(x, 6) for x in row] for row in self.positions.tolist()],
             "values": [[round(x, 6) for x in row] for row in self.values.tolist()],
         }
         if self.scales is not None:
-            places["scales"] = [round(x, 6) for x in self.scales.tolist()]
-        return places
+            lists["scales"] = [round(x, 6) for x in self.scales.tolist()]
+        return lists
 
 
 def nothing(config) -> Observed:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.polynomial import PolynomialPosterior
+from signals.polynomial_posterior import PolynomialPosterior
 from demo.answers import Sampling, joint, marginal
 from demo.limits import MAX_SEED, whole
 from demo.models import config_of
@@ -18,7 +18,7 @@ from signals.polynomial import REGIONS, Coefficients, polynomial
 DEGREE = 6
 REGION_NAMES = tuple(REGIONS)
 MAX_POINTS, MAX_VALUE = 64, 50.0
-CURVE, SAMPLED = 129, 33  # places of a drawn curve, and of a sampled one
+CURVE, SAMPLED = 129, 33  # positions of a drawn curve, and of a sampled one
 
 
 def read_points(text: str, checkpoint: str) -> Observed:
@@ -97,7 +97,7 @@ def curves(checkpoint: str, observed: Observed, truth: int | None) -> dict[str, 
 
 
 def sampled(checkpoint: str, observed: Observed, sampling: Sampling) -> tuple[list[float], list[list[float]]]:
-    """Places, and sampled curves there: joint samples at `SAMPLED` places, one after another."""
+    """Positions, and sampled curves there: joint samples at `SAMPLED` positions, one after another."""
     x = torch.linspace(-1, 1, SAMPLED)
     for state in joint(checkpoint, observed, x[:, None], sampling, frames=1):
         values = state.values[..., 0]
@@ -106,7 +106,7 @@ def sampled(checkpoint: str, observed: Observed, sampling: Sampling) -> tuple[li
 
 def ask(checkpoint: str, observed: Observed, x: float) -> ValueDistribution:
     """The density (batch shape ()) of the value at x."""
-    place = read_rows([[x]], 1, "x", "(x)")
+    position = read_rows([[x]], 1, "x", "(x)")
     if abs(x) > 1:
         raise ValueError(f"x: expected a number from -1 to 1, got {x:g}")
-    return marginal(checkpoint, observed, place)[0]
+    return marginal(checkpoint, observed, position)[0]

@@ -65,8 +65,8 @@ def redraw(visit: Visit) -> Iterator[Updates]:
     """Bands at once, then sampled curves; a density that was asked for is out of date."""
     drawn = curves(visit.checkpoint, visit.observed, visit.truth)
     yield {"plot": drawn, "density": ASK}
-    places, samples = sampled(visit.checkpoint, visit.observed, visit.sampling)
-    yield {"plot": drawn | {"samples": samples, "sample_x": places}}
+    positions, samples = sampled(visit.checkpoint, visit.observed, visit.sampling)
+    yield {"plot": drawn | {"samples": samples, "sample_x": positions}}
 
 
 def edit(visit: Visit, picked: dict) -> Updates:
@@ -120,13 +120,13 @@ def state_of(visit: Visit) -> str:
 def restore(text: str) -> Updates:
     """Updates to a state's JSON."""
     state = share.from_text(text, NAME)
-    place = state.get("checkpoint")
-    observed = read_observed(state, models.config_of(place, NAME), "state")
+    checkpoint = state.get("checkpoint")
+    observed = read_observed(state, models.config_of(checkpoint, NAME), "state")
     chosen = Sampling(**{key: state[key] for key in ("samples", "temperature", "seed") if key in state})
     if state.get("polynomial") is not None:
         whole("state.polynomial", state["polynomial"], 0, MAX_SEED - 1)
     return {
-        "checkpoint": place,
+        "checkpoint": checkpoint,
         "points": write_points(observed),
         "number": chosen.samples,
         "temperature": chosen.temperature,

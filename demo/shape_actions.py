@@ -13,8 +13,8 @@ from demo.grids import choose_cells, split
 from demo.limits import MAX_CONTEXT, MAX_FACES, MAX_POINTS, MAX_SEED, MAX_SHAPE_RESOLUTION, MIN_SHAPE_RESOLUTION, whole
 from demo.models import config_of
 from demo.observed import Observed
+from signals.cells import cell_positions, values_at_positions, weighted_cells
 from signals.mesh import mesh_to_sdf, normalize, read_mesh, sdf_to_mesh
-from signals.places import cell_positions, values_at_positions, weighted_cells
 from signals.point_clouds import read_point_cloud
 from signals.shape import NEAR, Shapes, points_of
 from signals.surface import has_surface
@@ -104,8 +104,8 @@ def mean_surface(checkpoint: str, observed: Observed, side: int) -> trimesh.Trim
     if surface is None:
         return None
     deviation = cells.complete(found.stddev, 0.0)
-    places = torch.from_numpy(np.asarray(surface.vertices, dtype=np.float32)).clamp(-1, 1)
-    level = (values_at_positions(deviation[None], places[None])[0, :, 0] / UNCERTAIN).clamp(0, 1).numpy()
+    positions = torch.from_numpy(np.asarray(surface.vertices, dtype=np.float32)).clamp(-1, 1)
+    level = (values_at_positions(deviation[None], positions[None])[0, :, 0] / UNCERTAIN).clamp(0, 1).numpy()
     surface.visual.vertex_colors = (colormaps["viridis"](level) * 255).astype(np.uint8)
     return surface
 

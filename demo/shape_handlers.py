@@ -146,11 +146,11 @@ def state_of(visit: Visit) -> str:
 def restore(text: str) -> Updates:
     """Updates to a state's JSON."""
     state = share.from_text(text, NAME)
-    place = state.get("checkpoint")
-    observed = read_observed(state, models.config_of(place, NAME), "state")
+    checkpoint = state.get("checkpoint")
+    observed = read_observed(state, models.config_of(checkpoint, NAME), "state")
     chosen = Sampling(2, **{key: state[key] for key in ("temperature", "seed") if key in state})
     return {
-        "checkpoint": place,
+        "checkpoint": checkpoint,
         "side": state.get("resolution", 32),
         "temperature": chosen.temperature,
         "seed": chosen.seed,

@@ -1,4 +1,4 @@
-"""What can be asked about a video: the rest of it from a few places in space and time, and a sample of it."""
+"""What can be asked about a video: the rest of it from a few positions in space and time, and a sample of it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +13,9 @@ from demo.grids import choose_cells
 from demo.limits import MAX_CONTEXT, MAX_SEED, whole
 from demo.models import config_of
 from demo.observed import Observed
+from pixeltransformer.grids import containing
+from signals.cells import cell_positions
 from signals.image import checkered, image_to_array, to_values
-from signals.places import cell_positions
 from signals.video import Videos, bounce, read_clip
 
 QUESTIONS = {  # what the app asks of a clip, by pattern
@@ -67,7 +68,7 @@ def observe(clip: Tensor, count: int, pattern: str, seed: int) -> Observed:
     count = whole("count", count, 1, MAX_CONTEXT)
     seed = whole("seed", seed, 0, MAX_SEED)
     total = frames * height * width
-    positions = _places([frames, width, height], torch.arange(total))
+    positions = _positions([frames, width, height], torch.arange(total))
     cells = choose_cells(Videos.patterns, positions, min(count, total - 1), pattern, seed)
     if len(cells) > MAX_CONTEXT:
         raise ValueError(
@@ -76,7 +77,7 @@ def observe(clip: Tensor, count: int, pattern: str, seed: int) -> Observed:
     return Observed(positions[cells], clip.reshape(-1, channels)[cells])
 
 
-def _places(grid: list[int], cells: Tensor) -> Tensor:
+def _positions(grid: list[int], cells: Tensor) -> Tensor:
     """Positions (N, 3) as (t, x, y) of cells numbered frame by frame."""
     frames, width, height = grid
     return cell_positions([width, height, frames], cells)[:, [2, 0, 1]]
@@ -90,7 +91,7 @@ class Clip:
         frames, width, height = self.grid
         sizes = torch.tensor(self.grid)
         observed = observed[observed.points]
-        index = ((observed.positions + 1) / 2 * sizes).long().clamp(min=0).minimum(sizes - 1)
+        index = containing(observed.positions, sizes)
         self.cells = (index[:, 0] * height + index[:, 2]) * width + index[:, 1]
         self.values = observed.values
         mask = torch.ones(frames * width * height, dtype=torch.bool)
@@ -100,7 +101,7 @@ class Clip:
     @property
     def queries(self) -> Tensor:
         """Positions (Q, 3) of the hidden cells."""
-        return _places(self.grid, self.hidden)
+        return _positions(self.grid, self.hidden)
 
     def complete(self, hidden: Tensor) -> Tensor:
         """A clip (frames, y, x, V) from values (Q, V) at the hidden cells."""

@@ -76,17 +76,17 @@ def marginals_against_context(
         One row per K.
 
     Raises:
-        ValueError: for a K that leaves no place unobserved.
+        ValueError: for a K that leaves no position unobserved.
     """
     scoring, contexts = scoring or Scoring(), list(contexts)
     largest = max(contexts, default=0)
     cells = signal.num_cells({"native_grid": scoring.grid or model.config.native_grid})
-    places = cells or largest + scoring.num_queries
-    if largest >= places:
-        wrong = next(context for context in contexts if context >= places)
-        raise ValueError(f"contexts: expected fewer than the {places} cells of a signal, got {wrong}")
+    count = cells or largest + scoring.num_queries
+    if largest >= count:
+        wrong = next(context for context in contexts if context >= count)
+        raise ValueError(f"contexts: expected fewer than the {count} cells of a signal, got {wrong}")
     # One batch size for all K, so that all see the same random order of each signal's positions.
-    batch_size = max(1, scoring.tokens_per_batch // (largest + min(scoring.num_queries, places)))
+    batch_size = max(1, scoring.tokens_per_batch // (largest + min(scoring.num_queries, count)))
     table = []
     for context in contexts:
         scores = Scores(scoring.central)
@@ -95,7 +95,7 @@ def marginals_against_context(
             if scoring.reference is not None:
                 stored = stored.double()  # where the posterior is narrow, float32 values lie many deviations off
             generator = torch.Generator(model.device).manual_seed(scoring.seed + start)
-            positions, values = signal.places(stored, places, generator)
+            positions, values = signal.pairs(stored, count, generator)
             score_batch(model, scores, positions, values, context, scoring)
         table.append(make_row(context, scores, scoring.reference, model.config.value_dim))
     return table
@@ -153,7 +153,7 @@ def markdown_table(rows: list[Row], config) -> str:
     """The rows of `marginals_against_context` as a Markdown table."""
     name, size = unit(config)
     nll = "negative log-likelihood (nats)" if name == "nats" else name
-    columns = {"observed places K": 0, nll: 3, "RMSE of the mean": 4, f"RMSE of {NEAREST}": 4}
+    columns = {"observed positions K": 0, nll: 3, "RMSE of the mean": 4, f"RMSE of {NEAREST}": 4}
     exact = "reference_nats" in rows[0]
     columns |= {"exact posterior (nats)": 3, "gap": 3} if exact else {}
     return markdown(make_table(columns, [_cells(row, size, exact) for row in rows]))
@@ -170,5 +170,5 @@ def _cells(row: Row, size: float, exact: bool) -> list:
 def quality_table(rows: list[dict]) -> str:
     """Measures of completed signals as a Markdown table."""
     names = [name for name in max(rows, key=len) if name != "context"]
-    columns = {"observed places K": 0} | dict.fromkeys(names, 3)
+    columns = {"observed positions K": 0} | dict.fromkeys(names, 3)
     return markdown(make_table(columns, [[row["context"], *map(row.get, names)] for row in rows]))

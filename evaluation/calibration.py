@@ -21,8 +21,8 @@ def cdf(distribution, values: Tensor) -> Tensor:
         distribution (`ValueDistribution`): Batch shape `(*batch)`, event shape `(V,)`.
         values (`Tensor` (*batch, V)): Where F is asked for.
     """
-    scales = distribution.marginal_scales.double()  # (*batch, B, 1 or V)
-    standard = (values.double().unsqueeze(-2) - distribution.means.double()) / scales  # (*batch, B, V)
+    stds = distribution.marginal_stds.double()  # (*batch, B, 1 or V)
+    standard = (values.double().unsqueeze(-2) - distribution.means.double()) / stds  # (*batch, B, V)
     return (distribution.log_weights.double().exp().unsqueeze(-1) * torch.special.ndtr(standard)).sum(-2)
 
 

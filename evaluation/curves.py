@@ -47,7 +47,7 @@ def _panel(axis, table: Table) -> None:
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axis.tick_params(labelsize=8)
-    axis.set_xlabel("observed places K", fontsize=9)
+    axis.set_xlabel("observed positions K", fontsize=9)
     axis.set_ylabel(plot["ylabel"], fontsize=9)
     axis.set_title(plot["title"], fontsize=10)
     axis.grid(alpha=0.25)

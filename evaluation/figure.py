@@ -63,14 +63,14 @@ def make(arguments: Arguments, signal: Signal) -> None:
 
 def new_signals(arguments: Arguments, model: PixelTransformerModel) -> torch.Tensor:
     """Samples (N, cells, V) of whole signals, nothing observed; of large ones `DRAWN` values, then the others' mean."""
-    places, nothing = model.native_positions(), torch.zeros(1, 0, model.config.value_dim)
-    large = places.shape[1] > 2 * DRAWN
+    positions, nothing = model.native_positions(), torch.zeros(1, 0, model.config.value_dim)
+    large = positions.shape[1] > 2 * DRAWN
     return model.sample(
-        places[:, :0],
+        positions[:, :0],
         nothing,
-        places,
+        positions,
         num_samples=arguments.new,
-        num_steps=min(arguments.num_steps, places.shape[1]),
+        num_steps=min(arguments.num_steps, positions.shape[1]),
         num_autoregressive=DRAWN if large else None,
         order=arguments.order,
         temperature=arguments.temperature,

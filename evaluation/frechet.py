@@ -28,8 +28,8 @@ from evaluation.classifier import Classifier, load
 from evaluation.tables import make_table, markdown
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.base import flag
+from signals.cells import random_cells
 from signals.image import Images, checkered, to_image
-from signals.places import random_cells
 
 PIXEL = 3  # screen pixels of a pixel in the picture
 SHOWN = 12  # images in a row of it
@@ -172,11 +172,11 @@ def complete(arguments: Arguments, model, way: Way, data: Data, generator: torch
     drawn, model = [], with_scales(model, way.chain_scales)
     for start in tqdm(range(0, len(data.values), arguments.batch_size), desc=way.name):
         part = slice(start, start + arguments.batch_size)
-        places = model.native_positions().expand(len(data.known[part]), -1, -1)
+        positions = model.native_positions().expand(len(data.known[part]), -1, -1)
         sample = model.sample(
-            _at(places, data.known[part]),
+            _at(positions, data.known[part]),
             _at(data.values[part], data.known[part]),
-            _at(places, data.asked[part]),
+            _at(positions, data.asked[part]),
             temperature=arguments.temperature,
             generator=generator,
             **way.options,

@@ -118,16 +118,16 @@ class Job:
             sizes = [size for size in self.contexts if size > 0] if few else self.contexts
         return [size for size in sizes if not self.cells or size < self.cells]
 
-    def places(self, rows: Sequence[Tensor], count: int, seed: int) -> tuple[Tensor, Tensor]:
+    def pairs(self, rows: Sequence[Tensor], count: int, seed: int) -> tuple[Tensor, Tensor]:
         """`count` random positions of signals: positions (B, count, P) and values (B, count, V).
 
         Values are float64 where there is an exact posterior, which needs that.
         """
         generator = torch.Generator(self.model.device).manual_seed(seed)
-        return self.signal.places(self.stored(rows), count, generator)
+        return self.signal.pairs(self.stored(rows), count, generator)
 
     def stored(self, rows: Sequence[Tensor]) -> Tensor | list[Tensor]:
-        """A batch of signals as stored, on the model's device; see `places`."""
+        """A batch of signals as stored, on the model's device; see `pairs`."""
         batch = to_device(self.signal.collate(list(rows)), self.model.device)
         return batch if self.posterior is None else batch.double()
 

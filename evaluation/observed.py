@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from evaluation.job import Job
+from pixeltransformer.grids import coordinates
 from signals.base import Observation
 from signals.patterns import Pattern
 
@@ -36,7 +37,7 @@ def cell_indices(job: Job, positions: Tensor) -> Tensor:
     centers = job.signal.positions(job.config.native_grid).to(positions.device)
     sides = torch.tensor(job.config.native_grid, device=positions.device)
     strides = torch.tensor([10_000**axis for axis in range(len(sides))], device=positions.device)
-    known, asked = ((((x + 1) / 2 * sides - 0.5).round().long() * strides).sum(-1) for x in (centers, positions))
+    known, asked = ((coordinates(x, sides).round().long() * strides).sum(-1) for x in (centers, positions))
     order = known.argsort()
     return order[torch.searchsorted(known[order], asked)]
 

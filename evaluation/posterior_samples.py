@@ -17,7 +17,7 @@ def against_posterior(job: Job) -> Found:
     rows = job.rows(plan.signals)
     cells = []
     for context in plan.contexts:
-        positions, values = job.places(rows.first(len(rows)), context + PLACES, job.seed)
+        positions, values = job.pairs(rows.first(len(rows)), context + PLACES, job.seed)
         known, asked = positions[:, :context], positions[:, context:]
         truth = values[:, context:].float()
         generator = torch.Generator(job.model.device).manual_seed(job.seed)
@@ -30,7 +30,7 @@ def against_posterior(job: Job) -> Found:
     columns |= {"distance of two samples": 3, "distance, exact posterior": 3}
     text = (
         f"{len(rows)} {job.signal.plural} of split `{job.split}`: {plan.samples} joint samples at {PLACES} random "
-        "places, one value per step, temperature 1, next to as many of the exact posterior. Error and distance are "
+        "positions, one value per step, temperature 1, next to as many of the exact posterior. Error and distance are "
         "root mean square differences, to the truth and of two samples of one signal, averaged over signals."
     )
     lines = ["distance of two samples", "distance, exact posterior"]

@@ -50,7 +50,7 @@ def quality_against_context(
             batch = to_device(signal.collate(chunk), device)
             truth = signal.grid_values(batch, grid)
             generator = torch.Generator(device).manual_seed(seed + start)
-            positions, values = signal.places(batch, max(*contexts, 1), generator)
+            positions, values = signal.pairs(batch, max(*contexts, 1), generator)
             positions, values = positions[:, :context], values[:, :context]
             everywhere = cells.expand(len(truth), -1, -1)
             guesses = {"{}": model.predict(positions, values, everywhere).mean}

@@ -1,7 +1,8 @@
 """Reports of `evaluate.py` as Markdown: `python -m evaluation.report docs/results/*.json --output docs/RESULTS.md`.
 
 Every table stands under the command that prints it again. `--rename data/mnist=ylecun/mnist data/=path/to/` says how
-those commands name datasets that lie elsewhere on other machines.
+those commands name datasets that lie elsewhere on other machines. A file `note.md` next to the reports comes below the
+heading.
 """
 
 import argparse
@@ -24,8 +25,8 @@ Written from reports of `evaluate.py`, not by hand, by
 ```
 
 Every table stands below the command that measures it again (`--limit 4` for a quick look); pictures and a JSON report
-land beside `--output`. K is the number of observed places, ± is a 95 % interval over signals, all places and samples
-follow from `--seed 0`.
+land beside `--output`. K is the number of observed positions, ± is a 95 % interval over signals, and all positions and
+samples follow from `--seed 0`.
 """
 
 
@@ -95,9 +96,11 @@ def summary(reports: list[dict]) -> Table:
     return make_table(dict(zip(titles, (0, 1, 0, 4, 0, 4, 0), strict=True)), rows)
 
 
-def results(reports: list[dict], command: str, folder: str, rename: dict[str, str] | None = None) -> str:
+def results(
+    reports: list[dict], command: str, folder: str, rename: dict[str, str] | None = None, note: str = ""
+) -> str:
     """The whole document."""
-    parts = [HEADER.format(command=command), "## Summary", markdown(summary(reports))]
+    parts = [HEADER.format(command=command), *[note] * bool(note), "## Summary", markdown(summary(reports))]
     parts += [report_markdown(report, folder, rename) for report in reports]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -120,7 +123,9 @@ def main() -> None:
     folder = os.path.relpath(arguments.reports[0].parent, arguments.output.parent)
     command = f"python -m evaluation.report {arguments.reports[0].parent}/*.json --output {arguments.output}"
     command += f" --rename {' '.join(arguments.rename)}" if rename else ""
-    arguments.output.write_text(results(reports, command, "" if folder == "." else f"{folder}/", rename))
+    note = arguments.reports[0].with_name("note.md")
+    note = note.read_text() if note.exists() else ""
+    arguments.output.write_text(results(reports, command, "" if folder == "." else f"{folder}/", rename, note))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from transformers import AutoModel
 
+from signals.cells import cell_positions
 from signals.image import image_to_array, to_image, to_values
-from signals.places import cell_positions
 
 
 def hidden_cells(grid: list[int], region: list[float]) -> torch.Tensor:
@@ -39,8 +39,8 @@ def complete(arguments: argparse.Namespace) -> None:
     if not hidden.any():
         given = f"--hide {arguments.hide}" if arguments.hide else f"--reveal {arguments.reveal}"
         raise ValueError(f"{given}: expected at least one of the {len(values)} pixels to be hidden, got none")
-    places = model.native_positions(grid)
-    context, queries = (places[:, ~hidden], values[None, ~hidden]), places[:, hidden]
+    positions = model.native_positions(grid)
+    context, queries = (positions[:, ~hidden], values[None, ~hidden]), positions[:, hidden]
     marginal = model.predict(*context, queries)
     samples = model.sample(
         *context, queries, num_samples=arguments.samples, num_steps=arguments.steps, generator=generator

@@ -39,7 +39,7 @@ def rebuild(arguments: argparse.Namespace) -> None:
     sdf = mesh_to_sdf(mesh, grid).clamp(low, high)
     generator = torch.Generator().manual_seed(arguments.seed)
     signal = Shapes(dataset_name="mesh", near_surface=arguments.near_surface)
-    positions, values = signal.places(sdf[None], arguments.points, generator)
+    positions, values = signal.pairs(sdf[None], arguments.points, generator)
     everywhere = model.native_positions()
     fields = {"truth": sdf, "mean": model.predict(positions, values, everywhere).mean}
     # A few hundred drawn values settle the shape; the rest is their conditional mean.

@@ -29,7 +29,7 @@ class Observe:
     queries: int = 64
 
     def __call__(self, images: list[Tensor]) -> dict[str, Tensor]:
-        positions, values = self.signal.places(self.signal.collate(images), self.context + self.queries)
+        positions, values = self.signal.pairs(self.signal.collate(images), self.context + self.queries)
         known, asked = slice(self.context), slice(self.context, None)
         return {
             "context_positions": positions[:, known],

@@ -12,6 +12,7 @@ from signals.base import Signal
 
 HELPERS = (
     "base",
+    "cells",
     "clips",
     "data",
     "field_files",
@@ -21,11 +22,11 @@ HELPERS = (
     "mesh",
     "mesh_repair",
     "patterns",
-    "places",
     "plan",
     "plots",
     "point_clouds",
     "polygons",
+    "polynomial_posterior",
     "streams",
     "surface",
 )

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pixeltransformer.levels import Levels
+from signals.cells import average_cells, cell_positions, random_pairs, values_at_scales
 from signals.patterns import ANY_KIND, Pattern
-from signals.places import average_cells, cell_positions, random_places, values_at_scales
 from signals.plan import EvaluationPlan
 
 Batch = Tensor | list[Tensor]  # signals as stored, stacked where they have one shape
@@ -168,7 +168,7 @@ class Signal(ABC):
         """Fields of the model's config that the signal decides: grid, channels, value range, quantisation, …"""
 
     @abstractmethod
-    def places(
+    def pairs(
         self, batch: Batch, count: int, generator: torch.Generator | None = None, continuous: bool = False
     ) -> tuple[Tensor, Tensor]:
         """`count` random positions of each signal: positions (B, count, P) and the values there (B, count, V).
@@ -275,24 +275,24 @@ class GridSignal(Signal):
         """Float values of arrays as stored (default: floats already)."""
         return arrays.float()
 
-    def places(
+    def pairs(
         self, batch: Batch, count: int, generator: torch.Generator | None = None, continuous: bool = False
     ) -> tuple[Tensor, Tensor]:
         if not isinstance(batch, Tensor):
-            parts = [self.places(row[None], count, generator, continuous) for row in batch]
+            parts = [self.pairs(row[None], count, generator, continuous) for row in batch]
             return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
         continuous = continuous or count > batch[0, ..., 0].numel()
-        return self.random_places(self.values(batch), count, generator, continuous)
+        return self.random_pairs(self.values(batch), count, generator, continuous)
 
-    def random_places(
+    def random_pairs(
         self, arrays: Tensor, count: int, generator: torch.Generator | None = None, continuous: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """As `places`, uniformly at random in arrays of values (B, …, y, x, V), of whatever scale."""
-        positions, values = random_places(arrays, count, continuous, generator)
+        """As `pairs`, uniformly at random in arrays of values (B, …, y, x, V), of whatever scale."""
+        positions, values = random_pairs(arrays, count, continuous, generator)
         return positions[..., list(self.coordinates)], values
 
     def values_at_scales(self, pyramid: list[Tensor], positions: Tensor, scales: Tensor) -> Tensor:
-        """Values (B, N, V) of a `pyramid` at positions (B, N, P) and scales (B, N), see `signals.places`."""
+        """Values (B, N, V) of a `pyramid` at positions (B, N, P) and scales (B, N), see `signals.cells`."""
         fastest_first = [self.coordinates.index(axis) for axis in range(positions.shape[-1])]
         return values_at_scales(pyramid, positions[..., fastest_first], scales)
 

@@ -11,6 +11,7 @@ from scipy.ndimage import distance_transform_edt
 from skimage.measure import marching_cubes
 from torch import Tensor
 
+from pixeltransformer.grids import centres
 from signals.mesh_repair import NotClosed, enclose
 
 EXTENSIONS = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
@@ -76,7 +77,7 @@ def normalize_points(points: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 
 def mesh_to_sdf(mesh: trimesh.Trimesh, grid: list[int]) -> Tensor:
     """Signed distances (z, y, x, 1) at the cell centres of a grid, negative inside."""
-    axes = [(np.arange(size) + 0.5) * (2 / size) - 1 for size in grid]
+    axes = [centres(np.arange(size), size) for size in grid]
     points = np.stack(np.meshgrid(*axes[::-1], indexing="ij"), -1)[..., ::-1].reshape(-1, 3)
     return torch.from_numpy(signed_distances(mesh, points).astype(np.float32)).view(*grid[::-1], 1)
 
@@ -121,7 +122,7 @@ def sdf_to_mesh(sdf: Tensor) -> trimesh.Trimesh | None:
     padded = np.pad(volume, 1, constant_values=volume.max())
     vertices, faces, _, _ = marching_cubes(padded, 0.0)
     sizes = np.array(volume.shape)
-    vertices = (vertices - 1 + 0.5) * (2 / sizes) - 1  # from padded cell numbers to positions
+    vertices = centres(vertices - 1, sizes)  # a cell of padding lies in front
     mesh = trimesh.Trimesh(vertices, faces, process=True)
     trimesh.repair.fix_normals(mesh)
     return mesh

@@ -75,11 +75,11 @@ def _cut(outline: np.ndarray) -> np.ndarray | None:
     flat = np.stack((centred @ across, centred @ np.cross(axis, across)), 1)
     left, triangles = list(range(len(flat))), []
     while len(left) > 3:
-        for place in range(len(left)):
-            ear = [left[place - 1], left[place], left[(place + 1) % len(left)]]
+        for corner in range(len(left)):
+            ear = [left[corner - 1], left[corner], left[(corner + 1) % len(left)]]
             if _is_ear(flat, ear, left):
                 triangles.append(ear)
-                del left[place]
+                del left[corner]
                 break
         else:
             return None

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from baselines.polynomial import PolynomialPosterior
+from signals.polynomial_posterior import PolynomialPosterior
 from signals.base import Batch, Observation, Rows, Signal, flag
 from signals.patterns import Pattern, anywhere, ball, clusters
 from signals.plan import EvaluationPlan, SamplePlan
@@ -72,18 +72,18 @@ class Polynomials(Signal):
             "quantization_step": None,
             "num_bins": 1,  # the posterior is one Gaussian
             "offset_radius": None,
-            "min_scale": 1e-4,
-            "max_scale": 8.0,
+            "min_std": 1e-4,
+            "max_std": 8.0,
             "rotary_max_frequency": 4 * np.pi,  # a polynomial of low degree has no finer detail
-            "fourier_scale": 1.0,
-            "value_fourier_scale": None,  # what is looked for is linear in the values
+            "position_bandwidth": 1.0,
+            "value_bandwidth": None,  # what is looked for is linear in the values
             "max_buffer_share": 0.04,  # of few values each tells much, and encoding them again takes little
         }
 
     def num_cells(self, fields: dict[str, Any]) -> int:
         return 0
 
-    def places(
+    def pairs(
         self, batch: Batch, count: int, generator: torch.Generator | None = None, continuous: bool = True
     ) -> tuple[Tensor, Tensor]:
         positions = torch.rand(len(batch), count, 1, generator=generator, device=batch.device) * 2 - 1

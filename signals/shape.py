@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from signals.base import Batch, Observation, Rows, flag
+from signals.cells import cell_positions, values_at_positions, weighted_cells
 from signals.data import DatasetSignal, find_column, first_rows, load_media, pick_split
 from signals.mesh import EXTENSIONS, mesh_to_sdf, normalize, occupancy_to_sdf, read_mesh
 from signals.patterns import Pattern, anywhere, around_center, half_space, ranked, toward
-from signals.places import cell_positions, values_at_positions, weighted_cells
 from signals.plan import EvaluationPlan, SamplePlan
 from signals.streams import Stream
 from signals.surface import has_surface, surface_points
@@ -99,11 +99,11 @@ class Shapes(DatasetSignal):
             "max_buffer_share": 0.05,  # distances are known to a thousandth from a few hundred
         }
 
-    def places(
+    def pairs(
         self, batch: Batch, count: int, generator: torch.Generator | None = None, continuous: bool = False
     ) -> tuple[Tensor, Tensor]:
         if not isinstance(batch, Tensor) or self.near_surface == 0 or count > batch[0].numel():
-            return super().places(batch, count, generator, continuous)
+            return super().pairs(batch, count, generator, continuous)
         # Cells without replacement, those near the surface weighted so that their share of a draw is as wanted.
         grid = self.grid_of(batch[0])
         near = batch.flatten(1).abs() < NEAR * 2 / max(grid)  # (B, cells)

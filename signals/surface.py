@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from pixeltransformer.grids import centres, coordinates
+
 TOLERANCE = 1e-4  # of the signed distance at a returned point, in the units of positions
 NEWTON_STEPS = 6
 
@@ -10,11 +12,11 @@ NEWTON_STEPS = 6
 def interpolate(fields: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Signed distances (B, N) and their gradients (B, N, 3) of fields (B, z, y, x, 1) at positions (B, N, 3).
 
-    Trilinear between cell centres and constant beyond the outermost ones, like `signals.places.values_at_positions`.
+    Trilinear between cell centres and constant beyond the outermost ones, like `signals.cells.values_at_positions`.
     The gradient is that of the interpolation, along x, y, z.
     """
     sizes = torch.tensor(fields.shape[-2:0:-1], device=fields.device)  # cells along x, y, z
-    exact = ((positions + 1) / 2 * sizes - 0.5).clamp(min=0).minimum(sizes - 1)
+    exact = coordinates(positions, sizes).clamp(min=0).minimum(sizes - 1)
     low = exact.long().clamp(max=sizes - 2).clamp(min=0)
     weight = exact - low  # (B, N, 3), of the upper neighbour along each axis
     strides = torch.stack((torch.ones_like(sizes[0]), sizes[0], sizes[0] * sizes[1]))
@@ -93,7 +95,7 @@ def _choose(mask: Tensor, count: int, generator: torch.Generator | None) -> Tens
     return torch.searchsorted(ranks, wanted)
 
 
-def _cell_centres(shape: torch.Size, cells: Tensor) -> Tensor:
+def _cell_numbers(shape: torch.Size, cells: Tensor) -> Tensor:
     """Indices (…, 3) along x, y, z of cells numbered as an array (z, y, x) is flattened."""
     _, height, width = shape
     return torch.stack((cells % width, cells // width % height, cells // (width * height)), -1)
@@ -105,7 +107,7 @@ def _near_surface(fields: Tensor, count: int, generator: torch.Generator | None)
     sizes = torch.tensor(shape[::-1], device=fields.device)
     flat = fields.flatten(1).abs()
     near = flat <= flat.amin(1, keepdim=True).clamp(min=2 / min(shape))
-    cells = _cell_centres(shape, _choose(near, count, generator))
+    cells = _cell_numbers(shape, _choose(near, count, generator))
     within = torch.rand(cells.shape, generator=generator, device=fields.device)
     return (cells + within) * (2 / sizes) - 1
 
@@ -126,4 +128,4 @@ def _edge_crossings(fields: Tensor, count: int, generator: torch.Generator | Non
     first, second = flat.gather(1, cells), flat.gather(1, cells + strides[axis])
     share = first / (first - second)  # one is below 0 and the other is not, so they differ
     along = torch.nn.functional.one_hot(axis, 3) * share[..., None]
-    return (_cell_centres(shape, cells) + along + 0.5) * (2 / sizes) - 1
+    return centres(_cell_numbers(shape, cells) + along, sizes)

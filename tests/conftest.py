@@ -61,7 +61,7 @@ def make_model(seed: int = 0, **config) -> PixelTransformerModel:
 
 
 def make_context(model, batch: int = 2, context: int = 7, seed: int = 1):
-    """Random places and values (B, K, P), (B, K, V)."""
+    """Random positions and values (B, K, P), (B, K, V)."""
     generator = torch.Generator().manual_seed(seed)
     config = model.config
     positions = torch.rand(batch, context, config.position_dim, generator=generator) * 2 - 1
@@ -116,7 +116,7 @@ def grey_model() -> PixelTransformerModel:
 
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
-    """A folder of 40 grey PNGs of 8×8: bright discs at random places."""
+    """A folder of 40 grey PNGs of 8×8: bright discs at random positions."""
     folder = tmp_path / "images"
     folder.mkdir()
     random = np.random.default_rng(0)

@@ -29,8 +29,8 @@ from demo.video_actions import PATTERNS as VIDEO_PATTERNS
 from demo.video_actions import observe as observe_clip
 from demo.widgets.pad import pad_value, read_pad
 from pixeltransformer.distribution import ValueDistribution
+from signals.cells import cell_positions
 from signals.image import Images
-from signals.places import cell_positions
 
 
 @pytest.fixture(scope="module", autouse=True)

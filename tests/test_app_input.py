@@ -56,7 +56,7 @@ REQUESTS = {
     "levels to 255": (image(observed([[0, 0]], [[255, 0, 0]])), r"values\[0\]: expected numbers from 0 to 1"),
     "a negative level": (image(observed([[0, 0]], [[-0.1, 0, 0]])), r"values\[0\]: expected numbers from 0 to 1"),
     "more values than positions": (image(observed([[0, 0]], [[0, 0, 0]] * 2)), "as many values as positions"),
-    "too many places": (image(observed([[0, 0]] * 4097, [[0, 0, 0]] * 4097)), "at most 4,096 places .the limit"),
+    "too many positions": (image(observed([[0, 0]] * 4097, [[0, 0, 0]] * 4097)), "at most 4,096 positions .the limit"),
     "scales as a number": (
         scaled(2),
         r"observed.scales: expected a list of as many numbers as positions \(1\), got 2",

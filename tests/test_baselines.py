@@ -14,10 +14,10 @@ from baselines.base import PointwiseBaseline
 from baselines.gaussian_process import GaussianProcess
 from baselines.interpolation import Interpolation
 from baselines.nearest import NearestNeighbour
-from baselines.polynomial import PolynomialPosterior
+from signals.polynomial_posterior import PolynomialPosterior
 from baselines.surface_reconstruction import iou, occupied, screened_poisson
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
-from signals.places import cell_positions
+from signals.cells import cell_positions
 from signals.polynomial import polynomial
 
 IMAGE = PixelTransformerConfig(native_grid=[8, 8], value_dim=3)
@@ -31,13 +31,13 @@ METHODS = [NearestNeighbour, lambda c: Interpolation(c, 1), lambda c: Interpolat
 
 
 def shared_places(config, seed: int = 1):
-    """As `places`, all signals at the same places (N, P), for `fit`."""
-    positions, values = places(config, batch=1, seed=seed)
+    """As `pairs`, all signals at the same positions (N, P), for `fit`."""
+    positions, values = pairs(config, batch=1, seed=seed)
     return positions[0], values
 
 
-def places(config, batch: int = 2, count: int = 40, seed: int = 0):
-    """Random places, and values that are linear in the position: 0.5 + 0.1 x + 0.2 y …, alike in all channels."""
+def pairs(config, batch: int = 2, count: int = 40, seed: int = 0):
+    """Random positions, and values that are linear in the position: 0.5 + 0.1 x + 0.2 y …, alike in all channels."""
     generator = torch.Generator().manual_seed(seed)
     positions = torch.rand(batch, count, config.position_dim, generator=generator) * 2 - 1
     slopes = 0.1 * torch.arange(1, config.position_dim + 1)
@@ -47,7 +47,7 @@ def places(config, batch: int = 2, count: int = 40, seed: int = 0):
 @pytest.mark.parametrize("make", METHODS)
 @pytest.mark.parametrize("context", [0, 1, 3, 20])
 def test_all_answer_the_same_calls(make, context):
-    positions, values = places(IMAGE)
+    positions, values = pairs(IMAGE)
     method = make(IMAGE).fit(*shared_places(IMAGE))
     known, asked = (positions[:, :context], values[:, :context]), positions[:, 30:]
     marginal = method.predict(*known, asked)
@@ -65,8 +65,8 @@ def test_interpolation_of_a_linear_function_is_exact_inside(config, degree):
         with pytest.raises(ValueError, match="degree: expected 1, as positions have 3 dimensions"):
             Interpolation(config, degree)
         return
-    positions, values = places(config, count=300)
-    inside = positions.abs().amax(-1) < 0.4  # well inside of what 300 places enclose
+    positions, values = pairs(config, count=300)
+    inside = positions.abs().amax(-1) < 0.4  # well inside of what 300 positions enclose
     known = ~inside | (torch.rand(inside.shape, generator=torch.Generator().manual_seed(0)) < 0.5)
     for item in range(2):
         k, q = known[item], ~known[item]
@@ -91,15 +91,15 @@ def test_the_width_is_the_method_s_error_on_its_context():
     positions = torch.rand(4, 400, 2, generator=generator) * 2 - 1
     values = 0.5 + 0.3 * torch.randn(4, 400, 1, generator=generator).sign().expand(-1, -1, 3)
     width = (
-        NearestNeighbour(IMAGE).fit(positions[0], values).predict(positions, values, positions[:, :1]).log_scales.exp()
+        NearestNeighbour(IMAGE).fit(positions[0], values).predict(positions, values, positions[:, :1]).log_stds.exp()
     )
     assert torch.allclose(width, torch.full_like(width, 0.6 / math.sqrt(2)), rtol=0.1)
 
 
 def test_four_black_places_do_not_prove_that_all_is_black():
     method = NearestNeighbour(IMAGE).fit(*shared_places(IMAGE))
-    positions, black = places(IMAGE)[0][:, :4], torch.zeros(2, 4, 3)
-    width = method.predict(positions, black, positions).log_scales.exp()
+    positions, black = pairs(IMAGE)[0][:, :4], torch.zeros(2, 4, 3)
+    width = method.predict(positions, black, positions).log_stds.exp()
     assert torch.allclose(width, torch.tensor(method.spread / 5**0.5))
 
 
@@ -161,7 +161,7 @@ def test_a_fitted_gaussian_process_beats_the_nearest_neighbour_on_smooth_curves(
 
 def test_quantised_joint_density_of_a_gaussian_process_is_near_its_marginal_mass():
     """For one query the joint likelihood is the marginal one: a density times a cell's width is close to its mass."""
-    positions, values = places(IMAGE)
+    positions, values = pairs(IMAGE)
     values = values + 0.1 * torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(0))
     process = GaussianProcess(IMAGE).fit(positions[0], values[:1])
     known, asked, truth = (positions[:, :4], values[:, :4]), positions[:, 4:5], (values[:, 4:5] * 255).round() / 255

@@ -53,7 +53,7 @@ def test_cell_masses_sum_to_one():
 def test_cell_masses_sum_to_one_in_colour():
     step = 1 / 7  # 8³ colours
     d = mixture(channels=3)
-    d = ValueDistribution(d.log_weights, d.means, d.log_scales, (0.0, 1.0), step)
+    d = ValueDistribution(d.log_weights, d.means, d.log_stds, (0.0, 1.0), step)
     for distribution in (d, correlated(step, scale=-1.5)):
         masses = distribution.log_prob(all_colours(8)[:, None, :].expand(-1, 3, -1)).exp()
         assert torch.allclose(masses.sum(0), torch.ones(3), atol=1e-5)
@@ -75,7 +75,7 @@ def test_channels_that_depend_on_each_other_are_a_mixture_of_multivariate_gaussi
     weights = torch.zeros(3, 4, 3, 3)
     for number, (row, column) in enumerate([(1, 0), (2, 0), (2, 1)]):
         weights[..., row, column] = d.coefficients[..., number]
-    factor = torch.linalg.inv(torch.eye(3) - weights) @ torch.diag_embed(d.log_scales.exp())
+    factor = torch.linalg.inv(torch.eye(3) - weights) @ torch.diag_embed(d.log_stds.exp())
     gaussians = torch.distributions.MultivariateNormal(d.means, scale_tril=factor.tril())
     same = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=d.log_weights), gaussians)
     values = torch.randn(5, 3, 3, generator=torch.Generator().manual_seed(1))
@@ -85,7 +85,7 @@ def test_channels_that_depend_on_each_other_are_a_mixture_of_multivariate_gaussi
 
 def test_no_coefficients_are_coefficients_of_zero():
     d = mixture(channels=3)
-    scales = d.log_scales[..., None].expand(3, 4, 3)
+    scales = d.log_stds[..., None].expand(3, 4, 3)
     same = ValueDistribution(
         d.log_weights, d.means, scales, d.value_range, d.quantization_step, coefficients=torch.zeros(3, 4, 3)
     )
@@ -139,7 +139,7 @@ def test_moments_of_a_wide_mixture_of_clamped_channels_are_those_of_samples():
 def test_a_tempered_distribution_is_the_one_that_sampling_at_a_temperature_draws_from(temperature, colour):
     step = 1 / 7
     d = correlated(step, scale=-1.5) if colour else mixture()
-    d = d if colour else ValueDistribution(d.log_weights, d.means, d.log_scales, (0.0, 1.0), step)
+    d = d if colour else ValueDistribution(d.log_weights, d.means, d.log_stds, (0.0, 1.0), step)
     tempered = d.tempered(temperature)
     values = all_colours(8) if colour else (torch.arange(8) / 7)[:, None]
     masses = tempered.log_prob(values[:, None].expand(-1, 3, -1)).exp()
@@ -170,9 +170,7 @@ def test_a_tempered_density_is_that_of_the_draws():
 def test_a_temperature_is_any_real_number(number):
     d = mixture()
     first, second = (d.sample((5,), t, torch.Generator().manual_seed(0)) for t in (number, float(number)))
-    assert torch.equal(first, second) and torch.equal(
-        d.tempered(number).log_scales, d.tempered(float(number)).log_scales
-    )
+    assert torch.equal(first, second) and torch.equal(d.tempered(number).log_stds, d.tempered(float(number)).log_stds)
 
 
 @pytest.mark.parametrize("number", [True, np.bool_(True), math.nan, math.inf, "1", None, torch.ones(2)])
@@ -224,8 +222,8 @@ def test_entropy_of_one_gaussian_is_known():
 @pytest.mark.parametrize("mean", [0.05, 0.2, 0.97])
 def test_mode_is_the_most_probable_level(mean):
     """Also where it is an end of the range, which takes a tail."""
-    means, log_scales = torch.tensor([[[mean], [0.7]]]), torch.tensor([[-2.3, -4.0]])
-    d = ValueDistribution(torch.tensor([[1.5, 0.0]]), means, log_scales, (0.0, 1.0), STEP)
+    means, log_stds = torch.tensor([[[mean], [0.7]]]), torch.tensor([[-2.3, -4.0]])
+    d = ValueDistribution(torch.tensor([[1.5, 0.0]]), means, log_stds, (0.0, 1.0), STEP)
     assert d.mode.item() == d.levels[all_log_masses(d).argmax()].item()
 
 
@@ -265,12 +263,12 @@ def test_extreme_parameters_give_finite_numbers_and_gradients(dtype, quantized, 
     extremes = torch.tensor([-1e4, -80.0, 0.0, 80.0, 1e4], dtype=dtype)
     logits = extremes[:, None].expand(-1, 2).clone().requires_grad_()
     means = torch.tensor([[[0.0], [1.0]]], dtype=dtype).expand(5, -1, -1).clone().requires_grad_()
-    log_scales = torch.tensor(scales, dtype=dtype).expand(5, -1).clone().requires_grad_()
+    log_stds = torch.tensor(scales, dtype=dtype).expand(5, -1).clone().requires_grad_()
     for value in (0.0, 0.5, 1.0):
-        d = ValueDistribution(logits, means, log_scales, (0.0, 1.0), STEP if quantized else None)
+        d = ValueDistribution(logits, means, log_stds, (0.0, 1.0), STEP if quantized else None)
         log_prob = d.log_prob(torch.full((5, 1), value))
         assert torch.isfinite(log_prob).all() and (not quantized or (log_prob <= 1e-5).all())
-        gradients = torch.autograd.grad(log_prob.sum(), (logits, means, log_scales))
+        gradients = torch.autograd.grad(log_prob.sum(), (logits, means, log_stds))
         assert all(torch.isfinite(gradient).all() for gradient in gradients)
     for statistic in (d.mean, d.variance, d.mode, d.entropy(), d.sample()):
         assert torch.isfinite(statistic).all()
@@ -286,18 +284,18 @@ def test_far_tail_is_exact():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("log_scale", [-9.0, -6.0, -4.0, -2.0, 0.0])
-def test_mass_and_gradients_are_those_of_autograd_in_float64(log_scale, channels):
+@pytest.mark.parametrize("log_std", [-9.0, -6.0, -4.0, -2.0, 0.0])
+def test_mass_and_gradients_are_those_of_autograd_in_float64(log_std, channels):
     generator = torch.Generator().manual_seed(0)
     means = torch.rand(200, 4, 3, generator=generator).requires_grad_()
-    log_scales = (log_scale + torch.rand(200, 4, channels, generator=generator)).requires_grad_()
+    log_stds = (log_std + torch.rand(200, 4, channels, generator=generator)).requires_grad_()
     levels = torch.randint(0, 256, (200, 1, 3), generator=generator)
     lower = torch.where(levels > 0, (levels - 0.5) * STEP, -math.inf)
     upper = torch.where(levels < 255, (levels + 0.5) * STEP, math.inf)
-    mass = LogGaussianMass.apply(means, log_scales, lower, upper)
-    gradients = torch.autograd.grad(mass.sum(), (means, log_scales))
+    mass = LogGaussianMass.apply(means, log_stds, lower, upper)
+    gradients = torch.autograd.grad(mass.sum(), (means, log_stds))
 
-    exact = (means.detach().double().requires_grad_(), log_scales.detach().double().requires_grad_())
+    exact = (means.detach().double().requires_grad_(), log_stds.detach().double().requires_grad_())
     a, b = ((edge.double().clamp(-99, 99) - exact[0]) / exact[1].exp() for edge in (lower, upper))
     near, away = torch.where(a + b > 0, -a, b), torch.where(a + b > 0, -b, a)
     near, away = torch.special.log_ndtr(near), torch.special.log_ndtr(away)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from baselines.polynomial import PolynomialPosterior
+from signals.polynomial_posterior import PolynomialPosterior
 from conftest import make_model
 from evaluation.against_context import Scoring, marginals_against_context, markdown_table
 from evaluation.quality import complete, quality_against_context
@@ -15,11 +15,13 @@ from signals.shape import Shapes
 POSTERIOR = PolynomialPosterior(6)
 
 
-def polynomials(count: int = 64, places: int = 9, seed: int = 0):
+def polynomials(count: int = 64, num_positions: int = 9, seed: int = 0):
     generator = torch.Generator().manual_seed(seed)
     coefficients = torch.randn(count, 7, generator=generator)
-    positions = torch.rand(count, places, 1, generator=generator) * 2 - 1
-    return positions, polynomial(coefficients, positions)  # float64: where seven places fix all, float32 is too coarse
+    positions = torch.rand(count, num_positions, 1, generator=generator) * 2 - 1
+    return positions, polynomial(
+        coefficients, positions
+    )  # float64: where seven positions fix all, float32 is too coarse
 
 
 def test_posterior_without_observations_is_the_prior():
@@ -61,7 +63,7 @@ def test_posterior_s_joint_density_is_the_product_of_its_conditionals():
         for k in (1, 2, 3)
     ]
     assert torch.allclose(joint, torch.cat(steps, 1).sum(1), atol=1e-3)
-    with pytest.raises(ValueError, match="query_positions: expected at most 7 places in all"):
+    with pytest.raises(ValueError, match="query_positions: expected at most 7 positions in all"):
         POSTERIOR.log_prob(positions, values, *polynomials(8, 4))
 
 
@@ -112,7 +114,7 @@ def test_iou_and_chamfer_of_balls():
 def test_what_is_observed_stands_in_the_completed_signal():
     signal = Images(dataset_name="none")
     image = torch.randint(0, 256, (1, 28, 28, 1), dtype=torch.uint8)
-    positions, values = signal.places(image, 64)
+    positions, values = signal.pairs(image, 64)
     elsewhere = torch.cat((positions, torch.tensor([[[0.01, 0.02]]])), 1)
     whole = complete(
         signal, elsewhere, torch.cat((values, torch.full((1, 1, 1), 9.0)), 1), torch.full((1, 784, 1), -1.0), [28, 28]

@@ -85,7 +85,7 @@ def test_polynomials_have_their_posterior_beside_them(tmp_path):
     assert exact["exact"][0] < exact["one random order"][0]  # no model beats it
     assert found["rows"][0]["reference_nats"] < found["rows"][0]["nats"]
     table = sections["samples"]["tables"][0]
-    assert table["rows"][-1][4][0] < 1e-3 < table["rows"][0][4][0]  # 20 places leave the posterior nothing to vary
+    assert table["rows"][-1][4][0] < 1e-3 < table["rows"][0][4][0]  # 20 positions leave the posterior nothing to vary
 
 
 def test_a_second_call_goes_on_where_the_first_stopped(tmp_path, flags, monkeypatch):

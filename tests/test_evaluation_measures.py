@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from baselines.polynomial import PolynomialPosterior
+from signals.polynomial_posterior import PolynomialPosterior
 from conftest import make_model
 from evaluation.against_context import Scoring, marginals_against_context
 from evaluation.calibration import CENTRAL, cdf, coverage, pit_bounds
@@ -164,10 +164,10 @@ def test_joint_likelihood_without_order_effects_is_the_sum_of_marginals():
     """A model whose queries see nothing scores the same along every order; the mixture of equals is each of them."""
     model = make_model(native_grid=[4, 4])
     torch.nn.init.zeros_(model.head.weight)  # the distribution is then the same, whatever was seen
-    places = model.native_positions().expand(3, -1, -1)
+    positions = model.native_positions().expand(3, -1, -1)
     values = (torch.rand(3, 16, 1, generator=torch.Generator().manual_seed(0)) * 255).round() / 255
-    chains = joint.joint_over_orders(model, places, values, 3, seed=0)
-    alone = joint.independent(model, places, values)
+    chains = joint.joint_over_orders(model, positions, values, 3, seed=0)
+    alone = joint.independent(model, positions, values)
     assert torch.allclose(chains, alone.expand(3, -1), atol=1e-3)
     assert torch.allclose(joint.ensemble(chains), alone, atol=1e-3)
     assert joint.ensemble(torch.tensor([[0.0], [-1000.0]]).double()).item() == pytest.approx(-math.log(2))
@@ -185,17 +185,19 @@ def test_a_buffered_query_is_the_next_conditional_of_the_chain(buffered):
     """Its log-likelihood is what one more value adds to the joint one of the buffer."""
     model = make_model(native_grid=[6, 6], max_buffer_share=1.0)
     generator = torch.Generator().manual_seed(0)
-    places = model.native_positions().expand(2, -1, -1)[:, torch.randperm(36, generator=generator)[:7]]
+    positions = model.native_positions().expand(2, -1, -1)[:, torch.randperm(36, generator=generator)[:7]]
     values = (torch.rand(2, 7, 1, generator=generator) * 255).round() / 255
-    found = buffer.buffered_log_prob(model, (places[:, :6], values[:, :6]), (places[:, 6:], values[:, 6:]), buffered)
+    found = buffer.buffered_log_prob(
+        model, (positions[:, :6], values[:, :6]), (positions[:, 6:], values[:, 6:]), buffered
+    )
     start = 6 - buffered
-    context = places[:, :start], values[:, :start]
+    context = positions[:, :start], values[:, :start]
 
     def chain(stop: int) -> torch.Tensor:
         if stop == start:
             return torch.zeros(2)
         return model.log_prob(
-            *context, places[:, start:stop], values[:, start:stop], order=torch.arange(stop - start)
+            *context, positions[:, start:stop], values[:, start:stop], order=torch.arange(stop - start)
         )  # fmt: skip
 
     assert torch.allclose(found.float(), chain(7) - chain(6), atol=1e-4)
@@ -203,9 +205,9 @@ def test_a_buffered_query_is_the_next_conditional_of_the_chain(buffered):
 
 def test_nothing_buffered_costs_nothing_and_queries_do_not_see_each_other():
     model = make_model(native_grid=[6, 6])
-    places = model.native_positions()[:, :12]
+    positions = model.native_positions()[:, :12]
     values = (torch.rand(1, 12, 1, generator=torch.Generator().manual_seed(0)) * 255).round() / 255
-    known, asked = (places[:, :4], values[:, :4]), (places[:, 4:], values[:, 4:])
+    known, asked = (positions[:, :4], values[:, :4]), (positions[:, 4:], values[:, 4:])
     exact = model.predict(*known, asked[0]).log_prob(asked[1]).mean(1)
     assert torch.allclose(buffer.buffered_log_prob(model, known, asked, 0).float(), exact, atol=1e-5)
 
@@ -216,7 +218,7 @@ def test_other_grids_are_scored_at_their_own_cells():
     scoring = Scoring(grid=[4, 4], central=[0.5])
     table = marginals_against_context(model, signal, rows, [0, 5], scoring)
     assert table[1]["signals"] == 3 and len(table[0]["coverage"]) == 1
-    # A random network is uncertain everywhere, so that leaving out the certain places changes nothing.
+    # A random network is uncertain everywhere, so that leaving out the certain positions changes nothing.
     assert table[1]["uncertain_coverage"] == table[1]["coverage"]
     with pytest.raises(ValueError, match="contexts: expected fewer than the 16 cells"):
         marginals_against_context(model, signal, rows, [16], scoring)
@@ -272,7 +274,7 @@ def test_the_exact_posterior_is_calibrated():
     """So a miss in the table is the model's, not the measure's."""
     signal = Polynomials(validation_size=300)
     rows = signal.load_split("test", None).first(300)
-    positions, values = signal.places(torch.stack(rows).double(), 43, torch.Generator().manual_seed(0))
+    positions, values = signal.pairs(torch.stack(rows).double(), 43, torch.Generator().manual_seed(0))
     exact = PolynomialPosterior(6).predict(positions[:, :3], values[:, :3], positions[:, 3:])
     as_mixture = ValueDistribution(
         torch.zeros(300, 40, 1), exact.mean[:, :, None], exact.stddev.log(), None, None

@@ -125,7 +125,7 @@ BAD = [
     (parameters(seed=-1), "parameters.seed"),
     (parameters(steps=3), "parameters: expected task"),
     ({"inputs": observed(), "parameters": 3}, "parameters: expected an object"),
-    ({"inputs": {"grid": [200, 200]}, "parameters": {"task": "sample"}}, "queries: expected at most 4,096 places"),
+    ({"inputs": {"grid": [200, 200]}, "parameters": {"task": "sample"}}, "queries: expected at most 4,096 positions"),
     ({"inputs": [{"grid": [64, 64]}] * 32, "parameters": {"task": "sample", "num_samples": 16}}, "inputs: .*pairs"),
 ]
 

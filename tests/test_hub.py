@@ -1,5 +1,6 @@
 """What is saved loads elsewhere; what is pushed arrives and loads."""
 
+import json
 import os
 import re
 import subprocess
@@ -285,9 +286,29 @@ def test_overrides_are_checked_like_a_config(grey_model, tmp_path, load, field, 
     trust = {"trust_remote_code": True} if load in (AutoModel, AutoConfig) else {}
     with pytest.raises(ValueError, match=f"PixelTransformerConfig.{field}: expected"):
         load.from_pretrained(tmp_path, **trust, **{field: value})
-    grey_model.config.max_buffer_share = 2.0
-    with pytest.raises(ValueError, match="PixelTransformerConfig.max_buffer_share: expected"):
+    with pytest.raises(ValueError, match=f"PixelTransformerConfig.{field}: expected"):
+        setattr(grey_model.config, field, value)
+
+
+def test_fields_that_do_not_fit_together_are_refused_when_used(grey_model, tmp_path):
+    grey_model.config.num_scales = 9  # alone a good number, but the grid cannot be halved that often
+    with pytest.raises(ValueError, match="PixelTransformerConfig.num_scales: expected at most"):
         PixelTransformerModel(grey_model.config)
+    with pytest.raises(ValueError, match="PixelTransformerConfig.num_scales: expected at most"):
+        grey_model.config.save_pretrained(tmp_path)
+
+
+def test_configs_of_earlier_versions_load(tmp_path):
+    """Their fields keep their values under new names; overrides may use either name."""
+    old = {"min_scale": 0.01, "max_scale": 0.4, "fourier_scale": 3.0, "value_fourier_scale": None}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "pixeltransformer", "num_bins": 7} | old))
+    config = PixelTransformerConfig.from_pretrained(tmp_path)
+    assert (config.min_std, config.max_std, config.position_bandwidth, config.value_bandwidth) == (0.01, 0.4, 3.0, None)
+    assert config.num_bins == 7 and not set(old) & set(config.to_dict())
+    for name in ("position_bandwidth", "fourier_scale"):
+        assert PixelTransformerConfig.from_pretrained(tmp_path, **{name: 5}).position_bandwidth == 5
+        with pytest.raises(ValueError, match="PixelTransformerConfig.position_bandwidth: expected a number above 0"):
+            PixelTransformerConfig.from_pretrained(tmp_path, **{name: 0})
 
 
 def exact_parts(model) -> dict[str, torch.Tensor]:

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from baselines.nearest import nearest_values
+from signals.cells import cell_positions, random_pairs, values_at_positions
 from signals.data import load_splits
 from signals.image import Images, find_image_column, image_to_array, to_image, to_values
-from signals.places import cell_positions, random_places, values_at_positions
 
 
 def test_folder_of_images_loads_as_arrays(image_folder):
@@ -54,7 +54,7 @@ def test_images_of_different_sizes_mix_in_one_batch():
     """Each is looked at at its own resolution; the small one, having too few cells, between them."""
     signal = Images(dataset_name="none")
     batch = signal.collate([torch.full((2, 2, 1), 51, dtype=torch.uint8), torch.zeros(5, 4, 1, dtype=torch.uint8)])
-    positions, values = signal.places(batch, 10)
+    positions, values = signal.pairs(batch, 10)
     assert positions.shape == (2, 10, 2) and values.shape == (2, 10, 1)
     assert torch.allclose(values[0], torch.tensor(0.2)) and (values[1] == 0).all()
     with pytest.raises(ValueError, match="images: expected arrays of shape"):
@@ -108,11 +108,11 @@ def test_continuous_lookup_is_linear_between_centres():
 
 def test_random_cells_are_distinct_and_values_match():
     arrays = torch.rand(2, 4, 6, 3)
-    positions, values = random_places(arrays, 24)
+    positions, values = random_pairs(arrays, 24)
     assert len({tuple(place) for place in positions[0].tolist()}) == 24
     assert torch.allclose(values_at_positions(arrays, positions), values, atol=1e-5)
     with pytest.raises(ValueError, match="count: expected at most the 24 cells"):
-        random_places(arrays, 25)
+        random_pairs(arrays, 25)
 
 
 def test_values_survive_the_way_to_an_image():

@@ -118,9 +118,9 @@ def test_no_token_sees_at_evaluation_what_it_did_not_see_in_training(model):
             frozen = [(keys.clone(), other.clone()) for keys, other in memory.layers]
             for block in blocks.unique():
                 here = blocks == block
-                places = model.embed_places(buffer_positions[:, here])
-                assert same(trained[:, here], model.decode(memory, places))
-                model.append(memory, places, buffer_values[:, here])
+                embedded = model.embed_positions(buffer_positions[:, here])
+                assert same(trained[:, here], model.decode(memory, embedded))
+                model.append(memory, embedded, buffer_values[:, here])
             for (keys, other), (old_keys, old_other) in zip(memory.layers, frozen, strict=True):
                 assert torch.equal(keys[..., : context + 1, :], old_keys)
                 assert torch.equal(other[..., : context + 1, :], old_other)
@@ -173,20 +173,20 @@ def test_attention_sees_only_differences_of_positions():
     """A block's output is unchanged when all positions move together."""
     model = make_model()
     tokens = torch.randn(1, 5, 32)
-    places = torch.rand(1, 5, 2) - 0.5
+    positions = torch.rand(1, 5, 2) - 0.5
     outputs = []
     for shift in (0.0, 0.3):
-        rotation = model.rotation(places + shift)
+        rotation = model.rotation(positions + shift)
         outputs.append(model.encoder[0](tokens, rotation, Memory(1, bounds=None), [Span(0, 5, 5)]))
     assert torch.allclose(*outputs, atol=1e-4)
 
 
 def test_native_positions_are_cell_centres_with_x_fastest():
     model = make_model(native_grid=[4, 2])
-    places = model.native_positions()[0]
-    assert torch.allclose(places[0], torch.tensor([-0.75, -0.5]))
-    assert torch.allclose(places[1], torch.tensor([-0.25, -0.5]))
-    assert torch.allclose(places[4], torch.tensor([-0.75, 0.5]))
+    positions = model.native_positions()[0]
+    assert torch.allclose(positions[0], torch.tensor([-0.75, -0.5]))
+    assert torch.allclose(positions[1], torch.tensor([-0.25, -0.5]))
+    assert torch.allclose(positions[4], torch.tensor([-0.75, 0.5]))
     video = make_model(signal="video", native_grid=[3, 4, 2]).native_positions()[0]  # t, x, y
     assert torch.allclose(video[1] - video[0], torch.tensor([0.0, 0.5, 0.0]))
     assert torch.allclose(video[4] - video[0], torch.tensor([0.0, 0.0, 1.0]))
@@ -196,7 +196,7 @@ def test_paper_configuration_is_the_published_one():
     config = PixelTransformerConfig.paper(value_dim=3)
     published = (config.num_encoder_layers, config.num_decoder_layers, config.hidden_size, config.intermediate_size)
     assert published == (10, 10, 256, 512) and config.num_attention_heads == 4 and config.num_bins == 512
-    assert not config.rotary and config.norm_position == "post" and config.fourier_scale == 2.0
+    assert not config.rotary and config.norm_position == "post" and config.position_bandwidth == 2.0
     assert PixelTransformerModel(PixelTransformerConfig.paper(hidden_size=16, num_bins=2)).rotary is None
 
 
@@ -208,15 +208,15 @@ def test_paper_configuration_is_the_published_one():
         ("hidden_size", 30),
         ("value_range", [1.0, 0.0]),
         ("norm", "batch"),
-        ("min_scale", 0.9 - 1),
-        ("max_scale", 1e-9),
+        ("min_std", 0.9 - 1),
+        ("max_std", 1e-9),
         ("rotary_max_frequency", 0.0),
         ("max_tokens", 12.5),
         ("quantization_step", -1.0),
         ("num_bins", 0),
-        ("fourier_scale", 0.0),
-        ("value_fourier_scale", -1.0),
-        ("value_fourier_scale", float("nan")),
+        ("position_bandwidth", 0.0),
+        ("value_bandwidth", -1.0),
+        ("value_bandwidth", float("nan")),
         ("value_range", [0.0, float("inf")]),
         ("quantization_step", 0.3),
         ("max_buffer_share", "half"),

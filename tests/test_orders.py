@@ -43,21 +43,21 @@ def compositions(count: int, parts: int):
         yield [stop - start for start, stop in zip(ends, ends[1:], strict=False)]
 
 
-@pytest.mark.parametrize("places", [grid(8), grid(7), torch.rand(3, 50, 3) * 2 - 1, torch.zeros(2, 5, 1)])
+@pytest.mark.parametrize("positions", [grid(8), grid(7), torch.rand(3, 50, 3) * 2 - 1, torch.zeros(2, 5, 1)])
 @pytest.mark.parametrize("name", ORDERS)
-def test_orders_are_permutations_that_differ_by_row_if_at_all(places, name):
-    rows, count = places.shape[:2]
-    order = ORDERS[name](places, streams(rows=rows))
+def test_orders_are_permutations_that_differ_by_row_if_at_all(positions, name):
+    rows, count = positions.shape[:2]
+    order = ORDERS[name](positions, streams(rows=rows))
     assert torch.equal(order.sort(-1).values, torch.arange(count).expand(rows, -1))
-    again = ORDERS[name](places, streams(rows=rows))
+    again = ORDERS[name](positions, streams(rows=rows))
     assert torch.equal(order, again)
 
 
 def test_a_raster_order_goes_row_by_row():
     y, x = torch.meshgrid(torch.arange(3), torch.arange(4), indexing="ij")
-    places = torch.stack((x, y), -1).reshape(1, -1, 2) / 2 - 0.9
+    positions = torch.stack((x, y), -1).reshape(1, -1, 2) / 2 - 0.9
     shuffled = torch.randperm(12, generator=torch.Generator().manual_seed(0))
-    order = ORDERS["raster"](places[:, shuffled], streams())
+    order = ORDERS["raster"](positions[:, shuffled], streams())
     assert torch.equal(shuffled[order[0]], torch.arange(12))
 
 
@@ -68,11 +68,11 @@ def test_renewals_are_where_more_becomes_context(share):
 
 
 def test_stretches_of_a_spread_order_are_lattices():
-    places = grid(32)
+    positions = grid(32)
     for seed in range(3):
-        order = spread_order(places, streams(seed))[0]
+        order = spread_order(positions, streams(seed))[0]
         for start in (0, 16, 64):
-            stretch = places[0, order[start : start + 16]]
+            stretch = positions[0, order[start : start + 16]]
             distance = torch.cdist(stretch, stretch).fill_diagonal_(9).min(1).values
             assert torch.allclose(distance, torch.full((16,), 0.5), atol=1e-5)
 

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from baselines.polynomial import PolynomialPosterior
+from signals.polynomial_posterior import PolynomialPosterior
 from signals import find, kinds
+from signals.cells import cell_positions
 from signals.patterns import ANY_KIND, FAMILIES, Pattern, PatternMixture, anywhere, every, outside, ranked, toward
-from signals.places import cell_positions
 from signals.polynomial import Polynomials
 from signals.shape import Shapes
 from signals.surface import interpolate
@@ -109,7 +109,7 @@ def test_every_kind_names_patterns(kind):
 def test_the_rest_of_a_polynomial_with_atypical_values_follows_the_exact_posterior(context):
     signal = Polynomials(clicked_probability=1.0)
     batch = torch.randn(2000, 7, generator=seeded())
-    positions, values = signal.places(batch, context + 1, seeded(1))
+    positions, values = signal.pairs(batch, context + 1, seeded(1))
     _, revised = signal.revise(batch, positions, values.double(), context, seeded(2))
     exact = PolynomialPosterior(6).predict(positions[:, :context], revised[:, :context], positions[:, context:])
     standard = ((revised[:, context:] - exact.mean) / exact.stddev).flatten()
@@ -122,7 +122,7 @@ def test_a_shape_may_be_observed_on_its_surface(tmp_path):
     ball = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1, keepdim=True) - 0.6
     batch = ball.expand(16, -1, -1, -1, -1)
     signal = Shapes(dataset_name=str(tmp_path), surface_probability=1.0)
-    positions, values = signal.places(batch, 60, seeded())
+    positions, values = signal.pairs(batch, 60, seeded())
     moved, seen = signal.revise(batch, positions, values, 40, seeded(1))
     on_surface = (seen[:, :40, 0] == 0).float().mean(1)
     assert (on_surface == 1).sum() >= 6 and (on_surface < 1).sum() >= 2

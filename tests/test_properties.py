@@ -23,8 +23,8 @@ MODELS = {
         quantization_step=None,
         num_bins=1,
         offset_radius=None,
-        min_scale=1e-4,
-        max_scale=8.0,
+        min_std=1e-4,
+        max_std=8.0,
     ),
 }
 EXTREMES = {"curve": [0.0, 1e-30, -1e-30, 1.0, -1e4, 1e4, 1e8, -1e8], "shape": [-1.5, 0.0, 1e-20, 1.5]}
@@ -33,7 +33,7 @@ FEW = settings(max_examples=40, deadline=None, derandomize=True, suppress_health
 
 @st.composite
 def observations(draw):
-    """A model's name, its context and queries, both from few places, so that many coincide and contradict."""
+    """A model's name, its context and queries, both from few positions, so that many coincide and contradict."""
     name = draw(st.sampled_from(sorted(MODELS)))
     config = MODELS[name].config
     batch, known, asked = draw(st.integers(1, 3)), draw(st.sampled_from([0, 1, 2, 7, 40])), draw(st.integers(1, 9))
@@ -89,7 +89,7 @@ def test_half_precision_answers_are_finite(case):
     name, positions, values, queries, _ = case
     with torch.autocast("cpu", torch.bfloat16):
         marginal = MODELS[name].predict(positions, values, queries)
-    assert torch.isfinite(marginal.mean).all() and torch.isfinite(marginal.log_scales).all()
+    assert torch.isfinite(marginal.mean).all() and torch.isfinite(marginal.log_stds).all()
 
 
 LOW = {name: {d: copy.deepcopy(m).to(d) for d in (torch.bfloat16, torch.float16)} for name, m in MODELS.items()}
@@ -131,14 +131,14 @@ LOGITS = st.sampled_from([-1e4, -50.0, 0.0, 1.0, 50.0, 1e4])
 @FEW
 @given(st.lists(LOGITS, min_size=3, max_size=3), st.lists(st.floats(-40, 40), min_size=3, max_size=3),
        st.lists(st.floats(0, 1), min_size=3, max_size=3))  # fmt: skip
-def test_masses_of_all_levels_sum_to_one(logits, log_scales, means):
+def test_masses_of_all_levels_sum_to_one(logits, log_stds, means):
     """However sharp, flat or lopsided the mixture; gradients of the likelihood are finite too."""
-    leaves = [torch.tensor([part]).requires_grad_() for part in (logits, log_scales, means)]
+    leaves = [torch.tensor([part]).requires_grad_() for part in (logits, log_stds, means)]
     distribution = ValueDistribution(leaves[0], leaves[2][..., None], leaves[1], (0.0, 1.0), 1 / 255)
     log_masses = distribution.log_prob(distribution.levels[:, None, None])
     assert torch.isfinite(log_masses).all()
     assert log_masses.exp().sum().item() == pytest.approx(1, abs=1e-3)
-    if min(log_scales) < math.log(1 / 255 / 8):  # no model has narrower components
+    if min(log_stds) < math.log(1 / 255 / 8):  # no model has narrower components
         return
     log_masses.sum().backward()
     assert all(torch.isfinite(leaf.grad).all() for leaf in leaves)

@@ -51,7 +51,7 @@ def test_cached_sampler_equals_teacher_forced_evaluation(model):
         positions, values, queries[:, :1], buffer_positions=queries[:, order], buffer_values=sample[:, order]
     ).buffer_distribution
     for step, drawn_from in enumerate(seen):
-        for part in ("log_weights", "means", "log_scales"):
+        for part in ("log_weights", "means", "log_stds"):
             one, other = getattr(drawn_from, part)[:, 0], getattr(forced, part)[:, step]
             assert torch.allclose(one, other, atol=1e-4)
 
@@ -189,7 +189,7 @@ def test_samples_follow_the_joint_distribution():
     """Of two binary pixels all four outcomes come as often as `log_prob` says."""
     from conftest import make_model
 
-    model = make_model(native_grid=[2, 1], quantization_step=1.0, num_bins=2, min_scale=0.05)
+    model = make_model(native_grid=[2, 1], quantization_step=1.0, num_bins=2, min_std=0.05)
     positions, values = torch.zeros(1, 0, 2), torch.zeros(1, 0, 1)
     queries, order = model.native_positions(), torch.tensor([0, 1])
     draws = model.sample(positions, values, queries, num_samples=4000, order=order, generator=generator())

@@ -4,21 +4,21 @@ import pytest
 import torch
 
 from conftest import make_context, make_model
-from pixeltransformer.chain import Evidence
+from pixeltransformer.chain import Context
 from pixeltransformer.checks import SamplingOptions
 from pixeltransformer.coarse_to_fine import (
     _halve,
     cell_numbers,
-    draw_levels,
+    draw_scales,
     grid_at,
-    plan_levels,
-    score_levels,
+    plan_scales,
+    score_scales,
 )
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
 from pixeltransformer.levels import Levels
 from pixeltransformer.streams import Streams
+from signals.cells import average_cells, values_at_scales
 from signals.image import Images
-from signals.places import average_cells, values_at_scales
 from signals.video import Videos
 from training.batches import EpisodeSampler, EpisodeSizes, make_episode
 
@@ -44,13 +44,13 @@ def scaled(request):
 
 def observe(model, count: int = 5):
     """A context of native cells, the other cells, and their values."""
-    places = model.native_positions()
-    order = torch.randperm(places.shape[1], generator=generator(3))
-    values = torch.rand(1, places.shape[1], model.config.value_dim, generator=generator(4))
+    positions = model.native_positions()
+    order = torch.randperm(positions.shape[1], generator=generator(3))
+    values = torch.rand(1, positions.shape[1], model.config.value_dim, generator=generator(4))
     if model.config.quantization_step:
         values = (values * 255).round() / 255
     known, asked = order[:count], order[count:]
-    return places[:, known], values[:, known], places[:, asked], values[:, asked]
+    return positions[:, known], values[:, known], positions[:, asked], values[:, asked]
 
 
 def test_no_scales_and_scale_zero_are_the_same(scaled):
@@ -114,13 +114,13 @@ def test_what_is_drawn_in_a_cell_has_its_average(scaled, num_steps):
     config = scaled.config
     for count in (0, 5):
         known, values, queries, _ = observe(scaled, count)
-        levels, evidence = {}, Evidence(known, values)
+        levels, context = {}, Context(known, values)
         options = SamplingOptions(num_samples=2, num_steps=num_steps, order="coarse-to-fine")
-        for _, _, scale, so_far in draw_levels(scaled, evidence, queries, Streams.of(generator(), 1, 2), options):
+        for _, _, scale, so_far in draw_scales(scaled, context, queries, Streams.of(generator(), 1, 2), options):
             levels[scale] = so_far()[0]
         sums = torch.zeros(2, torch.Size(config.native_grid).numel(), config.value_dim)
-        for places, part in ((known, values), (queries, levels[0])):
-            numbers = cell_numbers(config, places, config.native_grid).expand(2, -1)[..., None]
+        for positions, part in ((known, values), (queries, levels[0])):
+            numbers = cell_numbers(config, positions, config.native_grid).expand(2, -1)[..., None]
             sums.scatter_(1, numbers.expand(-1, -1, config.value_dim), part.expand(2, -1, -1))
         levels[0] = sums
         assert list(levels) == (config.chain_scales or list(range(config.num_scales))[::-1])
@@ -182,21 +182,21 @@ def test_steps_are_as_many_as_asked_for(scaled):
 def test_the_chain_scores_each_scale_as_the_forward_pass_does(scaled):
     scaled.config.max_buffer_share = 1.0
     known, values, queries, truth = observe(scaled)
-    scores = score_levels(scaled, Evidence(known, values), queries, truth, Streams.of(generator(), 1))
+    scores = score_scales(scaled, Context(known, values), queries, truth, Streams.of(generator(), 1))
     total = scaled.log_prob(known, values, queries, truth, order="coarse-to-fine", generator=generator())
     assert torch.allclose(total, sum(scores.values()), atol=1e-3)
     coarser = None
     whole = torch.zeros(1, torch.Size(scaled.config.native_grid).numel(), scaled.config.value_dim)
-    for places, part in ((known, values), (queries, truth)):
-        numbers = cell_numbers(scaled.config, places, scaled.config.native_grid)[..., None]
+    for positions, part in ((known, values), (queries, truth)):
+        numbers = cell_numbers(scaled.config, positions, scaled.config.native_grid)[..., None]
         whole.scatter_(1, numbers.expand_as(part), part)
     pyramid = [whole.unflatten(1, [scaled.config.native_grid[axis] for axis in scaled.config.axes_slowest_first])]
     for _ in range(scaled.config.num_scales - 1):
         pyramid.append(_halve(pyramid[-1], scaled.config))
-    for level in plan_levels(scaled, Evidence(known, values), queries, None, Streams.of(generator(), 1)):
+    for level in plan_scales(scaled, Context(known, values), queries, None, Streams.of(generator(), 1)):
         order = level.order[0]
         level_values = pyramid[level.scale].flatten(1, -2) if level.scale else truth
-        given = level.evidence(Evidence(known, values), coarser)
+        given = level.given(Context(known, values), coarser)
         scales = torch.full_like(level.positions[..., 0], level.scale)
         distribution = scaled(
             given.positions,
@@ -245,11 +245,11 @@ def test_a_chain_step_gives_all_coarser_cells_and_asks_for_those_of_its_scale(le
     sizes.levels = Levels(0.0, 1.0, 1 / 255)
     episode = make_episode(signal, batch, sizes, 0, 0)
     pyramid = signal.pyramid(batch, 3, Levels(0.0, 1.0, 1 / 255))
-    places = [signal.positions(signal.grid_of(part[0])) for part in pyramid]
-    coarser = 0 if given is None else len(places[given])
+    positions = [signal.positions(signal.grid_of(part[0])) for part in pyramid]
+    coarser = 0 if given is None else len(positions[given])
     assert episode["context_positions"].shape[1] == coarser + 3 + siblings
     if coarser:
-        assert torch.equal(episode["context_positions"][0, :coarser], places[given])
+        assert torch.equal(episode["context_positions"][0, :coarser], positions[given])
         assert torch.equal(episode["context_values"][:, :coarser], pyramid[given].flatten(1, -2))
         assert (episode["context_scales"][:, :coarser] == given).all()
     assert (episode["context_scales"][:, coarser : coarser + 3] == 0).all()
@@ -257,7 +257,7 @@ def test_a_chain_step_gives_all_coarser_cells_and_asks_for_those_of_its_scale(le
     seen = []
     for name, part in own.items():
         assert (episode[f"{name}_scales"][:, part] == level).all()
-        distance = torch.cdist(episode[f"{name}_positions"][:, part], places[level])
+        distance = torch.cdist(episode[f"{name}_positions"][:, part], positions[level])
         assert (distance < 1e-5).any(-1).all()
         seen.append(distance.argmin(-1))
         expected = pyramid[level].flatten(1, -2).gather(1, seen[-1][..., None])

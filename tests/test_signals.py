@@ -27,7 +27,7 @@ def ball(radius: float = 0.6) -> trimesh.Trimesh:
 
 @pytest.fixture
 def occupancy_folder(tmp_path):
-    """A parquet dataset of 12 grids of 8³: boxes at different places."""
+    """A parquet dataset of 12 grids of 8³: boxes at different positions."""
     grids = []
     for number in range(12):
         grid = np.zeros((8, 8, 8), np.uint8)
@@ -71,7 +71,7 @@ class TestEveryKind:
         config = PixelTransformerConfig(signal=signal.kind, hidden_size=16, **fields)
         model = PixelTransformerModel(config).eval()
         batch = signal.collate(training.first(3))
-        positions, values = signal.places(batch, 9)
+        positions, values = signal.pairs(batch, 9)
         assert positions.shape == (3, 9, config.position_dim) and values.shape == (3, 9, config.value_dim)
         assert model.predict(positions[:, :4], values[:, :4], positions[:, 4:]).log_prob(values[:, 4:]).isfinite().all()
         if config.value_range is not None:
@@ -86,7 +86,7 @@ class TestEveryKind:
         assert torch.allclose(signal.positions(fields["native_grid"]), native[0])
         batch = signal.collate(training.first(2))
         values = signal.grid_values(batch, fields["native_grid"])
-        positions, seen = signal.places(batch, 30, torch.Generator().manual_seed(0))
+        positions, seen = signal.pairs(batch, 30, torch.Generator().manual_seed(0))
         near = torch.cdist(positions, native.expand(2, -1, -1)).argmin(-1, keepdim=True)
         error = (values.gather(1, near.expand_as(seen)) - seen).abs().max()
         assert error < (0.2 if signal.kind == "polynomial" else 1e-6)  # polynomials are never asked at cells alone
@@ -100,7 +100,7 @@ class TestEveryKind:
         first, second = signal.load(seed=0)[0], signal.load(seed=0)[0]
         assert all(torch.equal(a, b) for a, b in zip(first.first(5), second.first(5), strict=True))
         batch = signal.collate(first.first(5))
-        draws = [signal.places(batch, 7, torch.Generator().manual_seed(3), True) for _ in range(2)]
+        draws = [signal.pairs(batch, 7, torch.Generator().manual_seed(3), True) for _ in range(2)]
         assert torch.equal(draws[0][0], draws[1][0]) and torch.equal(draws[0][1], draws[1][1])
 
     def test_it_is_shown_with_what_is_unknown_left_out(self, signal):
@@ -221,11 +221,11 @@ def test_places_near_the_surface_have_their_share(occupancy_folder):
     enlarged = torch.nn.functional.interpolate(batch.movedim(-1, 1), scale_factor=3, mode="trilinear")
     batch = enlarged.movedim(1, -1)  # more cells to choose from
     for continuous in (False, True):
-        positions, values = signal.places(batch, 100, torch.Generator().manual_seed(0), continuous)
+        positions, values = signal.pairs(batch, 100, torch.Generator().manual_seed(0), continuous)
         near = (values.abs() < 0.13).float().mean()
         assert 0.7 < near <= 1.0
         assert len({tuple(place) for place in positions[0].tolist()}) == 100
-    plain = Shapes(dataset_name=str(occupancy_folder)).places(batch, 100, torch.Generator().manual_seed(0))[1]
+    plain = Shapes(dataset_name=str(occupancy_folder)).pairs(batch, 100, torch.Generator().manual_seed(0))[1]
     assert (plain.abs() < 0.13).float().mean() < near
 
 

@@ -8,7 +8,7 @@ from scipy.stats import chisquare
 
 from conftest import make_context, make_model
 from pixeltransformer import speculative
-from pixeltransformer.chain import Chain, Evidence
+from pixeltransformer.chain import Chain, Context
 from pixeltransformer.checks import METHODS
 from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.speculative import draw_residual, draw_speculatively, spare
@@ -27,7 +27,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def tiny(case: str, **config):
     """A random network on three pixels, each of which says much about the next."""
-    config = dict(native_grid=[3, 1], num_bins=4, max_scale=0.3, initializer_range=0.6) | CASES[case] | config
+    config = dict(native_grid=[3, 1], num_bins=4, max_std=0.3, initializer_range=0.6) | CASES[case] | config
     return make_model(**config)
 
 
@@ -93,7 +93,7 @@ def chain_of(model, count: int, samples: int = 3) -> tuple[Chain, Streams]:
     positions, values = make_context(model)
     queries = model.native_positions()[:, :count].expand(2 * samples, -1, -1)
     return (
-        Chain(model, Evidence(positions, values), queries, None, [count] * 2 * samples, spare(None, count)),
+        Chain(model, Context(positions, values), queries, None, [count] * 2 * samples, spare(None, count)),
         Streams.of(generator(), 2, samples),
     )
 
@@ -103,15 +103,17 @@ def test_drafts_that_equal_the_target_are_always_accepted(grey_model, monkeypatc
     monkeypatch.setattr(speculative, "draw_residual", None)
     grey_model.config.max_buffer_share = 1.0
     decode = grey_model.decode
-    monkeypatch.setattr(grey_model, "decode", lambda memory, places, seen=None: decode(memory, places, first_8(places)))
+    monkeypatch.setattr(
+        grey_model, "decode", lambda memory, embedded, seen=None: decode(memory, embedded, first_8(embedded))
+    )
     chain, streams = chain_of(grey_model, 36)
     rounds = sum(1 for _ in draw_speculatively(chain, streams, 1.0))
     assert chain.done and rounds <= 3
 
 
-def first_8(places) -> torch.Tensor:
+def first_8(embedded) -> torch.Tensor:
     """The "nothing observed" token and 7 known values."""
-    return torch.full(places.queries.shape[:2], 8)
+    return torch.full(embedded.queries.shape[:2], 8)
 
 
 def test_one_query_is_always_accepted(model, monkeypatch):

@@ -9,7 +9,7 @@ import torch
 from benchmarks import plain
 from benchmarks.steps import bits_by_budget, knots, loss_of_next, measure_losses, write_losses
 from conftest import make_context, make_model
-from pixeltransformer.chain import Evidence
+from pixeltransformer.chain import Context
 from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.orders import block_sizes
 from signals.base import Rows
@@ -68,9 +68,9 @@ def test_measured_losses_fall_where_values_tell_of_others_and_decide_blocks():
 
 def test_measured_loss_of_the_first_value_is_that_of_predict(grey_model):
     values = torch.rand(2, 36, 1).mul(255).round() / 255
-    places = grey_model.native_positions().expand(2, -1, -1)
-    curve = loss_of_next(grey_model, Evidence(places[:, :0], values[:, :0]), places, values, 0)
-    expected = -grey_model.predict(places[:, :0], values[:, :0], places).log_prob(values).mean().item()
+    positions = grey_model.native_positions().expand(2, -1, -1)
+    curve = loss_of_next(grey_model, Context(positions[:, :0], values[:, :0]), positions, values, 0)
+    expected = -grey_model.predict(positions[:, :0], values[:, :0], positions).log_prob(values).mean().item()
     assert curve["known"][0] == 0 and curve["nats"][0] == pytest.approx(expected, rel=1e-3)
 
 
@@ -82,8 +82,10 @@ def test_knots_leave_values_to_score():
 def test_one_step_costs_what_independent_values_cost(grey_model):
     values = torch.rand(2, 36, 1).mul(255).round() / 255
     bits = bits_by_budget(grey_model, values, 0, {"one": {"num_steps": 1}}, "random", seed=0)["one"]
-    places = grey_model.native_positions().expand(2, -1, -1)
-    expected = -grey_model.predict(places[:, :0], values[:, :0], places).log_prob(values).sum(1) / 36 / math.log(2)
+    positions = grey_model.native_positions().expand(2, -1, -1)
+    expected = (
+        -grey_model.predict(positions[:, :0], values[:, :0], positions).log_prob(values).sum(1) / 36 / math.log(2)
+    )
     assert torch.allclose(bits, expected, atol=1e-3)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from signals.places import cell_positions, values_at_positions
+from signals.cells import cell_positions, values_at_positions
 from signals.surface import TOLERANCE, has_surface, interpolate, surface_points
 
 

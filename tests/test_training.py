@@ -86,9 +86,9 @@ def test_context_buffer_and_queries_share_no_place(continuous):
     images = torch.randint(0, 256, (3, 8, 8, 1), dtype=torch.uint8)
     sizes = replace(SAMPLER.sizes(3), continuous=continuous)
     episode = make_episode(SIGNAL, images, sizes, seed=0, step=3)
-    places = torch.cat([episode[f"{part}_positions"] for part in ("context", "buffer", "query")], 1)
-    assert places.shape == (3, sizes.context + sizes.buffer + sizes.queries, 2)
-    assert all(len({tuple(p) for p in rows}) == places.shape[1] for rows in places.tolist())
+    positions = torch.cat([episode[f"{part}_positions"] for part in ("context", "buffer", "query")], 1)
+    assert positions.shape == (3, sizes.context + sizes.buffer + sizes.queries, 2)
+    assert all(len({tuple(p) for p in rows}) == positions.shape[1] for rows in positions.tolist())
     again = make_episode(SIGNAL, images, sizes, seed=0, step=3)
     assert all(torch.equal(episode[key], again[key]) for key in episode)
     other = make_episode(SIGNAL, images, sizes, seed=0, step=3, rank=1)
@@ -166,9 +166,9 @@ def test_other_flags_train_too(image_folder, tmp_path, changes):
 def test_compiled_layers_give_the_same_loss_and_gradients(grey_model):
     """`aot_eager` traces forward and backward as inductor does, and needs no compiler."""
     generator = torch.Generator().manual_seed(0)
-    places, values = torch.rand(2, 9, 2, generator=generator) * 2 - 1, torch.rand(2, 9, 1, generator=generator)
+    positions, values = torch.rand(2, 9, 2, generator=generator) * 2 - 1, torch.rand(2, 9, 1, generator=generator)
     parts = {"context": slice(0, 3), "buffer": slice(3, 6), "query": slice(6, 9)}
-    episode = {f"{name}_positions": places[:, part] for name, part in parts.items()}
+    episode = {f"{name}_positions": positions[:, part] for name, part in parts.items()}
     episode |= {f"{name}_values": values[:, part] for name, part in parts.items()}
     parameters = list(grey_model.train().parameters())
 
@@ -201,9 +201,9 @@ def test_compiled_parts_are_those_that_run(grey_model, monkeypatch):
         return call
 
     monkeypatch.setattr(torch, "compile", compile_)
-    places, values = make_context(grey_model)
-    episode = dict(context_positions=places, context_values=values, query_positions=places, query_values=values)
-    episode |= dict(buffer_positions=places, buffer_values=values)
+    positions, values = make_context(grey_model)
+    episode = dict(context_positions=positions, context_values=values, query_positions=positions, query_values=values)
+    episode |= dict(buffer_positions=positions, buffer_values=values)
     with compiled_layers():
         grey_model(**episode).loss.backward()
     assert set(calls) == {name for _, name in (*PARTS, *MASS)}
@@ -213,18 +213,18 @@ def test_compiled_parts_are_those_that_run(grey_model, monkeypatch):
 
 
 def test_beta_weights_the_means_alone():
-    """The gradient of a log-scale is the likelihood's; a mean's is multiplied by the variance to the power beta."""
+    """The gradient of a log-stds is the likelihood's; a mean's is multiplied by the variance to the power beta."""
     means = torch.tensor([[0.0, 0.0]]).requires_grad_()
-    log_scales = torch.tensor([[0.0, -2.0]]).requires_grad_()
+    log_stds = torch.tensor([[0.0, -2.0]]).requires_grad_()
     values = torch.tensor([[[1.0], [0.5]]])
 
     def gradients(beta):
-        d = ValueDistribution(torch.zeros(1, 2, 1), means[..., None, None], log_scales[..., None])
+        d = ValueDistribution(torch.zeros(1, 2, 1), means[..., None, None], log_stds[..., None])
         output = PixelTransformerOutput(loss=-d.log_prob(values).mean(), distribution=d)
-        return torch.autograd.grad(weighted_loss(output, {"query_values": values}, beta), (means, log_scales))
+        return torch.autograd.grad(weighted_loss(output, {"query_values": values}, beta), (means, log_stds))
 
     plain, weighted = gradients(0.0), gradients(0.5)
-    weight = log_scales.detach().exp()  # σ = (σ²)^0.5
+    weight = log_stds.detach().exp()  # σ = (σ²)^0.5
     assert torch.allclose(weighted[1], plain[1])
     assert torch.allclose(weighted[0], plain[0] * weight / weight.mean())
 
@@ -234,12 +234,12 @@ def test_fitting_scales_moves_nothing_else_and_lowers_the_loss(grey_model):
 
     def episodes():
         while True:
-            places = torch.rand(8, 12, 2, generator=generator) * 2 - 1
+            positions = torch.rand(8, 12, 2, generator=generator) * 2 - 1
             values = (0.5 + 0.02 * torch.randn(8, 12, 1, generator=generator)).clamp(0, 1)
             yield {
-                "context_positions": places[:, :4],
+                "context_positions": positions[:, :4],
                 "context_values": values[:, :4],
-                "query_positions": places[:, 4:],
+                "query_positions": positions[:, 4:],
                 "query_values": values[:, 4:],
             }
 
@@ -265,11 +265,11 @@ def test_split_components_keep_the_mean_and_learn_heavier_tails():
 
     def episodes():
         while True:
-            places = torch.rand(64, 24, 1, generator=generator) * 2 - 1
+            positions = torch.rand(64, 24, 1, generator=generator) * 2 - 1
             wide = torch.rand(64, 24, 1, generator=generator) < 0.1  # one in ten errs ten times as much
             values = torch.randn(64, 24, 1, generator=generator) * torch.where(wide, 1.0, 0.1)
             parts = {"context": slice(0, 4), "buffer": slice(4, 8), "query": slice(8, None)}
-            episode = {f"{name}_positions": places[:, part] for name, part in parts.items()}
+            episode = {f"{name}_positions": positions[:, part] for name, part in parts.items()}
             yield episode | {f"{name}_values": values[:, part] for name, part in parts.items()}
 
     test = without_buffer(next(episodes()))

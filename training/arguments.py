@@ -170,6 +170,9 @@ class Arguments:
             "false with --resume latest, which goes on with what it would delete",
         )
         self._check_network(expect)
+        self._check_output(expect)
+
+    def _check_output(self, expect: Callable[[bool, str, str], None]) -> None:
         expect(not self.push_to_hub or bool(self.hub_model_id), "hub_model_id", "a repository with --push_to_hub")
         expect(
             not (self.mixed_precision == "fp16" and self.optimizer == "muon"),
@@ -189,7 +192,7 @@ class Arguments:
         expect(
             self.init_from is None or not (chosen or self.architecture != "default"),
             "init_from",
-            f"no {', '.join(chosen) or '--architecture'} beside it, as the network comes with the checkpoint",
+            f"no {', '.join(chosen) or '--architecture'} with it, as the network comes with the checkpoint",
         )
 
 

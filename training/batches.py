@@ -234,7 +234,7 @@ def make_episode(
     count = sizes.context + sizes.buffer + sizes.queries
     batch = signal.augment(batch, generator)
     level = sizes.level
-    positions, values = _places(signal, batch, count if level == 0 else sizes.context, sizes, generator)
+    positions, values = _pairs(signal, batch, count if level == 0 else sizes.context, sizes, generator)
     scales = None
     if sizes.kind != "pixels":
         pyramid = signal.pyramid(batch, sizes.num_scales, sizes.levels)
@@ -245,7 +245,7 @@ def make_episode(
             positions[:, part], scales[:, part] = random_dabs(positions[:, part], pyramid, generator)
             values[:, part] = signal.values_at_scales(pyramid, positions[:, part], scales[:, part])
     if sizes.kind == "chain" and level:  # siblings, buffer and queries are cells of that scale
-        more = signal.random_places(pyramid[level], sizes.siblings + sizes.buffer + sizes.queries, generator)
+        more = signal.random_pairs(pyramid[level], sizes.siblings + sizes.buffer + sizes.queries, generator)
         positions, values = torch.cat((positions, more[0]), 1), torch.cat((values, more[1]), 1)
         scales = torch.cat((scales, torch.full(more[0].shape[:2], float(level), device=device)), 1)
     first = sizes.context + sizes.siblings
@@ -265,11 +265,11 @@ def make_episode(
     return episode
 
 
-def _places(
+def _pairs(
     signal: Signal, batch: Batch, count: int, sizes: EpisodeSizes, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Positions (B, count, P) and values (B, count, V): the context first, then the buffer, then the queries."""
-    positions, values = signal.places(batch, max(count, sizes.candidates), generator, sizes.continuous)
+    positions, values = signal.pairs(batch, max(count, sizes.candidates), generator, sizes.continuous)
     if sizes.candidates:
         buffer = sizes.buffer if sizes.level == 0 else 0
         order = sizes.patterns.order(positions, sizes.context, buffer, count, generator)[..., None]

@@ -77,7 +77,7 @@ def split_components(model: PixelTransformerModel, count: int) -> None:
     """
     config, head = model.config, model.head
     bins, channels = config.num_bins, config.value_dim
-    before = model.scale_offset()
+    before = model.log_std_offset()
     config.num_bins = bins * count
     model.head = nn.Linear(head.in_features, config.num_bins * (channels + 2), device=head.weight.device)
     for old, new in ((head.weight, model.head.weight), (head.bias, model.head.bias)):
@@ -91,4 +91,4 @@ def split_components(model: PixelTransformerModel, count: int) -> None:
             after.copy_(parts.repeat_interleave(count, 0).flatten(0, 1))
     model.bin_centers = model.bin_centers.repeat_interleave(count, 0)
     apart = torch.linspace(-SPLIT, SPLIT, count, device=head.weight.device).repeat(bins)
-    model.head.bias[-config.num_bins :] += apart + before - model.scale_offset()
+    model.head.bias[-config.num_bins :] += apart + before - model.log_std_offset()

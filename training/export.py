@@ -31,8 +31,8 @@ def export(model, signal: Signal, arguments: Arguments, rows: list[dict], progre
         "training": f"```\n{command()}\n```\n\n"
         f"{progress.step:,} steps in {progress.seconds / 60:.0f} minutes on {machine()}."
         + (f" {progress.skipped} steps were left out, as their loss was not finite." if progress.skipped else ""),
-        "metrics": f"On {rows[0]['signals']:,} validation {signal.plural} (at places not observed, 95 % intervals):\n\n"
-        + markdown_table(rows, model.config)
+        "metrics": f"On {rows[0]['signals']:,} validation {signal.plural} "
+        "(at positions not observed, 95 % intervals):\n\n" + markdown_table(rows, model.config)
         if rows
         else None,
         "max_context": arguments.max_context,

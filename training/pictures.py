@@ -5,7 +5,7 @@ from PIL import Image
 
 from signals.base import Batch, Signal
 
-MAX_QUERIES = 8192  # larger grids show no samples: drawing them would hold up the training
+MAX_QUERIES = 4096  # larger grids show no samples: drawing them would hold up the training
 
 
 @torch.no_grad()
@@ -15,7 +15,7 @@ def sample_sheet(
     """Rows of K: for each signal what is observed, the mean, and one joint sample; the truth on top."""
     grid, device = model.config.native_grid, model.device
     generator = torch.Generator(device).manual_seed(seed)
-    places = signal.positions(grid).to(device)  # (cells, P)
+    positions = signal.positions(grid).to(device)  # (cells, P)
     truth = signal.grid_values(batch, grid).to(device)
     number, cells = truth.shape[:2]
     order = torch.rand(number, cells, generator=generator, device=device).argsort(-1)
@@ -25,12 +25,14 @@ def sample_sheet(
     for context in (context for context in contexts if context < cells):
         known, hidden = order[:, :context], order[:, context:]
         observed = truth.gather(1, known[..., None].expand(-1, -1, truth.shape[-1]))
-        mean = model.predict(places[known], observed, places[hidden]).mean
+        mean = model.predict(positions[known], observed, positions[hidden]).mean
         shown = unknown.scatter(1, known[..., None].expand_as(observed), observed)
         index = hidden[..., None].expand_as(mean)
         pictures = [shown, shown.scatter(1, index, mean)]
         if cells <= MAX_QUERIES:
-            sample = model.sample(places[known], observed, places[hidden], num_steps=num_steps, generator=generator)[0]
+            sample = model.sample(
+                positions[known], observed, positions[hidden], num_steps=num_steps, generator=generator
+            )[0]
             pictures.append(shown.scatter(1, index, sample))
         rows.append(list(zip(*pictures, strict=True)))
     pictures = [[signal.render(values, grid) for entry in row for values in entry] for row in rows]

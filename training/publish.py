@@ -46,6 +46,7 @@ def publish(source: Path, target: Path, dtype: torch.dtype = torch.bfloat16) -> 
     small = {name: w if name.endswith(exact) else w.to(dtype) for name, w in weights.items()}
     save_file(small, target / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((source / "config.json").read_text())
+    config = {PixelTransformerConfig.attribute_map.get(name, name): value for name, value in config.items()}
     config["dtype"] = "float32"
     write_config(target, config)
     copy_code(target)
@@ -82,8 +83,8 @@ def write_card(folder: Path, metrics: Path | None = None) -> None:
         report = json.loads(metrics.read_text())
         raw = json.loads((folder / "config.json").read_text())
         raw["provenance"]["metrics"] = (
-            f"On {report['signals']:,} {report['plural']} of split `{report['split']}`, at places not observed, 95 % "
-            f"intervals over {report['plural']}:\n\n{markdown_table(report['rows'], config)}\n\n"
+            f"On {report['signals']:,} {report['plural']} of split `{report['split']}`, at positions not observed, "
+            f"95 % intervals over {report['plural']}:\n\n{markdown_table(report['rows'], config)}\n\n"
             + (
                 f"{report['completed']:,} whole {report['plural']} completed:\n\n{quality_table(report['quality'])}\n\n"
                 if len((report["quality"] or [{}])[0]) > 1

@@ -18,7 +18,7 @@ from training.arguments import Arguments
 from training.batches import EpisodeSampler
 
 BINS_FROM = 1000  # signals whose values place the bins
-BINS_PLACES = 64  # values of each
+BINS_PAIRS = 64  # values of each
 
 
 def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransformerModel:
@@ -64,11 +64,11 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
     if arguments.architecture == "paper":
         make = PixelTransformerConfig.paper
         # What the publication fixes is not the signal's to choose.
-        fields = {name: fields[name] for name in fields if name not in ("num_bins", "value_fourier_scale")}
+        fields = {name: fields[name] for name in fields if name not in ("num_bins", "value_bandwidth")}
     model = PixelTransformerModel(make(signal=signal.kind, **{**fields, **chosen}))
     check_axes(signal, model)
     if arguments.bins == "kmeans" and model.config.num_bins > 1:
-        values = signal.places(signal.collate(rows.first(BINS_FROM)), BINS_PLACES, _generator(arguments.seed))[1]
+        values = signal.pairs(signal.collate(rows.first(BINS_FROM)), BINS_PAIRS, _generator(arguments.seed))[1]
         model.set_bins(kmeans_bins(values, model.config, arguments.seed))
     return model
 

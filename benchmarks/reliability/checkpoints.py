@@ -20,8 +20,8 @@ from pixeltransformer.modeling_pixeltransformer import PixelTransformerConfig, P
 COUNTS = ("hidden_size", "num_encoder_layers", "num_decoder_layers", "num_attention_heads", "intermediate_size")
 BAD_FIELDS: dict[str, tuple] = {
     **dict.fromkeys((*COUNTS, "num_bins", "num_scales", "max_tokens", "value_dim"), (0, -1, 1.5, "many", True, None)),
-    **dict.fromkeys(("fourier_scale", "initializer_range"), (0, -1.0, NAN, "x", None)),
-    **dict.fromkeys(("min_scale", "max_scale", "offset_radius", "rotary_max_frequency"), (0, -1.0, INF, "x")),
+    **dict.fromkeys(("position_bandwidth", "initializer_range"), (0, -1.0, NAN, "x", None)),
+    **dict.fromkeys(("min_std", "max_std", "offset_radius", "rotary_max_frequency"), (0, -1.0, INF, "x")),
     "native_grid": ([], [0, 6], [6, 6, 6, 6], [6.5, 6], "6×6", 6),
     "axes": ([0], [0, 0], [1, 2], "xy"),
     "value_range": ([1, 0], [0, 0], [0], [NAN, 1], "0 to 1", 1.0),
@@ -40,16 +40,16 @@ def try_checkpoints() -> Tally:
     """All of this module."""
     tally = Tally()
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+        root = Path(folder)
         with quiet():
-            small_model().save_pretrained(place / "whole")
+            small_model().save_pretrained(root / "whole")
         for try_some in (_fields, _damaged, _cards, _dtypes, _other_code):
             with quiet():
-                try_some(tally, place)
+                try_some(tally, root)
     return tally
 
 
-def _fields(tally: Tally, place: Path) -> None:
+def _fields(tally: Tally, root: Path) -> None:
     """Bad fields given to the config, and as overrides of a checkpoint's."""
     for field, bads in BAD_FIELDS.items():
         for bad in bads:
@@ -59,7 +59,7 @@ def _fields(tally: Tally, place: Path) -> None:
             for load in (PixelTransformerModel, PixelTransformerConfig):
                 tally.refuse(
                     f"{load.__name__}.from_pretrained({field}={bad!r})",
-                    lambda load=load, given={field: bad}: load.from_pretrained(place / "whole", **given),
+                    lambda load=load, given={field: bad}: load.from_pretrained(root / "whole", **given),
                     word,
                 )
     for count in (np.int64(6), np.uint8(6), torch.tensor(6)):
@@ -72,7 +72,7 @@ def _fields(tally: Tally, place: Path) -> None:
             tally.answer(f"native_grid as {make.__name__} of {type(count).__name__}", plain)
 
 
-def _damaged(tally: Tally, place: Path) -> None:
+def _damaged(tally: Tally, root: Path) -> None:
     """Folders that lack a file or hold a damaged one."""
 
     def weights(change: Callable[[dict], object]) -> Callable[[Path], None]:
@@ -113,13 +113,13 @@ def _damaged(tally: Tally, place: Path) -> None:
         "a config of text": settings(native_grid="6x6"),
     }
     for number, (case, spoil) in enumerate(ways.items()):
-        folder = place / f"damaged-{number}"
+        folder = root / f"damaged-{number}"
         small_model().save_pretrained(folder)
         spoil(folder)
         word = r"expected|[Ww]eights|safetensors|config|JSON|mismatch|pickle|\.bin"
         refusals = (ValueError, TypeError, OSError, RuntimeError)
         tally.refuse(case, lambda folder=folder: PixelTransformerModel.from_pretrained(folder), word, refusals)
-    for name in ("/nowhere", "no/such-model", "", str(place)):
+    for name in ("/nowhere", "no/such-model", "", str(root)):
         tally.refuse(
             f"a checkpoint at {name!r}"[:60],
             lambda name=name: PixelTransformerModel.from_pretrained(name),
@@ -132,7 +132,7 @@ def _cut(path: Path, part: int) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // part])
 
 
-def _cards(tally: Tally, place: Path) -> None:
+def _cards(tally: Tally, root: Path) -> None:
     """Whatever stands in a checkpoint's folder besides the model survives saving into it."""
     mine = {
         "another licence": ("README.md", b"---\nlicense: mit\n---\nMine."),
@@ -147,7 +147,7 @@ def _cards(tally: Tally, place: Path) -> None:
     }
     for number, (case, (name, data)) in enumerate(mine.items()):
         for source in ("loaded", "made"):
-            folder = place / f"card-{number}-{source}"
+            folder = root / f"card-{number}-{source}"
             small_model().save_pretrained(folder)
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(data)
@@ -160,22 +160,22 @@ def _cards(tally: Tally, place: Path) -> None:
             tally.answer(f"{case}, saved from a model that was {source}", kept)
 
 
-def _dtypes(tally: Tally, place: Path) -> None:
+def _dtypes(tally: Tally, root: Path) -> None:
     """A model in another dtype keeps what needs float32, and answers as before within that dtype's precision."""
-    whole = PixelTransformerModel.from_pretrained(place / "whole")
+    whole = PixelTransformerModel.from_pretrained(root / "whole")
     exact = {name: part for name, part in whole.state_dict().items() if set(EXACT) & set(name.split("."))}
     plain = whole.predict(**good_arguments()).mean
     for dtype in (torch.bfloat16, torch.float16):
         ways = {
-            "loaded": lambda dtype=dtype: PixelTransformerModel.from_pretrained(place / "whole", dtype=dtype),
+            "loaded": lambda dtype=dtype: PixelTransformerModel.from_pretrained(root / "whole", dtype=dtype),
             "loaded by name": lambda dtype=dtype: PixelTransformerModel.from_pretrained(
-                place / "whole", dtype=str(dtype).removeprefix("torch.")
+                root / "whole", dtype=str(dtype).removeprefix("torch.")
             ),
-            "converted": lambda dtype=dtype: PixelTransformerModel.from_pretrained(place / "whole").to(dtype),
+            "converted": lambda dtype=dtype: PixelTransformerModel.from_pretrained(root / "whole").to(dtype),
             "converted inside of another module": lambda dtype=dtype: torch.nn.Sequential(
-                PixelTransformerModel.from_pretrained(place / "whole")
+                PixelTransformerModel.from_pretrained(root / "whole")
             ).to(dtype)[0],
-            "saved and loaded": lambda dtype=dtype: _saved(place / f"low-{dtype}", dtype, place / "whole"),
+            "saved and loaded": lambda dtype=dtype: _saved(root / f"low-{dtype}", dtype, root / "whole"),
         }
         for way, make in ways.items():
 
@@ -203,9 +203,9 @@ for folder in sys.argv[1:]:
 """
 
 
-def _other_code(tally: Tally, place: Path) -> None:
+def _other_code(tally: Tally, root: Path) -> None:
     """Checkpoints of different code in one process, in any order: each runs its own."""
-    folders = [place / parent / "export" for parent in ("first", "second", "third")]
+    folders = [root / parent / "export" for parent in ("first", "second", "third")]
     for folder in folders:
         small_model().save_pretrained(folder)
     code = folders[1] / "modeling_pixeltransformer.py"
@@ -217,9 +217,9 @@ def _other_code(tally: Tally, place: Path) -> None:
         file.write("\n\nPixelTransformerModel.mark = 3\n")
     expected = ["found False None", "found True None", "found False 3"]
     for order in ((0, 1, 2, 0), (2, 1, 0, 2)):
-        variables = os.environ | {"HF_MODULES_CACHE": str(place / f"modules-{order[0]}"), "HF_HUB_OFFLINE": "1"}
+        variables = os.environ | {"HF_MODULES_CACHE": str(root / f"modules-{order[0]}"), "HF_HUB_OFFLINE": "1"}
         command = [sys.executable, "-c", OTHER, *(str(folders[number]) for number in order)]
-        done = subprocess.run(command, cwd=place, env=variables, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True)
         lines = [line for line in done.stdout.splitlines() if line.startswith("found")]
         for position, number in enumerate(order):
             case = f"loaded as number {position + 1} of checkpoints with code {order}"

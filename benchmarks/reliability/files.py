@@ -58,10 +58,10 @@ def try_files() -> Tally:
     tally = Tally()
     with tempfile.TemporaryDirectory() as folder:
         for number, try_some in enumerate((_bad_images, _bad_rows, _names, _modes, _bad_clips, _containers, _datasets)):
-            place = Path(folder, str(number))
-            place.mkdir()
+            root = Path(folder, str(number))
+            root.mkdir()
             with quiet():
-                try_some(tally, place)
+                try_some(tally, root)
     return tally
 
 
@@ -73,13 +73,13 @@ def _left_out(folder: Path, good: int, name: str) -> bool:
     return read == good and len(messages) == 1 and name in messages[0] and "row " in messages[0]
 
 
-def _bad_images(tally: Tally, place: Path) -> None:
+def _bad_images(tally: Tally, root: Path) -> None:
     """A spoilt file between whole ones is named and left out."""
     for ending in FORMATS:
-        whole = place / f"whole{ending}"
+        whole = root / f"whole{ending}"
         noise().save(whole)
         for number, (way, data) in enumerate(damage(whole.read_bytes()).items()):
-            folder = place / f"{ending[1:]}-{number}"
+            folder = root / f"{ending[1:]}-{number}"
             folder.mkdir()
             for index in range(3):
                 noise(seed=index).save(folder / f"{index}.png")
@@ -88,9 +88,9 @@ def _bad_images(tally: Tally, place: Path) -> None:
             tally.answer(f"{ending}, {way}", lambda folder=folder, name=name: _left_out(folder, 3, name))
 
 
-def _bad_rows(tally: Tally, place: Path) -> None:
+def _bad_rows(tally: Tally, root: Path) -> None:
     """Rows of a table whose images are missing, undecoded or nothing of the kind."""
-    good = place / "good.png"
+    good = root / "good.png"
     noise().save(good)
     data = good.read_bytes()
     structure = {"bytes": Value("binary"), "path": Value("string")}
@@ -101,7 +101,7 @@ def _bad_rows(tally: Tally, place: Path) -> None:
     }
     for name, (feature, make) in columns.items():
         for way, spoilt in {"whole": data, "none": None, "empty": b"", "text": b"no image", "half": data[:150]}.items():
-            folder = place / f"{name}-{way}"
+            folder = root / f"{name}-{way}"
             rows = [make(data, "a.png")] * 3 + [make(spoilt, "spoilt.png")]
             Dataset.from_dict({"image": rows}, features=Features(image=feature)).to_parquet(folder / "train.parquet")
             told = "spoilt.png" if spoilt is not None and name != "bytes" else "row "
@@ -119,18 +119,18 @@ def _all_read(folder: Path, count: int) -> bool:
     return sum(len(rows.first(99)) for rows in parts) == count and not any(rows.bad for rows in parts)
 
 
-def _names(tally: Tally, place: Path) -> None:
+def _names(tally: Tally, root: Path) -> None:
     """Names of files decide nothing, names of folders the split."""
     for word in SPLIT_WORDS:
         for pattern in ("{}_1", "{}", "{}-00000-of-00001", "my_{}_picture"):
-            folder = place / f"named {word} {pattern}".replace("{}", "x")
+            folder = root / f"named {word} {pattern}".replace("{}", "x")
             folder.mkdir()
             for name in ("a", "b", "c", pattern.format(word)):
                 noise().save(folder / f"{name}.png")
             case = f"a file called {pattern.format(word)}.png"
             tally.answer(case, lambda folder=folder: _all_read(folder, 4))
         for written in (word, word.upper()):
-            folder = place / f"split {written}"
+            folder = root / f"split {written}"
             for name in ("train", written):
                 (folder / name).mkdir(parents=True, exist_ok=True)
                 noise().save(folder / name / f"{written}.png")
@@ -141,19 +141,19 @@ def _names(tally: Tally, place: Path) -> None:
                 lambda folder=folder, wanted=wanted: set(Images(dataset_name=str(folder)).splits()) == wanted,
             )
     for number, name in enumerate(ODD_NAMES):
-        folder = place / f"odd {number} {name[:20]}"
+        folder = root / f"odd {number} {name[:20]}"
         folder.mkdir()
         for other in ("a", "b", name):
             noise().save(folder / f"{other}.png")
         tally.answer(f"a file called {name[:20]!r}", lambda folder=folder: _all_read(folder, 3))
 
 
-def _modes(tally: Tally, place: Path) -> None:
+def _modes(tally: Tally, root: Path) -> None:
     """Grey pictures are grey and coloured ones coloured, in whatever mode; a mode of unknown range is refused."""
     tints = {"grey": (90, 90, 90), "colour": (200, 40, 90)}
     for name, tint in tints.items():
         for mode in ("RGB", "RGBA", "P", *(("L", "LA", "1") if name == "grey" else ("CMYK",))):
-            folder = place / f"{name}-{mode}"
+            folder = root / f"{name}-{mode}"
             folder.mkdir()
             for index in range(3):
                 ending = ".tiff" if mode == "CMYK" else ".png"
@@ -165,7 +165,7 @@ def _modes(tally: Tally, place: Path) -> None:
                 f"{name} pictures of mode {mode}", lambda folder=folder, wanted=wanted: _channels(folder) == wanted
             )
     for mode in ("I", "F"):
-        folder = place / mode
+        folder = root / mode
         folder.mkdir()
         for index in range(3):
             noise(seed=index).save(folder / f"{index}.png")
@@ -210,15 +210,15 @@ def greys(*levels: int) -> list[np.ndarray]:
     return [np.full((32, 32, 3), level, np.uint8) for level in levels]
 
 
-def _bad_clips(tally: Tally, place: Path) -> None:
+def _bad_clips(tally: Tally, root: Path) -> None:
     """A file that is no clip, or holds too few frames, is named."""
     for ending in (".mp4", ".mkv", ".mpg", ".webm", ".avi", ".mov"):
-        whole = place / f"whole{ending}"
+        whole = root / f"whole{ending}"
         write_clip(whole, [np.asarray(noise(32, seed).convert("RGB")) for seed in range(6)])
         ways = damage(whole.read_bytes())
         ways.pop("cut in half")  # players show what is left of some
         for number, (way, data) in enumerate(ways.items()):
-            path = place / f"spoilt-{number}{ending}"
+            path = root / f"spoilt-{number}{ending}"
             path.write_bytes(data)
             word = rf"spoilt-{number}\{ending}: expected a video(?!.*not permitted)"
             tally.refuse(f"{ending}, {way}", lambda path=path: read_clip(path, [2, 8, 8], 1), word)
@@ -239,10 +239,10 @@ def _levels(path: Path, expected: list[int]) -> bool:
     return bool(np.abs(found.numpy() - expected).max() < 8)
 
 
-def _containers(tally: Tally, place: Path) -> None:
+def _containers(tally: Tally, root: Path) -> None:
     """Rotation, the shape of pixels and the times of frames are followed; every ending that is read is found."""
     for turn in ((degrees, mirrored) for degrees in (0, 90, 180, -90) for mirrored in (False, True)):
-        path = place / f"turned {turn}.mp4"
+        path = root / f"turned {turn}.mp4"
         write_clip(path, [CORNERS] * 4, turn=turn)
         tally.answer(f"a display matrix of {turn[0]}°, mirrored {turn[1]}", lambda p=path, t=turn: _upright(p, t))
     for ending in (".mp4", ".mkv"):
@@ -252,13 +252,13 @@ def _containers(tally: Tally, place: Path) -> None:
             ([0, 1, 2, 3, 50], [120, 120, 120]),
             ([7, 42, 52, 62, 72], [0, 0, 40, 120]),
         )):  # fmt: skip
-            path = place / f"times-{number}{ending}"
+            path = root / f"times-{number}{ending}"
             write_clip(path, greys(0, 40, 80, 120, 160), times)
             if number == 0:
                 expected = [0, 80, 160]
             tally.answer(f"{ending} with frames at {times}", lambda p=path, e=expected: _levels(p, e))
     for aspect in (Fraction(2, 1), Fraction(1, 2)):
-        path, top = place / f"aspect {aspect.numerator}.mp4", greys(0)[0]
+        path, top = root / f"aspect {aspect.numerator}.mp4", greys(0)[0]
         top[:8] = 250
         write_clip(path, [top] * 4, aspect=aspect)
         grid = [2, 64, 32] if aspect > 1 else [2, 16, 32]
@@ -267,7 +267,7 @@ def _containers(tally: Tally, place: Path) -> None:
             lambda p=path, g=grid: bool((read_clip(p, g, 1)[0, :6].float() > 150).float().mean() > 0.95),
         )
     for ending in (".mp4", ".MP4", ".m4v", ".mpg", ".mpeg", ".webm", ".mkv", ".mov", ".avi"):
-        folder = place / f"ending {ending}"
+        folder = root / f"ending {ending}"
         folder.mkdir()
         for name in "ab":
             write_clip(folder / f"{name}{ending}", greys(0, 40, 80, 120))
@@ -276,7 +276,7 @@ def _containers(tally: Tally, place: Path) -> None:
         ) == 1)  # fmt: skip
 
 
-def _datasets(tally: Tally, place: Path) -> None:
+def _datasets(tally: Tally, root: Path) -> None:
     """What is no dataset of images, clips or shapes is refused by the flag's name."""
     contents: dict[str, Callable[[Path], object]] = {
         "an empty folder": lambda folder: None,
@@ -292,7 +292,7 @@ def _datasets(tally: Tally, place: Path) -> None:
     }
     word = r"^--(dataset_name|validation_size): "
     for number, (case, fill) in enumerate(contents.items()):
-        folder = place / str(number)
+        folder = root / str(number)
         folder.mkdir()
         fill(folder)
         for kind in (Images, Videos):
@@ -301,7 +301,7 @@ def _datasets(tally: Tally, place: Path) -> None:
                 lambda f=folder, kind=kind: kind(dataset_name=str(f), validation_size=1).load(0),
                 word,
             )
-    file = place / "file.txt"
+    file = root / "file.txt"
     file.write_text("x")
     for name in (str(file), "no/such dataset", "", os.devnull):
         tally.refuse(f"image: {name[-20:]}", lambda name=name: Images(dataset_name=name).load(0), word)

@@ -36,22 +36,22 @@ APP = {"app": try_app}
 
 
 FAULTS = {  # how each is called with a folder, the undisturbed training, the number of SIGKILLs and a seed
-    "SIGKILL at a random moment": lambda place, whole, kills, seed: faults.kill_at_random(
-        place, whole, STEPS, SAVE_EVERY, kills, seed
+    "SIGKILL at a random moment": lambda root, whole, kills, seed: faults.kill_at_random(
+        root, whole, STEPS, SAVE_EVERY, kills, seed
     ),
     "SIGKILL while a state is written (before its files, its manifest, its renaming, after it)": (
-        lambda place, whole, *_: faults.kill_while_writing(place, whole[0], STEPS, SAVE_EVERY, faults.MOMENTS)
+        lambda root, whole, *_: faults.kill_while_writing(root, whole[0], STEPS, SAVE_EVERY, faults.MOMENTS)
     ),
     "a file of the newest state cut in half, emptied, removed, one bit of it flipped": (
-        lambda place, whole, *_: faults.torn_states(place, whole[0])
+        lambda root, whole, *_: faults.torn_states(root, whole[0])
     ),
     "a training resumed over a torn state": (
-        lambda place, whole, *_: faults.torn_then_resumed(place, whole[0], STEPS, SAVE_EVERY)
+        lambda root, whole, *_: faults.torn_then_resumed(root, whole[0], STEPS, SAVE_EVERY)
     ),
     "disk full at the first state, at a later one; output read-only": (
-        lambda place, whole, *_: faults.failed_writing(place, whole[0], STEPS, SAVE_EVERY)
+        lambda root, whole, *_: faults.failed_writing(root, whole[0], STEPS, SAVE_EVERY)
     ),
-    "SIGINT, SIGTERM": lambda place, whole, *_: faults.interrupted(place, whole, STEPS, SAVE_EVERY),
+    "SIGINT, SIGTERM": lambda root, whole, *_: faults.interrupted(root, whole, STEPS, SAVE_EVERY),
 }
 
 
@@ -84,11 +84,11 @@ def try_everything(app: bool, kills: int, seed: int, jobs: int) -> tuple[Faults,
         tempfile.TemporaryDirectory() as folder,
         multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool,
     ):
-        place = Path(folder)
-        place.chmod(0o755)  # one of the trainings runs as a user who may only look
-        undisturbed = pool.apply_async(faults.whole, (place, STEPS, SAVE_EVERY))
+        root = Path(folder)
+        root.chmod(0o755)  # one of the trainings runs as a user who may only look
+        undisturbed = pool.apply_async(faults.whole, (root, STEPS, SAVE_EVERY))
         tallies = [pool.apply_async(try_part, (name,)) for name in reversed(names)]  # the longest first
         whole = undisturbed.get()
-        injected = [pool.apply_async(run_faults, (name, place, whole, kills, seed)) for name in FAULTS]
+        injected = [pool.apply_async(run_faults, (name, root, whole, kills, seed)) for name in FAULTS]
         rows = [(name, *found.get()) for name, found in zip(FAULTS, injected, strict=True)]
         return rows, dict(zip(names, [tally.get() for tally in reversed(tallies)], strict=True))

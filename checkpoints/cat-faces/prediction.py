@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .attention import Memory
-from .checks import check_places
+from .checks import check_inputs
 from .distribution import ValueDistribution
 
 CHUNK_SIZES = {"cpu": 2048}  # queries answered at a time: what is computed of them should stay in a core's cache
@@ -39,8 +39,8 @@ def predict(
     Further arguments and errors as in `forward`.
     """
     batch = context_positions.shape[0] if isinstance(context_positions, Tensor) else None
-    check_places(model.config, "context", context_positions, context_values, context_mask, scales=context_scales)
-    check_places(model.config, "query", query_positions, batch=batch, scales=query_scales)
+    check_inputs(model.config, "context", context_positions, context_values, context_mask, scales=context_scales)
+    check_inputs(model.config, "query", query_positions, batch=batch, scales=query_scales)
     memory = model.encode(context_positions, context_values, context_mask, context_scales)
     query_positions = query_positions.expand(batch, -1, -1)
     query_scales = None if query_scales is None else query_scales.expand(batch, -1)

@@ -10,16 +10,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .chain import Chain, Evidence, score_blocks, take
+from .chain import Chain, Context, score_blocks, take
 from .checks import (
     COARSE_TO_FINE,
     SamplingOptions,
     check_count,
     check_given,
+    check_inputs,
     check_order,
-    check_places,
 )
-from .coarse_to_fine import draw_levels, grid_at, score_levels
+from .coarse_to_fine import draw_scales, grid_at, score_scales
 from .distribution import check_temperature
 from .orders import DEFAULT_ORDER, ORDERS, block_sizes
 from .speculative import draw, spare
@@ -135,9 +135,9 @@ def sample_iter(
         use_cache=use_cache,
         finish=finish,
     )
-    evidence = Evidence(context_positions, context_values, context_mask, context_scales)
+    context = Context(context_positions, context_values, context_mask, context_scales)
     num_drawn = _tokens(model.config, options, query_positions)
-    query_positions, query_scales = _check_chain(model, evidence, query_positions, query_scales, num_drawn)
+    query_positions, query_scales = _check_chain(model, context, query_positions, query_scales, num_drawn)
     batch, count = query_positions.shape[:2]
     check_order(options.order, ((count,), (num_samples, batch, count)))
     if num_autoregressive is not None:
@@ -146,8 +146,8 @@ def sample_iter(
         _check_coarse_to_fine(model.config, num_autoregressive=num_autoregressive, query_scales=query_scales)
     streams = Streams.of(generator, batch, num_samples)
     if options.coarse_to_fine:
-        return _coarse_to_fine(model, evidence, query_positions, streams, options)
-    return _one_scale(model, evidence, query_positions, query_scales, streams, options)
+        return _coarse_to_fine(model, context, query_positions, streams, options)
+    return _one_scale(model, context, query_positions, query_scales, streams, options)
 
 
 def sample(model, *inputs, **options) -> Tensor:
@@ -169,7 +169,7 @@ def _tokens(config, options: SamplingOptions, query_positions: Tensor) -> int | 
 
 
 def _check_chain(
-    model, evidence: Evidence, query_positions, query_scales=None, num_drawn: int | None = None
+    model, context: Context, query_positions, query_scales=None, num_drawn: int | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """Check the arguments that sampling and joint likelihood share.
 
@@ -179,9 +179,9 @@ def _check_chain(
     Returns:
         Queries and scales, expanded to the context's batch size.
     """
-    check_places(model.config, "context", evidence.positions, evidence.values, evidence.mask, scales=evidence.scales)
-    batch, known = evidence.positions.shape[:2]
-    check_places(model.config, "query", query_positions, batch=batch, scales=query_scales)
+    check_inputs(model.config, "context", context.positions, context.values, context.mask, scales=context.scales)
+    batch, known = context.positions.shape[:2]
+    check_inputs(model.config, "query", query_positions, batch=batch, scales=query_scales)
     num_drawn = query_positions.shape[1] if num_drawn is None else num_drawn
     if known + num_drawn > model.config.max_tokens:
         raise ValueError(
@@ -217,7 +217,7 @@ def _blocks(config, count: int, num_steps: int | None, known: list[int]) -> list
 @torch.no_grad()
 def _one_scale(
     model,
-    evidence: Evidence,
+    context: Context,
     query_positions: Tensor,
     query_scales: Tensor | None,
     streams: Streams,
@@ -234,9 +234,9 @@ def _one_scale(
     scales = None if query_scales is None else take(query_scales.repeat(times, 1), order)
     sizes = None
     if options.num_steps is not None or options.method == "one-by-one":
-        sizes = _blocks(config, drawn, options.num_steps, evidence.counts()) * times
+        sizes = _blocks(config, drawn, options.num_steps, context.counts()) * times
     num_steps = None if sizes is None else len(sizes[0]) + (drawn < count)
-    chain = Chain(model, evidence, positions, scales, [drawn] * len(order), spare(sizes, drawn))
+    chain = Chain(model, context, positions, scales, [drawn] * len(order), spare(sizes, drawn))
     back, rest = order.argsort(-1), None
 
     def so_far() -> tuple[Tensor, Tensor]:
@@ -263,11 +263,11 @@ def _mean(distribution) -> Tensor:
 
 
 def _coarse_to_fine(
-    model, evidence: Evidence, query_positions: Tensor, streams: Streams, options: SamplingOptions
+    model, context: Context, query_positions: Tensor, streams: Streams, options: SamplingOptions
 ) -> Iterator[SampleState]:
     shape = (options.num_samples, *query_positions.shape[:2], model.config.value_dim)
-    levels = draw_levels(model, evidence, query_positions, streams, options)
-    for step, (num_steps, share, scale, so_far) in enumerate(levels, 1):
+    passes = draw_scales(model, context, query_positions, streams, options)
+    for step, (num_steps, share, scale, so_far) in enumerate(passes, 1):
         grid = grid_at(model.config, scale) if scale else None
         yield SampleState(step, num_steps, share, scale, grid, shape, so_far)
 
@@ -305,10 +305,10 @@ def joint_log_prob(
     Raises:
         ValueError: naming the argument, what was expected and what came.
     """
-    evidence, config = Evidence(context_positions, context_values, context_mask, context_scales), model.config
-    query_positions, query_scales = _check_chain(model, evidence, query_positions, query_scales)
+    context, config = Context(context_positions, context_values, context_mask, context_scales), model.config
+    query_positions, query_scales = _check_chain(model, context, query_positions, query_scales)
     check_given("query_values", query_values)
-    check_places(config, "query", query_positions, query_values, batch=context_positions.shape[0])
+    check_inputs(config, "query", query_positions, query_values, batch=context_positions.shape[0])
     batch, count = query_positions.shape[:2]
     check_count("chunk_size", chunk_size, 1)
     if num_steps is not None:
@@ -320,13 +320,13 @@ def joint_log_prob(
     streams = Streams.of(generator, batch)
     if isinstance(order, str) and order == COARSE_TO_FINE:
         _check_coarse_to_fine(config, blocks=blocks, query_scales=query_scales)
-        scores = score_levels(model, evidence, query_positions, query_values, streams, num_steps, chunk_size)
+        scores = score_scales(model, context, query_positions, query_values, streams, num_steps, chunk_size)
         return torch.stack(list(scores.values())).sum(0)
     order = _permutations(config, order, query_positions, streams)
     planned = blocks is None
-    sizes = _blocks(config, count, num_steps, evidence.counts()) if planned else [_sizes(blocks, count)] * batch
+    sizes = _blocks(config, count, num_steps, context.counts()) if planned else [_sizes(blocks, count)] * batch
     chain = (take(query_positions, order), take(query_values, order), take(query_scales, order))
-    return score_blocks(model, evidence, *chain, sizes, chunk_size).sum(1)
+    return score_blocks(model, context, *chain, sizes, chunk_size).sum(1)
 
 
 def _sizes(blocks: Tensor, count: int) -> list[int]:

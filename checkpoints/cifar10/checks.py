@@ -36,7 +36,7 @@ def check_given(name: str, value: Tensor | None) -> None:
         raise ValueError(f"{name}: expected a tensor, got None")
 
 
-def check_places(
+def check_inputs(
     config,
     name: str,
     positions: Tensor,
@@ -224,7 +224,7 @@ def read_rows(rows: Any, width: int, name: str, letters: str = "", limit: int | 
     if not isinstance(rows, list | tuple):
         raise ValueError(f"{name}: expected a list of lists of {what}, got {_brief(rows)}")
     if limit is not None and len(rows) > limit:
-        raise ValueError(f"{name}: expected at most {limit:,} places (the limit here), got {len(rows):,}")
+        raise ValueError(f"{name}: expected at most {limit:,} positions (the limit here), got {len(rows):,}")
     rows = [_plain(row) for row in rows]
     for index, row in enumerate(rows):
         if not isinstance(row, list | tuple) or len(row) != width:

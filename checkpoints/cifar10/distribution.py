@@ -11,7 +11,7 @@ from torch.distributions import Distribution, constraints
 from .gaussians import ChannelGaussians
 from .levels import Levels
 
-LOG_SCALES = (-20.0, 20.0)
+LOG_STDS = (-20.0, 20.0)
 
 
 class ValueDistribution(Distribution):
@@ -33,7 +33,7 @@ class ValueDistribution(Distribution):
     Args:
         logits (`Tensor` of shape `(*batch, B)`): Unnormalised log-probabilities of the bins.
         means (`Tensor` of shape `(*batch, B, V)`): Component means.
-        log_scales (`Tensor` of shape `(*batch, B)` or `(*batch, B, V)`): Log of the components' standard deviations:
+        log_stds (`Tensor` of shape `(*batch, B)` or `(*batch, B, V)`): Log of the components' standard deviations:
             one for all channels, or one for each channel given the channels before it.
         value_range (`tuple[float, float]` or `None`): Smallest and largest value.
         quantization_step (`float` or `None`): Distance between two levels; needs a `value_range`.
@@ -62,24 +62,24 @@ class ValueDistribution(Distribution):
         self,
         logits: Tensor,
         means: Tensor,
-        log_scales: Tensor,
+        log_stds: Tensor,
         value_range: tuple[float, float] | None = None,
         quantization_step: float | None = None,
         bin_centers: Tensor | None = None,
         coefficients: Tensor | None = None,
     ):
         # Beyond these bounds a Gaussian is a point, or flat, for any data, and float32 arithmetic breaks down.
-        log_scales = log_scales.float().clamp(*LOG_SCALES)
+        log_stds = log_stds.float().clamp(*LOG_STDS)
         coefficients = None if coefficients is None else coefficients.float()
         shared = (value_range, quantization_step, bin_centers)
-        self._set(logits.float().log_softmax(-1), means.float(), log_scales, *shared, coefficients)
+        self._set(logits.float().log_softmax(-1), means.float(), log_stds, *shared, coefficients)
 
     def _set(
-        self, log_weights, means, log_scales, value_range, quantization_step, bin_centers, coefficients=None
+        self, log_weights, means, log_stds, value_range, quantization_step, bin_centers, coefficients=None
     ) -> None:
         self.log_weights = log_weights  # (*batch, B)
         self.means = means  # (*batch, B, V)
-        self.log_scales = log_scales  # (*batch, B) or (*batch, B, V)
+        self.log_stds = log_stds  # (*batch, B) or (*batch, B, V)
         self.coefficients = coefficients  # (*batch, B, V (V - 1) / 2)
         self.value_range = tuple(value_range) if value_range is not None else None
         self.quantization_step = quantization_step
@@ -90,7 +90,7 @@ class ValueDistribution(Distribution):
     @property
     def components(self) -> ChannelGaussians:
         """The mixture's components, of batch shape `(*batch, B)`."""
-        return ChannelGaussians(self.means, self._channel_log_scales, self.coefficients)
+        return ChannelGaussians(self.means, self._channel_log_stds, self.coefficients)
 
     @property
     def probs(self) -> Tensor:
@@ -109,28 +109,28 @@ class ValueDistribution(Distribution):
         cls,
         log_weights: Tensor,
         means: Tensor,
-        log_scales: Tensor,
+        log_stds: Tensor,
         value_range: tuple[float, float] | None = None,
         quantization_step: float | None = None,
         bin_centers: Tensor | None = None,
         coefficients: Tensor | None = None,
     ) -> "ValueDistribution":
-        """Build a distribution from float32 parts: normalised log-weights, and log-scales that are within bounds."""
+        """Build a distribution from float32 parts: normalised log-weights, and log-stds that are within bounds."""
         self = cls.__new__(cls)
-        self._set(log_weights, means, log_scales, value_range, quantization_step, bin_centers, coefficients)
+        self._set(log_weights, means, log_stds, value_range, quantization_step, bin_centers, coefficients)
         return self
 
     @property
     def parts(self) -> dict[str, Tensor]:
         """The parameters of the components by name; the first dimensions of each are the batch's."""
-        parts = {"log_weights": self.log_weights, "means": self.means, "log_scales": self.log_scales}
+        parts = {"log_weights": self.log_weights, "means": self.means, "log_stds": self.log_stds}
         return parts if self.coefficients is None else parts | {"coefficients": self.coefficients}
 
     def with_parts(self, **parts: Tensor) -> "ValueDistribution":
         """A copy in which some of `parts` are replaced."""
         shared = (self.value_range, self.quantization_step, self.bin_centers)
         parts = self.parts | parts
-        components = (parts["log_weights"], parts["means"], parts["log_scales"])
+        components = (parts["log_weights"], parts["means"], parts["log_stds"])
         return ValueDistribution.normalized(*components, *shared, parts.get("coefficients"))
 
     def expand(self, batch_shape: torch.Size, _instance=None) -> "ValueDistribution":
@@ -155,9 +155,9 @@ class ValueDistribution(Distribution):
         )
 
     @property
-    def _channel_log_scales(self) -> Tensor:
-        """Log-scales (*batch, B, 1 or V)."""
-        return self.log_scales if self.log_scales.dim() == self.means.dim() else self.log_scales.unsqueeze(-1)
+    def _channel_log_stds(self) -> Tensor:
+        """Log-stds (*batch, B, 1 or V)."""
+        return self.log_stds if self.log_stds.dim() == self.means.dim() else self.log_stds.unsqueeze(-1)
 
     def tempered(self, temperature: float) -> "ValueDistribution":
         """The distribution that `sample(temperature=temperature)` draws from.
@@ -178,7 +178,7 @@ class ValueDistribution(Distribution):
             log_weights, change = best.log(), -math.inf
         else:
             log_weights, change = (from_best / temperature).log_softmax(-1), 0.5 * math.log(temperature)
-        return self.with_parts(log_weights=log_weights, log_scales=(self.log_scales + change).clamp(*LOG_SCALES))
+        return self.with_parts(log_weights=log_weights, log_stds=(self.log_stds + change).clamp(*LOG_STDS))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-likelihood in nats, `(*sample, *batch)`, of values `(*sample, *batch, V)`.
@@ -208,9 +208,9 @@ class ValueDistribution(Distribution):
         return overall.squeeze(-2), (weights * (variance + (mean - overall).square())).sum(-2)
 
     @property
-    def marginal_scales(self) -> Tensor:
+    def marginal_stds(self) -> Tensor:
         """Marginal standard deviation of each component's channels, (*batch, B, 1 or V)."""
-        return self.components.marginal_scales()
+        return self.components.marginal_stds()
 
     @property
     def mean(self) -> Tensor:
@@ -286,7 +286,7 @@ class ValueDistribution(Distribution):
             return part.expand(*chosen.shape[:-1], *part.shape[-2:]).gather(-2, index).squeeze(-2)
 
         coefficients = None if self.coefficients is None else of_chosen(self.coefficients)
-        gaussians = ChannelGaussians(of_chosen(self.means), of_chosen(self._channel_log_scales), coefficients)
+        gaussians = ChannelGaussians(of_chosen(self.means), of_chosen(self._channel_log_stds), coefficients)
         return gaussians.draw(noise, temperature, self.quantiser)
 
     def entropy(self, num_samples: int = 256) -> Tensor:

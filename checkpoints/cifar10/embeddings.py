@@ -22,9 +22,9 @@ def full_precision(device_type: str) -> AbstractContextManager:
 class FourierFeatures(nn.Module):
     """Random Fourier features (Tancik et al. 2020), with trained frequencies as in the paper."""
 
-    def __init__(self, input_dim: int, num_features: int, scale: float, include_input: bool = False):
+    def __init__(self, input_dim: int, num_features: int, bandwidth: float, include_input: bool = False):
         super().__init__()
-        self.scale, self.include_input = scale, include_input
+        self.bandwidth, self.include_input = bandwidth, include_input
         self.frequencies = nn.Parameter(torch.empty(num_features // 2, input_dim))  # cycles per unit
         self.size = num_features // 2 * 2 + input_dim * include_input
 
@@ -100,8 +100,8 @@ class RotaryEmbedding(nn.Module):
 
 
 @dataclass
-class Places:
-    """All that a model computes of positions before any value is known, see `PixelTransformerModel.embed_places`.
+class EmbeddedPositions:
+    """All that a model computes of positions before any value is known, see `PixelTransformerModel.embed_positions`.
 
     Attributes:
         tokens (`Tensor` (B, L, W)): Tokens without the encoding of their values.
@@ -115,16 +115,16 @@ class Places:
     rotation: tuple[Tensor, Tensor] | None
     projected: Tensor
 
-    def part(self, start: int, stop: int) -> "Places":
+    def part(self, start: int, stop: int) -> "EmbeddedPositions":
         """Those from `start` to `stop`."""
         rotation = None
         if self.rotation is not None:
             cos, sin = self.rotation
             rotation = cos[:, :, start:stop], sin[:, :, start:stop]
         tokens, queries = self.tokens[:, start:stop], self.queries[:, start:stop]
-        return Places(tokens, queries, rotation, self.projected[:, :, start:stop])
+        return EmbeddedPositions(tokens, queries, rotation, self.projected[:, :, start:stop])
 
-    def at(self, index: Tensor) -> "Places":
+    def at(self, index: Tensor) -> "EmbeddedPositions":
         """Those of each row that `index` (B, L) names."""
         rows = torch.arange(len(index), device=index.device)[:, None]
 
@@ -132,4 +132,6 @@ class Places:
             return x.transpose(1, 2)[rows, index].transpose(1, 2)
 
         rotation = None if self.rotation is None else tuple(of_heads(x) for x in self.rotation)
-        return Places(self.tokens[rows, index], self.queries[rows, index], rotation, of_heads(self.projected))
+        return EmbeddedPositions(
+            self.tokens[rows, index], self.queries[rows, index], rotation, of_heads(self.projected)
+        )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .configuration_pixeltransformer import PixelTransformerConfig
-from .distribution import LOG_SCALES
+from .distribution import LOG_STDS
 
 CHANNEL_COEFFICIENT = 0.6  # initial value, for each channel by the one before: in photographs channels err together
 
@@ -40,7 +40,7 @@ class Bounds:
     @classmethod
     def of(cls, config: PixelTransformerConfig, centers: Tensor) -> "Bounds":
         """The bounds that a config sets for components with bins at `centers` (bins, V)."""
-        lowest, highest = (min(max(math.log(bound), LOG_SCALES[0]), LOG_SCALES[1]) for bound in config.scale_bounds)
+        lowest, highest = (min(max(math.log(bound), LOG_STDS[0]), LOG_STDS[1]) for bound in config.std_bounds)
         extent = config.value_range[1] - config.value_range[0] if config.value_range else 1.0
         start = math.log(extent / len(centers)) - 0.5
         start = min(max((start - lowest) / (highest - lowest), 0.05), 0.95)

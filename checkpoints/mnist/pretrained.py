@@ -39,7 +39,7 @@ class PixelTransformerPreTrainedModel(PreTrainedModel):
         Raises:
             ValueError: naming the weights that are missing, or that the code does not know; for a damaged file.
         """
-        own_config = not any(key in PixelTransformerConfig.__init__.__annotations__ for key in kwargs)
+        own_config = not any(key in kwargs for key in PixelTransformerConfig.own_fields())
         kwargs.setdefault("use_safetensors", True)
         try:
             model, info = super().from_pretrained(
@@ -61,29 +61,29 @@ class PixelTransformerPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        deviation = self.config.initializer_range
+        std = self.config.initializer_range
         if isinstance(module, ChannelHead):
             nn.init.zeros_(module.weight)
             module.bias.copy_(module.first_bias())
         elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=deviation)
+            nn.init.normal_(module.weight, std=std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, Norm):
             nn.init.ones_(module.weight)
         elif isinstance(module, FourierFeatures):
-            nn.init.normal_(module.frequencies, std=module.scale)
+            nn.init.normal_(module.frequencies, std=module.bandwidth)
         elif isinstance(module, ScaleEmbedding):
             nn.init.normal_(module.coarser, std=1.0)  # as large as what it is added to
         elif isinstance(module, RotaryEmbedding):
             module.reset_parameters()
         elif isinstance(module, NothingObserved):
-            nn.init.normal_(module.token, std=deviation)
+            nn.init.normal_(module.token, std=std)
         if isinstance(module, Block):
             # Residual branches start small, so that depth does not change the scale of the stream.
             depth = self.config.num_encoder_layers + self.config.num_decoder_layers
             for branch in (module.output, module.feed_forward.down):
-                nn.init.normal_(branch.weight, std=deviation / math.sqrt(depth))
+                nn.init.normal_(branch.weight, std=std / math.sqrt(depth))
 
     def _apply(self, fn: Callable, recurse: bool = True):
         """As inherited (`to`, `half`, `bfloat16`, …), but what needs float32 is only moved, never rounded."""

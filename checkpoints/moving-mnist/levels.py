@@ -84,13 +84,13 @@ class LogGaussianMass(torch.autograd.Function):
     however far out in a tail the cell lies. Autograd through `torch.special.log_ndtr` takes twice as long.
 
     Args:
-        means (`Tensor` (N, B, V)), log_scales (`Tensor` (N, B, 1 or V)): The Gaussians.
+        means (`Tensor` (N, B, V)), log_stds (`Tensor` (N, B, 1 or V)): The Gaussians.
         lower, upper (`Tensor` (N, 1 or B, V)): The edges, lower < upper; infinite ones are tails.
     """
 
     @staticmethod
-    def forward(ctx, means: Tensor, log_scales: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-        mass, *saved = log_gaussian_mass(means, log_scales, lower, upper)
+    def forward(ctx, means: Tensor, log_stds: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+        mass, *saved = log_gaussian_mass(means, log_stds, lower, upper)
         ctx.save_for_backward(*saved)
         return mass
 
@@ -100,9 +100,9 @@ class LogGaussianMass(torch.autograd.Function):
         return *log_gaussian_mass_gradients(gradient, *ctx.saved_tensors), None, None
 
 
-def log_gaussian_mass(means: Tensor, log_scales: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, ...]:
+def log_gaussian_mass(means: Tensor, log_stds: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, ...]:
     """The log-mass of `LogGaussianMass`, and the tensors that its gradients need."""
-    inverse = torch.exp(-log_scales)
+    inverse = torch.exp(-log_stds)
     # Beyond these bounds a density is 0 in any case, and their square is still finite.
     lower = ((lower - means) * inverse).clamp(-1e12, 1e12)
     upper = ((upper - means) * inverse).clamp(-1e12, 1e12)
@@ -115,9 +115,9 @@ def log_gaussian_mass(means: Tensor, log_scales: Tensor, lower: Tensor, upper: T
     # A cell to the left of the mean: erfc(x)/2 - erfc(y)/2. One around it: erf(x)/2 + erf(y)/2.
     first = _log_erfcx(x)
     share = _log_erfcx(y).add_(falls).sub_(first).clamp_(max=-1e-6).expm1_().neg_()  # 1 - erfc(y) / erfc(x)
-    beside = share.log_().add_(first)
+    outer = share.log_().add_(first)
     around = torch.erf(x).add_(torch.erf(y)).log_().add_(x * x)
-    scaled = torch.where(near > 0, around, beside) - math.log(2.0)  # log of mass / exp(-near²/2)
+    scaled = torch.where(near > 0, around, outer) - math.log(2.0)  # log of mass / exp(-near²/2)
     side = torch.where(flip, 1.0, -1.0)  # compiled, returning the bool itself takes five times as long
     return scaled - x * x, inverse, side, near, away, falls, scaled
 
@@ -125,13 +125,13 @@ def log_gaussian_mass(means: Tensor, log_scales: Tensor, lower: Tensor, upper: T
 def log_gaussian_mass_gradients(
     gradient: Tensor, inverse: Tensor, side: Tensor, near: Tensor, away: Tensor, falls: Tensor, scaled: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients with respect to means and log-scales, given the gradient with respect to the log-mass."""
+    """Gradients with respect to means and log-stds, given the gradient with respect to the log-mass."""
     density = gradient * torch.exp(-scaled - 0.5 * math.log(2 * math.pi))  # φ(near) / mass
     beyond = density * torch.exp(falls)  # φ(away) / mass
-    of_scales = -(density * near + beyond * away)
+    of_stds = -(density * near + beyond * away)
     if inverse.shape[-1] == 1:
-        of_scales = of_scales.sum(-1, keepdim=True)
-    return side * (density - beyond) * inverse, of_scales
+        of_stds = of_stds.sum(-1, keepdim=True)
+    return side * (density - beyond) * inverse, of_stds
 
 
 def _log_erfcx(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""PixelTransformer: a signal's value anywhere, as a distribution, given its values at a few places.
+"""PixelTransformer: a signal's value anywhere, as a distribution, given its values at a few positions.
 
 The file reads in the order of the paper (Tulsiani & Gupta, ICML 2021): embed, encode, decode, distribution. The parts
 are in `embeddings.py`, `attention.py` and `head.py`, sampling and joint likelihood in `sampling.py`. In the comments
@@ -22,10 +22,11 @@ from .attention import (
     Span,
     buffer_mask,
 )
-from .checks import check_given, check_places, read_context, read_positions
+from .checks import check_given, check_inputs, read_context, read_positions
 from .configuration_pixeltransformer import PixelTransformerConfig
 from .distribution import ValueDistribution
-from .embeddings import FourierFeatures, NothingObserved, Places, PositionEmbedding, RotaryEmbedding
+from .embeddings import EmbeddedPositions, FourierFeatures, NothingObserved, PositionEmbedding, RotaryEmbedding
+from .grids import centres
 from .head import Bounds, ChannelHead, uniform_bins
 from .hub import HubMixin
 from .output import PixelTransformerOutput
@@ -35,7 +36,7 @@ from .sampling import joint_log_prob, sample, sample_iter
 
 LOOK_EVERY = 100  # calls in training on an accelerator, at whose numbers the checks look once
 
-Places3 = tuple[Tensor, Tensor | None, Tensor | None]  # positions, values and scales as `forward` takes them
+Inputs = tuple[Tensor, Tensor | None, Tensor | None]  # positions, values and scales as `forward` takes them
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
@@ -61,16 +62,15 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
     """
 
     def __init__(self, config: PixelTransformerConfig):
-        config._check()  # fields may have been set since it was made
+        config.validate()  # fields may have been set since it was made
         super().__init__(config)
         width, half = config.hidden_size, config.hidden_size // 2
         self.nothing_observed = NothingObserved(width)
-        self.position_features = FourierFeatures(config.position_dim, half, config.fourier_scale)
-        if config.value_fourier_scale is None:
+        self.position_features = FourierFeatures(config.position_dim, half, config.position_bandwidth)
+        if config.value_bandwidth is None:
             self.value_embedding, size = nn.Linear(config.value_dim, half), half
         else:
-            scale = config.value_fourier_scale
-            self.value_embedding = FourierFeatures(config.value_dim, half, scale, include_input=True)
+            self.value_embedding = FourierFeatures(config.value_dim, half, config.value_bandwidth, include_input=True)
             size = self.value_embedding.size
         # A token is a linear layer of [value encoding ; position features]: two layers, as positions are known first.
         self.token_value = nn.Linear(size, width, bias=False)
@@ -133,7 +133,7 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         grid = list(grid) if grid is not None else self.config.native_grid
         if len(grid) != self.config.position_dim or min(grid) < 1:
             raise ValueError(f"grid: expected {self.config.position_dim} positive sizes, got {grid}")
-        axes = [(torch.arange(n, device=self.bin_centers.device) + 0.5) * (2 / n) - 1 for n in grid]
+        axes = [centres(torch.arange(n, device=self.bin_centers.device), n) for n in grid]
         slowest_first = self.config.axes_slowest_first
         cells = torch.meshgrid(*(axes[axis] for axis in slowest_first), indexing="ij")
         coordinates = dict(zip(slowest_first, cells, strict=True))
@@ -147,12 +147,12 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         """Queries (B, Q, W) from positions (B, Q, P) and scales (B, Q)."""
         return self.query_position(self._features(positions), scales)
 
-    def embed_places(self, positions: Tensor, scales: Tensor | None = None) -> Places:
+    def embed_positions(self, positions: Tensor, scales: Tensor | None = None) -> EmbeddedPositions:
         """All that can be computed of positions (B, L, P) and scales (B, L) before values are known."""
         features, rotation = self._features(positions), self.rotation(positions)
         queries = self.query_position(features, scales)
         projected = self.decoder[0].project(queries, rotation)
-        return Places(self.token_position(features, scales), queries, rotation, projected)
+        return EmbeddedPositions(self.token_position(features, scales), queries, rotation, projected)
 
     def _features(self, positions: Tensor) -> Tensor:
         return self.position_features(positions).to(self.nothing_observed.token.dtype)
@@ -213,20 +213,20 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         self._run_encoder(tokens, self.rotation(positions), memory, spans)
         return memory
 
-    def append(self, memory: Memory, places: Places, values: Tensor, blocks: Tensor | None = None) -> None:
-        """Encode buffer values (B, M, V) at `places` behind all that `memory` holds.
+    def append(self, memory: Memory, embedded: EmbeddedPositions, values: Tensor, blocks: Tensor | None = None) -> None:
+        """Encode buffer values (B, M, V) at `embedded` behind all that `memory` holds.
 
         A token sees the memory and those of its own or an earlier block; `blocks` (M,) numbers them in rising order,
         `None` makes all M one block.
         """
         count = values.shape[1]
         span = Span(0, count, memory.length + count, memory.mask_of_new(blocks, count))
-        self._run_encoder(self._add_values(places.tokens, values), places.rotation, memory, [span])
+        self._run_encoder(self._add_values(embedded.tokens, values), embedded.rotation, memory, [span])
 
-    def decode(self, memory: Memory, places: Places, causal: Tensor | None = None) -> ValueDistribution:
-        """Distribution of the Q values at `places` given the memory, or its part that `causal` (Q, length) shows."""
-        span = Span(0, places.queries.shape[1], memory.length, memory.mask(causal, memory.length))
-        decoded = self._run_decoder(places.queries, places.rotation, memory, [span], places.projected)
+    def decode(self, memory: Memory, embedded: EmbeddedPositions, causal: Tensor | None = None) -> ValueDistribution:
+        """Distribution of the Q values at `embedded` given the memory, or its part that `causal` (Q, length) shows."""
+        span = Span(0, embedded.queries.shape[1], memory.length, memory.mask(causal, memory.length))
+        decoded = self._run_decoder(embedded.queries, embedded.rotation, memory, [span], embedded.projected)
         return self.value_distribution(decoded, memory.bounds)
 
     def _infer(self, memory: Memory, positions: Tensor, scales: Tensor | None) -> ValueDistribution:
@@ -269,8 +269,8 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         return self.value_distribution(decoded, memory.bounds)
 
     def value_distribution(self, x: Tensor, bounds: Bounds | None = None) -> ValueDistribution:
-        """Read the mixture off decoded queries (B, Q, W): per bin a logit, a V-dim offset of the mean, a log-scale
-        and, with correlated channels, a log-scale of each channel beside it and coefficients.
+        """Read the mixture off decoded queries (B, Q, W): per bin a logit, a V-dim offset of the mean, a log-stds
+        and, with correlated channels, a log-stds of each channel beside it and coefficients.
 
         `bounds` spares computing them again.
         """
@@ -281,7 +281,7 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         shared = (config.value_range, config.quantization_step, self.bin_centers)
         return ValueDistribution.normalized(*components, *shared, coefficients)
 
-    def scale_offset(self) -> float:
+    def log_std_offset(self) -> float:
         """What is added to the head's log-stds before they are bounded, see `Bounds.log_std_offset`."""
         return self._bounds().log_std_offset
 
@@ -355,19 +355,19 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
             return PixelTransformerOutput(loss=loss, distribution=ours, buffer_distribution=of_buffer)
         return PixelTransformerOutput(loss, ours.mean, log_prob[:, :num_queries], ours, of_buffer)
 
-    def _check_call(self, context: Places3, mask: Tensor | None, query: Places3, buffer: Places3 | None) -> None:
+    def _check_call(self, context: Inputs, mask: Tensor | None, query: Inputs, buffer: Inputs | None) -> None:
         """Check what `forward` is given: positions, values and scales of context, queries and buffer."""
         numbers = True
         if self.training and not torch.compiler.is_compiling() and isinstance(context[0], Tensor):
             numbers = context[0].device.type == "cpu" or self._calls_in_training % LOOK_EVERY == 0
             self._calls_in_training += 1
         config = self.config
-        check_places(config, "context", *context[:2], mask, scales=context[2], numbers=numbers)
+        check_inputs(config, "context", *context[:2], mask, scales=context[2], numbers=numbers)
         batch = context[0].shape[0]
-        check_places(config, "query", *query[:2], batch=batch, scales=query[2], numbers=numbers)
+        check_inputs(config, "query", *query[:2], batch=batch, scales=query[2], numbers=numbers)
         if buffer is not None:
             check_given("buffer_values", buffer[1])
-            check_places(config, "buffer", *buffer[:2], batch=batch, scales=buffer[2], numbers=numbers)
+            check_inputs(config, "buffer", *buffer[:2], batch=batch, scales=buffer[2], numbers=numbers)
 
     def read_context(self, data: dict[str, Any], name: str = "context", letters: str = "", limit: int | None = None):
         """See `checks.read_context`: an observed set from JSON, under this model's config."""

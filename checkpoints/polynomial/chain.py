@@ -20,7 +20,7 @@ from .streams import Streams
 
 
 @dataclass
-class Evidence:
+class Context:
     """The context: what is known before the chain starts, see `PixelTransformerModel.forward`."""
 
     positions: Tensor  # (N, K, P)
@@ -28,19 +28,19 @@ class Evidence:
     mask: Tensor | None = None  # (N, K)
     scales: Tensor | None = None  # (N, K)
 
-    def _map(self, change) -> "Evidence":
+    def _map(self, change) -> "Context":
         parts = (self.positions, self.values, self.mask, self.scales)
-        return Evidence(*(None if part is None else change(part) for part in parts))
+        return Context(*(None if part is None else change(part) for part in parts))
 
-    def repeat(self, times: int) -> "Evidence":
+    def repeat(self, times: int) -> "Context":
         """Repeat all items `times` times: items 0, 1, …, then items 0, 1, … again."""
         return self._map(lambda part: part.repeat(times, *[1] * (part.dim() - 1)))
 
-    def rows(self, index: Tensor | slice) -> "Evidence":
+    def rows(self, index: Tensor | slice) -> "Context":
         """The items with the given indices."""
         return self._map(lambda part: part[index])
 
-    def extend(self, positions: Tensor, values: Tensor, scales: Tensor | None = None) -> "Evidence":
+    def extend(self, positions: Tensor, values: Tensor, scales: Tensor | None = None) -> "Context":
         """Add values (N, L, V) at positions (N, L, P) with scales (N, L); `None`: scale 0."""
         mask, known = self.mask, self.scales
         if mask is not None:
@@ -49,7 +49,7 @@ class Evidence:
             known = torch.zeros_like(self.positions[..., 0]) if known is None else known
             scales = torch.zeros_like(positions[..., 0]) if scales is None else scales
             known = torch.cat((known, scales), 1)
-        return Evidence(
+        return Context(
             torch.cat((self.positions, positions), 1),
             torch.cat((self.values, values.to(self.values.dtype)), 1),
             mask,
@@ -62,7 +62,7 @@ class Evidence:
             return [self.positions.shape[1]] * len(self.positions)
         return self.mask.sum(1).tolist()
 
-    def packed(self) -> "Evidence":
+    def packed(self) -> "Context":
         """The same values with masked ones moved to the end, and cut off where they are masked in all items."""
         if self.mask is None:
             return self
@@ -102,7 +102,7 @@ class Chain:
     def __init__(
         self,
         model,
-        evidence: Evidence,
+        context: Context,
         positions: Tensor,
         scales: Tensor | None,
         totals: list[int],
@@ -114,17 +114,17 @@ class Chain:
             positions, scales (`Tensor` (N, L, P) and (N, L)): In the order of drawing; L is at least the largest total.
             spare (`int`): Free slots after the last value.
         """
-        times = len(positions) // len(evidence.positions)
+        times = len(positions) // len(context.positions)
         positions, scales = positions[:, : max(totals)], _part(scales, 0, max(totals))
-        evidence = evidence.packed()
+        context = context.packed()
         self.model, self.totals = model, totals
-        self.known = evidence.counts() * times
+        self.known = context.counts() * times
         self.drawn, self.held, self.encoded = ([0] * len(positions) for _ in range(3))
-        memory = evidence.encode(model)
+        memory = context.encode(model)
         most = max(self.known) + max(totals) + spare
         self.memory = RowMemory(memory, times, 1 + most)
         self.first = torch.tensor(self.known, device=positions.device)[:, None]  # index of the first drawn value
-        evidence = evidence.repeat(times)
+        context = context.repeat(times)
         behind = self.first + torch.arange(max(totals), device=positions.device)
 
         def in_slots(known: Tensor, further: Tensor | None) -> Tensor:  # of known values, then those of the chain
@@ -132,25 +132,25 @@ class Chain:
             rows = torch.arange(len(slots), device=slots.device)[:, None]
             return slots if further is None else slots.index_put((rows, behind), further.to(slots.dtype))
 
-        self.positions = in_slots(evidence.positions, positions)  # (N, slots but the first, P)
-        self.values = in_slots(evidence.values.to(positions.dtype), None)
+        self.positions = in_slots(context.positions, positions)  # (N, slots but the first, P)
+        self.values = in_slots(context.values.to(positions.dtype), None)
         self.scales = None
-        if scales is not None or evidence.scales is not None:
+        if scales is not None or context.scales is not None:
             zeros = torch.zeros_like(self.positions[..., 0])
-            known = zeros[:, : max(evidence.positions.shape[1], 0)] if evidence.scales is None else evidence.scales
+            known = zeros[:, : max(context.positions.shape[1], 0)] if context.scales is None else context.scales
             self.scales = in_slots(known, torch.zeros_like(positions[..., 0]) if scales is None else scales)
         # What depends on positions alone is computed once.
-        self.places = model.embed_places(self.positions, self.scales)
+        self.embedded = model.embed_positions(self.positions, self.scales)
 
     def _slots(self, numbers: list[int]) -> list[int]:
         return [known + number for known, number in zip(self.known, numbers, strict=True)]
 
-    def places_at(self, starts: list[int], count: int):
+    def embedded_at(self, starts: list[int], count: int):
         """Embedded positions of `count` values of each row from `starts` on; arbitrary ones after the last value."""
         slots = self._slots(starts)
         if min(slots) == max(slots):
-            return self.places.part(slots[0], slots[0] + count)
-        return self.places.at(windows(slots, count, self.values.device)[1])
+            return self.embedded.part(slots[0], slots[0] + count)
+        return self.embedded.at(windows(slots, count, self.values.device)[1])
 
     def values_at(self, starts: list[int], count: int) -> Tensor:
         """Values (N, `count`, V) of each row from `starts` on; arbitrary where nothing is drawn yet."""
@@ -195,7 +195,7 @@ class Chain:
         most, mask = max(counts), None
         if min(counts) < most:
             mask = torch.arange(most, device=index.device) < torch.tensor(counts, device=index.device)[:, None]
-        known = Evidence(self.positions[index, :most], self.values[index, :most], mask)
+        known = Context(self.positions[index, :most], self.values[index, :most], mask)
         known.scales = None if self.scales is None else self.scales[index, :most]
         self.memory.replace(rows, known.encode(self.model))
         for row in rows:
@@ -208,7 +208,7 @@ class Chain:
         """
         self.memory.start_at([1 + slot for slot in self._slots(starts)])
         seen = None if seen is None else 1 + self.first + seen
-        self.model.append(self.memory, self.places_at(starts, values.shape[1]), values, seen)
+        self.model.append(self.memory, self.embedded_at(starts, values.shape[1]), values, seen)
 
     def decode(self, starts: list[int], count: int, seen: Tensor | None = None):
         """Distributions (N, `count`) of the values from `starts` on.
@@ -219,7 +219,7 @@ class Chain:
             self.memory.start_at([1 + slot for slot in self._slots(self.encoded)])
         else:
             seen = 1 + self.first + seen
-        return self.model.decode(self.memory, self.places_at(starts, count), seen)
+        return self.model.decode(self.memory, self.embedded_at(starts, count), seen)
 
     def memory_of_all(self) -> RowMemory:
         """The memory, set up for queries that see everything that is encoded."""
@@ -318,7 +318,7 @@ def _stops(ends: Tensor, count: int) -> Tensor:
 @torch.no_grad()
 def score_blocks(
     model,
-    evidence: Evidence,
+    context: Context,
     positions: Tensor,
     values: Tensor,
     scales: Tensor | None,
@@ -335,14 +335,14 @@ def score_blocks(
             is 0.
         chunk_size (`int`): Approximate number of buffer values encoded at a time, so that memory grows linearly with Q.
     """
-    evidence, scores = evidence.packed(), torch.zeros(positions.shape[:2], device=positions.device)
+    context, scores = context.packed(), torch.zeros(positions.shape[:2], device=positions.device)
     groups: dict[tuple, list[int]] = {}
-    for row, plan in enumerate(zip(evidence.counts(), map(tuple, sizes), strict=True)):
+    for row, plan in enumerate(zip(context.counts(), map(tuple, sizes), strict=True)):
         groups.setdefault(plan, []).append(row)
     for (known, plan), rows in groups.items():
         index = torch.tensor(rows, device=positions.device)
-        given = evidence.rows(index)
-        given = Evidence(given.positions[:, :known], given.values[:, :known], None, _part(given.scales, 0, known))
+        given = context.rows(index)
+        given = Context(given.positions[:, :known], given.values[:, :known], None, _part(given.scales, 0, known))
         count = sum(plan)
         part = (x if x is None else x[index, :count] for x in (positions, values, scales))
         scores[index, :count] = _score_alike(model, given, *part, [size for size in plan if size], chunk_size)
@@ -351,7 +351,7 @@ def score_blocks(
 
 def _score_alike(
     model,
-    evidence: Evidence,
+    context: Context,
     positions: Tensor,
     values: Tensor,
     scales: Tensor | None,
@@ -361,22 +361,22 @@ def _score_alike(
     """`score_blocks` for items with the same number of known values and the same block sizes."""
     scores = torch.empty(positions.shape[:2], device=positions.device)
     blocks = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(positions.device)
-    in_context = values_in_context(evidence.positions.shape[1], sizes, model.config.max_buffer_share)[:-1]
+    in_context = values_in_context(context.positions.shape[1], sizes, model.config.max_buffer_share)[:-1]
     ends: dict[int, int] = {}  # by number of drawn values in the context: end of the values scored with it
     for held, stop in zip(in_context, itertools.accumulate(sizes), strict=True):
         ends[held] = stop
     for held, end in ends.items():
-        known = evidence if not held else evidence.extend(positions[:, :held], values[:, :held], _part(scales, 0, held))
+        known = context if not held else context.extend(positions[:, :held], values[:, :held], _part(scales, 0, held))
         memory, start = known.encode(model, end - held), held
         while start < end:
             stop = min(start + chunk_size, end)
             while stop < end and blocks[stop] == blocks[stop - 1]:  # a block is never cut in two
                 stop += 1
-            places = model.embed_places(positions[:, start:stop], _part(scales, start, stop))
+            embedded = model.embed_positions(positions[:, start:stop], _part(scales, start, stop))
             part, length = blocks[start:stop], memory.length
-            model.append(memory, places, values[:, start:stop], part)
+            model.append(memory, embedded, values[:, start:stop], part)
             past = F.pad(part[None, :] < part[:, None], (length, 0), value=True)
-            distribution = model.decode(memory, places, past)
+            distribution = model.decode(memory, embedded, past)
             scores[:, start:stop] = distribution.log_prob(values[:, start:stop])
             start = stop
     return scores

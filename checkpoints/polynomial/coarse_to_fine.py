@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .chain import Chain, Evidence, score_blocks, take
+from .chain import Chain, Context, score_blocks, take
 from .checks import SamplingOptions
+from .grids import coarser, containing, coordinates
+from .levels import round_to_levels
 from .orders import block_sizes, random_order, split_steps, spread_order
 from .speculative import draw, spare
 from .streams import Streams
@@ -21,15 +23,15 @@ CENTRED = 1e-3  # share of a cell: largest distance of an observed position from
 
 def grid_at(config, scale: int) -> list[int]:
     """The grid of the cells of a scale."""
-    return [side // 2**scale for side in config.native_grid]
+    return coarser(config.native_grid, scale)
 
 
 def cell_numbers(config, positions: Tensor, grid: list[int]) -> Tensor:
     """Index (…) of the cell of `grid` that each position (…, P) lies in, in the order of `native_positions`."""
-    number = torch.zeros(positions.shape[:-1], dtype=torch.long, device=positions.device)
+    along = containing(positions, torch.tensor(grid, device=positions.device))
+    number = torch.zeros_like(along[..., 0])
     for axis in config.axes_slowest_first:
-        index = ((positions[..., axis] + 1) / 2 * grid[axis]).floor().long().clamp(0, grid[axis] - 1)
-        number = number * grid[axis] + index
+        number = number * grid[axis] + along[..., axis]
     return number
 
 
@@ -70,8 +72,7 @@ def keep_averages(
         values = moved.clamp(low, high)
         if torch.equal(values, moved):
             break
-    step = config.quantization_step
-    return values if step is None else (low + ((values - low) / step).round() * step).clamp(low, high)
+    return round_to_levels(values, config.value_range, config.quantization_step)
 
 
 def sibling_order(parents: Tensor, positions: Tensor, streams: Streams) -> Tensor:
@@ -98,7 +99,7 @@ def sibling_order(parents: Tensor, positions: Tensor, streams: Streams) -> Tenso
     return (turn * positions.shape[1] + rank).argsort(-1)
 
 
-def observed_sums(config, evidence: Evidence, scale: int, within: int | None = None) -> tuple[Tensor, Tensor]:
+def observed_sums(config, context: Context, scale: int, within: int | None = None) -> tuple[Tensor, Tensor]:
     """Sum (N, C, V) and number (N, C) of the observed cells of a scale inside each cell of the scale `within`.
 
     An observed value is that of a cell if its position is the cell's centre and its scale is the cell's.
@@ -106,36 +107,36 @@ def observed_sums(config, evidence: Evidence, scale: int, within: int | None = N
     Args:
         within (`int` or `None`): Scale of the C cells; `None`: `scale` itself.
     """
-    grid, positions = grid_at(config, scale if within is None else within), evidence.positions
+    grid, positions = grid_at(config, scale if within is None else within), context.positions
     batch, cells = positions.shape[0], torch.Size(grid).numel()
     sums = torch.zeros(batch, cells, config.value_dim, device=positions.device)
     counts = torch.zeros(batch, cells, dtype=torch.long, device=positions.device)
     mine = at_centres(positions, grid_at(config, scale))
-    if evidence.scales is not None:
-        mine &= (evidence.scales - scale).abs() < CENTRED
+    if context.scales is not None:
+        mine &= (context.scales - scale).abs() < CENTRED
     elif scale:
         mine &= False
-    if evidence.mask is not None:
-        mine &= evidence.mask.bool()
+    if context.mask is not None:
+        mine &= context.mask.bool()
     numbers = cell_numbers(config, positions, grid)
-    sums.scatter_add_(1, numbers[..., None].expand_as(evidence.values), evidence.values.float() * mine[..., None])
+    sums.scatter_add_(1, numbers[..., None].expand_as(context.values), context.values.float() * mine[..., None])
     counts.scatter_add_(1, numbers, mine.long())
     return sums, counts
 
 
 def at_centres(positions: Tensor, grid: list[int]) -> Tensor:
     """Mask (…), True where a position (…, P) is the centre of a cell of the grid."""
-    at = (positions + 1) / 2 * torch.tensor(grid, device=positions.device) - 0.5
+    at = coordinates(positions, torch.tensor(grid, device=positions.device))
     return ((at - at.round()).abs() < CENTRED).all(-1)
 
 
-def known_at(evidence: Evidence, positions: Tensor, values: Tensor, scale: float) -> Evidence:
-    """The context `evidence` and, added to it, values (N, L, V) at positions (N, L, P) of one scale."""
-    return evidence.extend(positions, values, torch.full_like(positions[..., 0], scale))
+def known_at(context: Context, positions: Tensor, values: Tensor, scale: float) -> Context:
+    """The context and, added to it, values (N, L, V) at positions (N, L, P) of one scale."""
+    return context.extend(positions, values, torch.full_like(positions[..., 0], scale))
 
 
 @dataclass
-class Level:
+class ScalePlan:
     """One scale of the chain: the positions of its values, which of them are observed, and how the others are drawn."""
 
     scale: int
@@ -158,19 +159,19 @@ class Level:
         """Number of values to draw in each row."""
         return (~self.fixed).sum(1).tolist()
 
-    def evidence(self, context: Evidence, coarser: Tensor | None) -> Evidence:
+    def given(self, context: Context, coarser: Tensor | None) -> Context:
         """What this scale is drawn given: the context and the values (N, C, V) of the scale before."""
         return context if coarser is None else known_at(context, self.parent_positions, coarser, self.parent_scale)
 
 
-def plan_levels(
+def plan_scales(
     model,
-    evidence: Evidence,
+    context: Context,
     query_positions: Tensor,
     num_steps: int | None,
     streams: Streams,
     with_queries: bool = True,
-) -> list[Level]:
+) -> list[ScalePlan]:
     """Plan the scales of `config.chain`, the largest cells first, and their blocks.
 
     Args:
@@ -181,14 +182,14 @@ def plan_levels(
     """
     config, rows = model.config, query_positions.shape[0]
     scales = config.chain[: None if with_queries else -1]
-    levels: list[Level] = []
+    plans: list[ScalePlan] = []
     for number, scale in enumerate(scales):
-        own, parent = streams.fork(2 * number), levels[-1] if levels else None
+        own, parent = streams.fork(2 * number), plans[-1] if plans else None
         queries = scale == config.chain[-1]
         where = query_positions if queries else model.native_positions(grid_at(config, scale)).expand(rows, -1, -1)
         observed = torch.full((*where.shape[:2], config.value_dim), torch.nan, device=where.device)
         if not queries:
-            sums, counts = observed_sums(config, evidence, scale)
+            sums, counts = observed_sums(config, context, scale)
             observed = torch.where(counts[..., None] > 0, sums / counts[..., None], observed)
         if parent is None:
             parents, order, before = None, spread_order(where, own), (None, None, None)
@@ -197,69 +198,69 @@ def plan_levels(
             order, before = sibling_order(parents, parent.positions, own), (parent.scale, parents, parent.positions)
         fixed = ~observed.isnan().any(-1)
         order = order.gather(1, fixed.gather(1, order).byte().argsort(dim=1, stable=True))
-        levels.append(Level(scale, where, *before, observed, order, own))
+        plans.append(ScalePlan(scale, where, *before, observed, order, own))
     curves = [(config.step_losses or {}).get(f"scale-{scale}") for scale in scales]
-    plans = [_plan(counts, num_steps, curves) for counts in zip(*(level.totals for level in levels), strict=True)]
-    for level, plan in zip(levels, zip(*plans, strict=True), strict=True):
-        most = max(map(len, plan))
-        level.sizes = [sizes + [0] * (most - len(sizes)) for sizes in plan]
-    return levels
+    rows_of_sizes = [_sizes(counts, num_steps, curves) for counts in zip(*(plan.totals for plan in plans), strict=True)]
+    for plan, of_rows in zip(plans, zip(*rows_of_sizes, strict=True), strict=True):
+        most = max(map(len, of_rows))
+        plan.sizes = [sizes + [0] * (most - len(sizes)) for sizes in of_rows]
+    return plans
 
 
-def _plan(counts: tuple[int, ...], num_steps: int | None, curves: list[dict | None]) -> list[list[int]]:
+def _sizes(counts: tuple[int, ...], num_steps: int | None, curves: list[dict | None]) -> list[list[int]]:
     """Block sizes for each scale of one row, which draws `counts` values of them."""
     drawn = [(count, curve) for count, curve in zip(counts, curves, strict=True) if count]
     passes = [count for count, _ in drawn]
     if num_steps is not None:
         passes = split_steps(passes, num_steps, [curve for _, curve in drawn])
-    plans = iter([block_sizes(count, steps, curve) for (count, curve), steps in zip(drawn, passes, strict=True)])
-    return [next(plans) if count else [] for count in counts]
+    sizes = iter([block_sizes(count, steps, curve) for (count, curve), steps in zip(drawn, passes, strict=True)])
+    return [next(sizes) if count else [] for count in counts]
 
 
-class LevelDrawing:
+class ScaleDrawing:
     """A scale while it is drawn."""
 
-    def __init__(self, model, level: Level, context: Evidence, coarser: Tensor | None):
-        self.level, self.context, self.coarser, self.config = level, context, coarser, model.config
+    def __init__(self, model, plan: ScalePlan, context: Context, coarser: Tensor | None):
+        self.plan, self.context, self.coarser, self.config = plan, context, coarser, model.config
         self.chain = Chain(
             model,
-            level.evidence(context, coarser),
-            take(level.positions, level.order),
-            torch.full_like(level.positions[..., 0], level.scale),
-            level.totals,
-            spare(level.sizes, max(level.totals)),
+            plan.given(context, coarser),
+            take(plan.positions, plan.order),
+            torch.full_like(plan.positions[..., 0], plan.scale),
+            plan.totals,
+            spare(plan.sizes, max(plan.totals)),
         )
         self.settled: Tensor | None = None
 
     def so_far(self) -> tuple[Tensor, Tensor]:
         """Values (N, L, V) of all cells, NaN where none is known yet, and a mask (N, L) of the known ones."""
-        values, level = self.settled, self.level
+        values, plan = self.settled, self.plan
         if values is None:
-            values = take(self.chain.so_far(level.order.shape[1])[0], level.order.argsort(-1))
-            values = torch.where(level.fixed[..., None], level.observed, values.float())
+            values = take(self.chain.so_far(plan.order.shape[1])[0], plan.order.argsort(-1))
+            values = torch.where(plan.fixed[..., None], plan.observed, values.float())
             if self.chain.done:
                 values = self.settled = self._settle(values)
         return values, ~values.isnan().any(-1)
 
     def _settle(self, values: Tensor) -> Tensor:
         """Clamp the drawn values (N, L, V) to the range and give them the averages of the scale before."""
-        config, level, coarser = self.config, self.level, self.coarser
+        config, plan, coarser = self.config, self.plan, self.coarser
         if config.value_range is None:
             return values
         values = values.clamp(*config.value_range)  # averages of values inside the range are inside it
-        if coarser is None or not (level.scale or at_centres(level.positions, config.native_grid).all()):
+        if coarser is None or not (plan.scale or at_centres(plan.positions, config.native_grid).all()):
             return values  # queries of another grid do not fill the cells
-        if level.scale:
+        if plan.scale:
             known = torch.zeros_like(coarser), torch.zeros(coarser.shape[:2], dtype=torch.long, device=coarser.device)
         else:
-            known = observed_sums(config, self.context, 0, level.parent_scale)
-        children = 2 ** ((level.parent_scale - level.scale) * config.position_dim)
-        return keep_averages(config, values, level.parents, coarser, known, children, level.fixed)
+            known = observed_sums(config, self.context, 0, plan.parent_scale)
+        children = 2 ** ((plan.parent_scale - plan.scale) * config.position_dim)
+        return keep_averages(config, values, plan.parents, coarser, known, children, plan.fixed)
 
 
 @torch.no_grad()
-def draw_levels(
-    model, evidence: Evidence, query_positions: Tensor, streams: Streams, options: SamplingOptions
+def draw_scales(
+    model, context: Context, query_positions: Tensor, streams: Streams, options: SamplingOptions
 ) -> Iterator[tuple[int | None, float, int, Callable[[], tuple[Tensor, Tensor]]]]:
     """Draw all scales, from the largest cells to the queries (B, Q, P).
 
@@ -267,36 +268,36 @@ def draw_levels(
     scale (0 for the queries), and a function that returns the scale's values so far (N, L, V; NaN where none is drawn)
     and a mask of these (N, L). The N rows are all items of sample 0, then of sample 1, …
     """
-    evidence = evidence.repeat(options.num_samples)
+    context = context.repeat(options.num_samples)
     queries = query_positions.repeat(options.num_samples, 1, 1)
     by_mean = options.finish == "mean"
     budget = None if options.num_steps is None else max(options.num_steps - by_mean, 1)
-    levels = plan_levels(model, evidence, queries, budget, streams, with_queries=not by_mean)
-    passes = sum(len(level.sizes[0]) for level in levels) + by_mean
-    values = sum(sum(level.totals) for level in levels) + by_mean
+    plans = plan_scales(model, context, queries, budget, streams, with_queries=not by_mean)
+    passes = sum(len(plan.sizes[0]) for plan in plans) + by_mean
+    values = sum(sum(plan.totals) for plan in plans) + by_mean
     speculative = options.num_steps is None and options.method == "speculative"
     step, drawn, coarser = 0, 0, None
-    for level in levels:
-        level.sizes = None if speculative else level.sizes
-        drawing = LevelDrawing(model, level, evidence, coarser)
-        for _ in draw(drawing.chain, level.sizes, level.streams, options):
+    for plan in plans:
+        plan.sizes = None if speculative else plan.sizes
+        drawing = ScaleDrawing(model, plan, context, coarser)
+        for _ in draw(drawing.chain, plan.sizes, plan.streams, options):
             step += 1
             share = (drawn + sum(drawing.chain.drawn)) / values if speculative else step / passes
-            yield None if speculative else passes, share, level.scale, drawing.so_far
-        drawn += sum(level.totals)
+            yield None if speculative else passes, share, plan.scale, drawing.so_far
+        drawn += sum(plan.totals)
         coarser = drawing.so_far()[0]
     if by_mean:
-        last = levels[-1]
-        memory = known_at(evidence, last.positions, coarser, last.scale).encode(model)
+        last = plans[-1]
+        memory = known_at(context, last.positions, coarser, last.scale).encode(model)
         scales = torch.zeros_like(queries[..., 0])
         mean = model.predict_from(memory, queries, query_scales=scales, reduce=lambda d: d.mean)
         yield None if speculative else passes, 1.0, 0, lambda: (mean, torch.ones_like(mean[..., 0], dtype=torch.bool))
 
 
 @torch.no_grad()
-def score_levels(
+def score_scales(
     model,
-    evidence: Evidence,
+    context: Context,
     query_positions: Tensor,
     query_values: Tensor,
     streams: Streams,
@@ -313,7 +314,7 @@ def score_levels(
     """
     config = model.config
     cells = torch.Size(config.native_grid).numel()
-    sums, counts = observed_sums(config, evidence, 0)
+    sums, counts = observed_sums(config, context, 0)
     numbers = cell_numbers(config, query_positions, config.native_grid)
     whole = sums.scatter(1, numbers[..., None].expand_as(query_values), query_values.float())
     counts = counts.scatter_add(1, numbers, torch.ones_like(numbers))
@@ -326,15 +327,15 @@ def score_levels(
     for _ in range(config.num_scales - 1):
         pyramid.append(_halve(pyramid[-1], config))
     scores, coarser = {}, None
-    for level in plan_levels(model, evidence, query_positions, num_steps, streams):
-        values = pyramid[level.scale].flatten(1, -2) if level.scale else query_values
-        scores[level.scale] = score_blocks(
+    for plan in plan_scales(model, context, query_positions, num_steps, streams):
+        values = pyramid[plan.scale].flatten(1, -2) if plan.scale else query_values
+        scores[plan.scale] = score_blocks(
             model,
-            level.evidence(evidence, coarser),
-            take(level.positions, level.order),
-            take(values, level.order),
-            torch.full_like(level.positions[..., 0], level.scale),
-            level.sizes,
+            plan.given(context, coarser),
+            take(plan.positions, plan.order),
+            take(values, plan.order),
+            torch.full_like(plan.positions[..., 0], plan.scale),
+            plan.sizes,
             chunk_size,
         ).sum(1)
         coarser = values
@@ -345,7 +346,4 @@ def _halve(arrays: Tensor, config) -> Tensor:
     """Averages over 2^P neighbouring cells of arrays (B, …, V), rounded to levels if values are quantised."""
     for axis in range(1, arrays.dim() - 1):
         arrays = arrays.unflatten(axis, (-1, 2)).mean(axis + 1)
-    if config.quantization_step is None:
-        return arrays
-    low, step = config.value_range[0], config.quantization_step
-    return low + ((arrays - low) / step).round() * step
+    return round_to_levels(arrays, config.value_range, config.quantization_step)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .levels import Levels, LogGaussianMass
+from .levels import Levels, LogGaussianMass, log_gaussian_mass
 
 MATTERS = 1e-3  # a mixture is integrated numerically if clamping earlier channels moves it further than this
 NODES, WEIGHTS = (torch.from_numpy(part).float() for part in np.polynomial.legendre.leggauss(10))
@@ -23,13 +23,13 @@ class ChannelGaussians:
 
     Args:
         means (`Tensor` (*batch, V)): m.
-        log_scales (`Tensor` (*batch, 1 or V)): log σ, one for all channels, or one for each given earlier channels.
+        log_stds (`Tensor` (*batch, 1 or V)): log σ, one for all channels, or one for each given earlier channels.
         coefficients (`Tensor` (*batch, V (V - 1) / 2) or `None`): The entries of A below its diagonal, row by row;
             `None`: 0.
     """
 
     means: Tensor
-    log_scales: Tensor
+    log_stds: Tensor
     coefficients: Tensor | None = None
 
     def rows(self) -> list[tuple[Tensor, ...]]:
@@ -53,9 +53,9 @@ class ChannelGaussians:
 
     def log_density(self, values: Tensor) -> Tensor:
         """Log-density of values (…, V), (…)."""
-        standard = (values - self.conditional_means(values)) / self.log_scales.exp()
+        standard = (values - self.conditional_means(values)) / self.log_stds.exp()
         channels = self.means.shape[-1]
-        spread = self.log_scales.expand_as(self.means).sum(-1) + 0.5 * channels * math.log(2 * math.pi)
+        spread = self.log_stds.expand_as(self.means).sum(-1) + 0.5 * channels * math.log(2 * math.pi)
         return -0.5 * standard.square().sum(-1) - spread
 
     def log_cell_masses(self, values: Tensor, levels: Levels) -> Tensor:
@@ -66,17 +66,23 @@ class ChannelGaussians:
         """
         index = levels.index(values)
         lower, upper = levels.edges(index)
-        shape = torch.broadcast_shapes(values.shape, self.means.shape)
-        rows, (bins, channels), own = shape[:-2], shape[-2:], values.shape[-2]
+        means = self.conditional_means(levels.at(index))
+        bins, channels = means.shape[-2:]
+        own, width = values.shape[-2], self.log_stds.shape[-1]
+        # `torch.broadcast_shapes` would take as long as the arithmetic of a sampler's pass.
+        rows = torch.broadcast_tensors(values[..., 0, 0], means[..., 0, 0])[0].shape
         lower, upper = (edge.expand(*rows, own, channels).reshape(-1, own, channels) for edge in (lower, upper))
-        means = self.conditional_means(levels.at(index)).expand(shape).reshape(-1, bins, channels)
-        width = self.log_scales.shape[-1]
-        log_scales = self.log_scales.expand(*rows, bins, width).reshape(-1, bins, width)
-        return LogGaussianMass.apply(means, log_scales, lower, upper).view(shape)
+        means = means.expand(*rows, bins, channels).reshape(-1, bins, channels)
+        log_stds = self.log_stds.expand(*rows, bins, width).reshape(-1, bins, width)
+        if torch.is_grad_enabled():
+            masses = LogGaussianMass.apply(means, log_stds, lower, upper)
+        else:  # calls through autograd add up
+            masses = log_gaussian_mass(means, log_stds, lower, upper)[0]
+        return masses.view(*rows, bins, channels)
 
     def draw(self, noise: Tensor, temperature: float, levels: Levels | None) -> Tensor:
         """Draw values from standard normal `noise` (…, V), channel by channel, each given the earlier drawn ones."""
-        moved = torch.addcmul(self.means, self.log_scales.exp(), noise, value=math.sqrt(temperature))
+        moved = torch.addcmul(self.means, self.log_stds.exp(), noise, value=math.sqrt(temperature))
         if self.coefficients is None:
             return moved if levels is None else levels.nearest(moved)
         drawn: list[Tensor] = []
@@ -88,24 +94,24 @@ class ChannelGaussians:
             distances.append(drawn[-1] - mean)
         return torch.stack(drawn, -1)
 
-    def marginal_scales(self) -> Tensor:
+    def marginal_stds(self) -> Tensor:
         """Marginal standard deviation of each channel without clamping, (*batch, 1 or V)."""
-        scales = self.log_scales.exp()
+        stds = self.log_stds.exp()
         if self.coefficients is None:
-            return scales
-        scales = scales.expand_as(self.means)
+            return stds
+        stds = stds.expand_as(self.means)
         inverse: list[Tensor] = []  # rows of (1 - A)⁻¹: how far a channel moves with the noise of each channel
-        for own, row in zip(torch.eye(self.means.shape[-1], device=scales.device), self.rows(), strict=True):
-            moves = own.expand_as(scales)
+        for own, row in zip(torch.eye(self.means.shape[-1], device=stds.device), self.rows(), strict=True):
+            moves = own.expand_as(stds)
             for coefficient, earlier in zip(row, inverse.copy(), strict=True):
                 moves = torch.addcmul(moves, coefficient.unsqueeze(-1), earlier)
             inverse.append(moves)
-        return torch.stack([(moves * scales).square().sum(-1) for moves in inverse], -1).sqrt()
+        return torch.stack([(moves * stds).square().sum(-1) for moves in inverse], -1).sqrt()
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance of each channel without clamping, both (*batch, V)."""
-        scales = self.marginal_scales()
-        return self.means, (scales * scales).expand_as(self.means)
+        stds = self.marginal_stds()
+        return self.means, (stds * stds).expand_as(self.means)
 
     def clamped_moments(self, low: float, high: float, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of each channel, both (*batch, V), when each is clamped to [low, high] as it is drawn.
@@ -118,13 +124,13 @@ class ChannelGaussians:
             weights (`Tensor` (*batch)): Weight of each component in its mixture.
         """
         if self.coefficients is None:
-            return clamped_gaussian(self.means, self.log_scales.exp(), low, high)
+            return clamped_gaussian(self.means, self.log_stds.exp(), low, high)
         mean, variance, moved = self._approximate_moments(low, high)
         chosen = weights * moved > MATTERS
         if not chosen.any():
             return mean, variance
         size = max(1, MOST_NODES // (len(NODES) + 2) ** (self.means.shape[-1] - 1))
-        parts = zip(*(x[chosen].split(size) for x in (self.means, self.log_scales, self.coefficients)), strict=True)
+        parts = zip(*(x[chosen].split(size) for x in (self.means, self.log_stds, self.coefficients)), strict=True)
         exact = zip(*(ChannelGaussians(*part)._integrated_moments(low, high) for part in parts), strict=True)
         index = chosen.nonzero(as_tuple=True)
         mean, variance = (x.index_put(index, torch.cat(part)) for x, part in zip((mean, variance), exact, strict=True))
@@ -135,12 +141,12 @@ class ChannelGaussians:
 
         The third result (*batch) bounds how far clamping them moves a later channel.
         """
-        scales = self.log_scales.exp().expand_as(self.means).unbind(-1)
+        stds = self.log_stds.exp().expand_as(self.means).unbind(-1)
         means, shifts, lost = [], [], []
         covariance: list[list[Tensor]] = []  # of the clamped channels; row c up to its own variance
         moved = torch.zeros_like(self.means[..., 0])
-        for mean, scale, row in zip(self.means.unbind(-1), scales, self.rows(), strict=True):
-            center, spread = mean, scale * scale
+        for mean, std, row in zip(self.means.unbind(-1), stds, self.rows(), strict=True):
+            center, spread = mean, std * std
             with_earlier = []  # covariance with each earlier channel, before this one is clamped
             for number, coefficient in enumerate(row):
                 center = torch.addcmul(center, coefficient, shifts[number])
@@ -148,10 +154,10 @@ class ChannelGaussians:
                 with_earlier.append(sum(parts))
                 spread = torch.addcmul(spread, coefficient, with_earlier[-1])
                 moved = torch.maximum(moved, coefficient.abs() * lost[number])
-            deviation = spread.clamp(min=1e-14).sqrt()
-            clamped, variance = clamped_gaussian(center, deviation, low, high)
-            kept = 1 - tail((center - low) / deviation) - tail((high - center) / deviation)
-            lost.append(deviation * (1 - kept))
+            overall_std = spread.clamp(min=1e-14).sqrt()
+            clamped, variance = clamped_gaussian(center, overall_std, low, high)
+            kept = 1 - tail((center - low) / overall_std) - tail((high - center) / overall_std)
+            lost.append(overall_std * (1 - kept))
             covariance.append([*(kept * part for part in with_earlier), variance])
             means.append(clamped)
             shifts.append(clamped - mean)
@@ -159,21 +165,21 @@ class ChannelGaussians:
 
     def _integrated_moments(self, low: float, high: float) -> tuple[Tensor, Tensor]:
         """`clamped_moments` for batch shape (N,), summed over all combinations of nodes of the earlier channels."""
-        scales = self.log_scales.exp().expand_as(self.means).unbind(-1)
+        stds = self.log_stds.exp().expand_as(self.means).unbind(-1)
         share = torch.ones_like(self.means[:, :1])  # (N, nodes)
         distances: list[Tensor] = []  # of the earlier channels from their means, each (N, nodes)
         means, variances = [], []
-        for mean, scale, row in zip(self.means.unbind(-1), scales, self.rows(), strict=True):
+        for mean, std, row in zip(self.means.unbind(-1), stds, self.rows(), strict=True):
             center = mean[:, None].expand_as(share)
             for coefficient, distance in zip(row, distances, strict=True):
                 center = torch.addcmul(center, coefficient[:, None], distance)
-            given = clamped_gaussian(center, scale[:, None], low, high)
+            given = clamped_gaussian(center, std[:, None], low, high)
             overall = (share * given[0]).sum(-1, keepdim=True)
             means.append(overall.squeeze(-1))
             variances.append((share * (given[1] + (given[0] - overall).square())).sum(-1))
             if len(means) == self.means.shape[-1]:
                 break
-            points, weights = clamped_nodes(center, scale[:, None], low, high)  # (N, nodes, further nodes)
+            points, weights = clamped_nodes(center, std[:, None], low, high)  # (N, nodes, further nodes)
             distances = [distance[..., None].expand_as(points).flatten(1) for distance in distances]
             distances.append((points - mean[:, None, None]).flatten(1))
             share = (share[..., None] * weights).flatten(1)
@@ -185,7 +191,7 @@ def tail(distance: Tensor) -> Tensor:
     return 0.5 * torch.erfc(distance * math.sqrt(0.5))
 
 
-def clamped_gaussian(mean: Tensor, scale: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+def clamped_gaussian(mean: Tensor, std: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
     """Mean and variance of Gaussians clamped to [low, high]: their tails become point masses at the ends.
 
     A tail that begins t standard deviations σ from the mean m moves the mean inwards by σ h(t), h(t) = φ(t) - t Φ(-t),
@@ -194,27 +200,27 @@ def clamped_gaussian(mean: Tensor, scale: Tensor, low: float, high: float) -> tu
     inwards, left = [], 1.0
     for distance in (mean - low, high - mean):
         # Beyond 8 the tail is a denormal number, and CPUs are slow with those.
-        t = (distance / scale).clamp(max=8.0)
+        t = (distance / std).clamp(max=8.0)
         beyond = tail(t)
         moved = torch.exp(-0.5 * t * t - 0.5 * math.log(2 * math.pi)) - t * beyond
         inwards.append(moved)
         left = left - (t * moved + beyond)
     shift = inwards[0] - inwards[1]
-    clamped = (mean + scale * shift).clamp(low, high)
-    return clamped, (scale * scale * (left - shift * shift)).clamp(min=0)
+    clamped = (mean + std * shift).clamp(low, high)
+    return clamped, (std * std * (left - shift * shift)).clamp(min=0)
 
 
-def clamped_nodes(mean: Tensor, scale: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+def clamped_nodes(mean: Tensor, std: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
     """Points (…, n) and weights (…, n) that integrate functions of a Gaussian clamped to [low, high].
 
     The two ends carry the masses of the tails. Between them are Gauss-Legendre nodes, at most 5 standard deviations to
     each side.
     """
-    left, right = ((mean + side * 5 * scale).clamp(low, high)[..., None] for side in (-1, 1))
+    left, right = ((mean + side * 5 * std).clamp(low, high)[..., None] for side in (-1, 1))
     nodes = (left + right) / 2 + (right - left) / 2 * NODES.to(mean.device)
-    standard = (nodes - mean[..., None]) / scale[..., None]
+    standard = (nodes - mean[..., None]) / std[..., None]
     density = torch.exp(-0.5 * standard * standard) * WEIGHTS.to(mean.device)
-    below, above = tail((mean - low) / scale), tail((high - mean) / scale)
+    below, above = tail((mean - low) / std), tail((high - mean) / std)
     inside = (1 - below - above).clamp(min=0)
     density = density * (inside / density.sum(-1).clamp(min=1e-30))[..., None]
     ends = [torch.full_like(mean, end)[..., None] for end in (low, high)]

@@ -11,7 +11,7 @@ from demo.observed import Observed
 from demo.widgets import Widget, asset
 from pixeltransformer.checks import check_rows, read_rows
 from pixeltransformer.levels import Levels
-from signals.places import cell_positions
+from signals.cells import cell_positions
 
 
 class Pad(Widget):
@@ -49,7 +49,7 @@ class Pad(Widget):
 
 
 def pad_value(observed: Observed, grid: list[int]) -> dict:
-    """A pad's value from the observed places that are centres of the grid's cells, and from averages anywhere."""
+    """A pad's value from the observed positions that are centres of the grid's cells, and from averages anywhere."""
     known, dabs = split(observed, grid), observed[~observed.points]
     sides = 2 ** dabs.sizes[:, None]
     corners = (dabs.positions + 1) / 2 * torch.tensor(grid) - sides / 2
@@ -86,7 +86,7 @@ def read_pad(value: Any, channels: int) -> Observed:
     cells, levels = cells + paper, levels + bytes(3 * len(paper))
     count = len(cells) + len(squares)
     if count > MAX_CONTEXT:
-        raise ValueError(f"sketch: expected at most {MAX_CONTEXT:,} places (the limit of this app), got {count:,}")
+        raise ValueError(f"sketch: expected at most {MAX_CONTEXT:,} positions (the limit of this app), got {count:,}")
     if not all(isinstance(cell, int) for cell in cells):
         raise ValueError("sketch: expected cell numbers, got something else")
     numbers = torch.tensor(cells, dtype=torch.long)

@@ -1,4 +1,4 @@
-"""A row of small pictures, enlarged by the page; a click, or Enter, asks about a place in one of them."""
+"""A row of small pictures, enlarged by the page; a click, or Enter, asks about a position in one of them."""
 
 from typing import Any
 

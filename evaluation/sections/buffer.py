@@ -48,8 +48,8 @@ def measure(job: Job, flags: NoFlags) -> Found:
         batch = max(1, 8192 // (context + queries))
         scores: dict[str, list[Tensor]] = {key: [] for key in shares}
         for start, chunk in batches(rows, batch, f"buffer, K = {context}", job.progress):
-            places = [x.float() for x in job.places(chunk, context + queries, job.seed + start)]
-            known, asked = (tuple(x[:, part] for x in places) for part in (slice(context), slice(context, None)))
+            positions = [x.float() for x in job.pairs(chunk, context + queries, job.seed + start)]
+            known, asked = (tuple(x[:, part] for x in positions) for part in (slice(context), slice(context, None)))
             for key, share in shares.items():
                 scores[key].append(-buffered_log_prob(job.model, known, asked, int(context * share)) / size)
         nll = {key: torch.cat(parts) for key, parts in scores.items()}
@@ -58,11 +58,11 @@ def measure(job: Job, flags: NoFlags) -> Found:
     lines = [f"cost of {key}" for key in shares if key != "none"]
     columns = {"K": 0} | {f"{key} as buffer": 3 for key in shares} | dict.fromkeys(lines, 4)
     text = (
-        f"{len(rows):,} {job.signal.plural} of split `{job.split}`, {QUERIES} places each: the negative log-likelihood "
-        f"({name}) of a query given the same K values in the same order, where the last ones are buffer. Sampling and "
-        f"joint likelihoods have {largest:.0%} of what is known in the buffer at most, the largest in use "
-        "(`config.max_buffer_share`): beyond that it becomes context. The cost is the mean of the differences on the "
-        "same queries."
+        f"{len(rows):,} {job.signal.plural} of split `{job.split}`, {QUERIES} positions each: the negative "
+        f"log-likelihood ({name}) of a query given the same K values in the same order, where the last ones are "
+        f"buffer. Sampling and joint likelihoods have {largest:.0%} of what is known in the buffer at most, the "
+        "largest in use (`config.max_buffer_share`): beyond that it becomes context. The cost is the mean of the "
+        "differences on the same queries."
     )
     plot = {"title": "cost of the buffer", "ylabel": name, "lines": lines, "levels": [0.0]}
     return Found(text, [make_table(columns, cells, "Does the buffer cost anything?", plot)])

@@ -13,8 +13,8 @@ def measure(job: Job, flags: NoFlags) -> Found:
     count = job.plan.count("generalisation")
     tables = [table for table in (more_context(job, count), resolutions(job, count)) if table]
     text = (
-        f"{len(job.rows(count)):,} {job.signal.plural} of split `{job.split}`, {job.queries} unobserved places each. "
-        f"Training has seen up to {job.trained_context or 'an unknown number of'} random places at once."
+        f"{len(job.rows(count)):,} {job.signal.plural} of split `{job.split}`, {job.queries} unobserved positions "
+        f"each. Training has seen up to {job.trained_context or 'an unknown number of'} random positions at once."
         + (f" Likelihoods on different grids are of different {job.signal.plural}." if job.plan.resized else "")
     )
     return Found(text, tables)

@@ -11,7 +11,7 @@ from evaluation.job import Found, Job, NoFlags, Section
 from evaluation.tables import make_table, mean_interval
 
 ORDERS = 4
-MAX_PLACES = 2048  # of a signal with more cells, so many random ones
+MAX_POSITIONS = 2048  # of a signal with more cells, so many random ones
 
 
 @torch.no_grad()
@@ -39,15 +39,15 @@ def measure(job: Job, flags: NoFlags) -> Found:
     """Mean over orders, their ensemble, and what both are compared with."""
     rows, (name, size) = job.rows(job.plan.count("joint")), unit(job.config)
     posterior = job.posterior
-    count = posterior.degree + 1 if posterior else min(job.cells or job.queries, MAX_PLACES)
+    count = posterior.degree + 1 if posterior else min(job.cells or job.queries, MAX_POSITIONS)
     found: dict[str, list[Tensor]] = {}
     batch = max(1, 8192 // count)
     for start, chunk in batches(rows, batch, "joint likelihood", job.progress):
-        positions, exact = job.places(chunk, count, job.seed + start)
+        positions, exact = job.pairs(chunk, count, job.seed + start)
         values = exact.float()
         chains = joint_over_orders(job.model, positions, values, ORDERS, job.seed + start)
         scores = {
-            "each place alone": independent(job.model, positions, values),
+            "each position alone": independent(job.model, positions, values),
             "one random order": chains[0],
             f"mean of {ORDERS} orders": chains.mean(0),
             f"ensemble of {ORDERS} orders": ensemble(chains),
@@ -60,7 +60,7 @@ def measure(job: Job, flags: NoFlags) -> Found:
     per_value = {key: mean_interval(torch.cat(parts)) for key, parts in found.items()}
     cells = {key: [mean if key == "spread over orders" else -mean, half] for key, (mean, half) in per_value.items()}
     plural = job.signal.plural
-    whole = f"whole {plural} ({count:,} places)" if count == job.cells else f"{count:,} random places of each"
+    whole = f"whole {plural} ({count:,} positions)" if count == job.cells else f"{count:,} random positions of each"
     text = (
         f"{len(rows):,} {plural} of split `{job.split}`, {whole}, nothing being observed: the negative log-likelihood "
         f"of all values together, divided by their number ({name}), by the chain rule. The ensemble is the "

@@ -22,8 +22,8 @@ def measure(job: Job, flags: NoFlags) -> Found:
     rows, signals = rows_against_context(job)
     plural = job.signal.plural
     text = (
-        f"On {signals:,} {plural} of split `{job.split}`: {job.queries} random places that were not observed, given K "
-        f"random observed ones; intervals (±) are 95 % over {plural}. A value's likelihood is "
+        f"On {signals:,} {plural} of split `{job.split}`: {job.queries} random positions that were not observed, given "
+        f"K random observed ones; intervals (±) are 95 % over {plural}. A value's likelihood is "
         + (
             "the mass of its 8-bit cell, so no noise is added to it. "
             if job.config.quantization_step is not None

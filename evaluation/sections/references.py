@@ -12,7 +12,7 @@ from evaluation.batches import batches
 from evaluation.job import Found, Job, NoFlags, Section
 from evaluation.tables import make_table, mean_interval
 
-FITTED_SIGNALS, FITTED_PLACES = 24, 150
+FITTED_SIGNALS, FITTED_POSITIONS = 24, 150
 MAX_CONTEXT = 512  # a Gaussian process takes the cube of it
 
 
@@ -21,7 +21,7 @@ def methods(job: Job) -> dict:
     grid = job.config.native_grid
     rows = job.signal.load_split(getattr(job.signal, "train_split", "train"), job.config, FITTED_SIGNALS)
     stored = job.signal.collate(rows.first(FITTED_SIGNALS))
-    cells = torch.randperm(math.prod(grid), generator=torch.Generator().manual_seed(job.seed))[:FITTED_PLACES]
+    cells = torch.randperm(math.prod(grid), generator=torch.Generator().manual_seed(job.seed))[:FITTED_POSITIONS]
     positions, values = job.signal.positions(grid)[cells], job.signal.grid_values(stored, grid)[:, cells]
     made = {"nearest": NearestNeighbour(job.config), "linear": Interpolation(job.config, 1)}
     if job.config.position_dim < 3:
@@ -41,7 +41,7 @@ def measure(job: Job, flags: NoFlags) -> Found:
         scores = {name: [] for name in compared}
         squares = {name: [] for name in compared}
         for start, chunk in batches(rows, 16, f"references, K = {context}", job.progress):
-            positions, values = job.places(chunk, context + queries, job.seed + start)
+            positions, values = job.pairs(chunk, context + queries, job.seed + start)
             asked, truth = positions[:, context:], values[:, context:]
             for name, method in compared.items():
                 exact = name == "exact posterior"
@@ -53,8 +53,8 @@ def measure(job: Job, flags: NoFlags) -> Found:
         likelihoods.append([context, *[mean_interval(torch.cat(p)) if p else None for p in scores.values()]])
         errors.append([context, *[torch.cat(p).mean().sqrt().item() for p in squares.values()]])
     text = (
-        f"{len(rows):,} {job.signal.plural} of split `{job.split}`, {job.queries} unobserved places each, the same for "
-        "all. Nearest neighbour and interpolation (scipy) become distributions by a Gaussian as wide as their "
+        f"{len(rows):,} {job.signal.plural} of split `{job.split}`, {job.queries} unobserved positions each, the same "
+        "for all. Nearest neighbour and interpolation (scipy) become distributions by a Gaussian as wide as their "
         "cross-validated error on the context; the Gaussian process (scikit-learn, "
         f"Matérn {job.plan.smoothness * 2:.0f}/2 kernel and noise) has the parameters that make "
         f"{FITTED_SIGNALS} training {job.signal.plural} most likely."

@@ -35,7 +35,7 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
     """Write the picture for one row, each K observing the first K of one random order of its pixels."""
     grid, generator = model.config.native_grid, torch.Generator().manual_seed(seed)
     truth = signal.grid_values(signal.collate([rows[index]]), grid)[0]  # (cells, V)
-    places = model.native_positions()
+    positions = model.native_positions()
     order = torch.randperm(len(truth), generator=generator)
     contexts = [context for context in CONTEXTS if context < len(truth)]
     names = ["observed", "mean", "uncertainty", *[f"sample {number + 1}" for number in range(SAMPLES)]]
@@ -44,7 +44,7 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
     axes = figure.subplots(len(names), len(contexts), squeeze=False)
     for column, context in enumerate(contexts):
         known, hidden = order[:context], order[context:]
-        observed, queries = (places[:, known], truth[None, known]), places[:, hidden]
+        observed, queries = (positions[:, known], truth[None, known]), positions[:, hidden]
         marginal = model.predict(*observed, queries)
         samples = model.sample(*observed, queries, num_samples=SAMPLES, temperature=temperature, generator=generator)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
+from pixeltransformer.grids import centres
 from signals.plan import View
 
 CONTEXTS = [1, 2, 4, 6, 8]
@@ -40,7 +41,7 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
     for line, number in zip(axes, (index, index + 1), strict=True):
         batch = signal.collate([rows[number]])
         generator = torch.Generator().manual_seed(seed)
-        positions, values = signal.places(batch, max(CONTEXTS), generator)
+        positions, values = signal.pairs(batch, max(CONTEXTS), generator)
         truth = signal.grid_values(batch, model.config.native_grid)[0, :, 0]
         for axis, context in zip(line, CONTEXTS, strict=True):
             observed = positions[:, :context], values[:, :context]
@@ -66,7 +67,7 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
 
 def draw_new(samples: torch.Tensor, grid: list[int], output: Path) -> None:
     """Write the picture of samples (N, cells, 1) of whole polynomials."""
-    x = (torch.arange(grid[0]) + 0.5) * 2 / grid[0] - 1
+    x = centres(torch.arange(grid[0]), grid[0])
     figure = Figure(figsize=(6, 3), layout="constrained")
     figure.subplots().plot(x, samples[..., 0].T, linewidth=1)
     figure.savefig(output, dpi=100)

@@ -40,7 +40,7 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
     figure = Figure(figsize=(2.1 * len(names), 2.2 * len(CONTEXTS) + 0.3), layout="constrained")
     axes = figure.subplots(len(CONTEXTS), len(names), subplot_kw={"projection": "3d"})
     generator = torch.Generator().manual_seed(seed)
-    positions, values = signal.places(sdf[None], max(CONTEXTS), generator)
+    positions, values = signal.pairs(sdf[None], max(CONTEXTS), generator)
     for line, context in zip(axes, CONTEXTS, strict=True):
         observed = positions[:, :context], values[:, :context]
         fields = [sdf[None], model.predict(*observed, everywhere).mean]

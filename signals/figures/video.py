@@ -1,4 +1,4 @@
-"""Videos: a moving picture (GIF) with lines of K; observed places, the mean and a sample next to the truth."""
+"""Videos: a moving picture (GIF) with lines of K; observed positions, the mean and a sample next to the truth."""
 
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
         for column, name in enumerate(names):
             pen.text((margin + column * side_x + 2, 3), name, fill="black")
         for line, context in enumerate(CONTEXTS):
-            pen.text((4, top + line * side_y + side_y // 2 - 8), f"{context} places", fill="black")
+            pen.text((4, top + line * side_y + side_y // 2 - 8), f"{context} positions", fill="black")
         sheets.append(sheet)
     sheets[0].save(output, save_all=True, append_images=sheets[1:], duration=180, loop=0)
 

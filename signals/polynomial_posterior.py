@@ -65,7 +65,7 @@ class PolynomialPosterior:
         count = context_positions.shape[1] + query_positions.shape[1]
         if count > self.degree + 1:
             raise ValueError(
-                f"query_positions: expected at most {self.degree + 1} places in all, as more have no joint density, "
+                f"query_positions: expected at most {self.degree + 1} positions in all, as more have no joint density, "
                 f"got {count}"
             )
         mean, free = self.coefficients(context_positions, context_values)

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixeltransformer.grids import centres
+
 
 def cell_positions(grid: list[int], cells: Tensor) -> Tensor:
     """Positions (*cells.shape, P) in [-1, 1] of cells given by their index in a flattened array (…, y, x).
@@ -14,7 +16,7 @@ def cell_positions(grid: list[int], cells: Tensor) -> Tensor:
     """
     coordinates = []
     for size in grid:
-        coordinates.append((cells % size + 0.5) * (2 / size) - 1)
+        coordinates.append(centres(cells % size, size))
         cells = cells // size
     return torch.stack(coordinates, -1)
 
@@ -81,13 +83,13 @@ def values_at_scales(pyramid: list[Tensor], positions: Tensor, scales: Tensor) -
         pyramid (`list[Tensor]`): Arrays (B, …, y, x, V), each the `average_cells` of the one before.
         scales (`Tensor`): From 0 (the first array) to `len(pyramid) - 1`.
     """
-    levels = torch.stack([values_at_positions(arrays, positions) for arrays in pyramid])  # (levels, B, N, V)
+    values = torch.stack([values_at_positions(arrays, positions) for arrays in pyramid])  # (scales, B, N, V)
     knots = torch.arange(len(pyramid), device=scales.device).view(-1, 1, 1)
     weights = (1 - (scales - knots).abs()).clamp(min=0)  # a hat function around each scale
-    return (weights[..., None] * levels).sum(0)
+    return (weights[..., None] * values).sum(0)
 
 
-def random_places(
+def random_pairs(
     arrays: Tensor, count: int, continuous: bool = False, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
     """Positions (B, count, P) and values (B, count, V) at random positions of arrays (B, …, y, x, V).
