@@ -18,9 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from signals.base import Batch, FlagError, GridSignal, Observation, Rows, flag, flags, say
+from signals.cells import cell_positions, values_at_cells
 from signals.field_files import find_fields, read_field, to_maps, units_of
 from signals.patterns import Pattern, anywhere, around_center, blobs, outside, strokes, toward
-from signals.places import cell_positions, values_at_cells
 from signals.plan import EvaluationPlan, SamplePlan
 
 SHOWN = 2.5  # standardised values that a picture shows, above and below 0
@@ -181,11 +181,11 @@ class Fields(GridSignal):
             "value_range": None,
             "quantization_step": None,
             "num_bins": 4,
-            "fourier_scale": 1.0,  # values of a field that is worth mapping change little from cell to cell
+            "position_bandwidth": 1.0,  # values of a field that is worth mapping change little from cell to cell
             "rotary_max_frequency": 8 * math.pi,
             "offset_radius": None,
-            "min_scale": 1e-3,
-            "max_scale": 4.0,
+            "min_std": 1e-3,
+            "max_std": 4.0,
             "max_buffer_share": 0.1,
             "field": self.standard,
         }

@@ -11,6 +11,7 @@ import torch
 import xarray
 from torch import Tensor
 
+from pixeltransformer.grids import centres
 from signals.field_files import to_maps, units_of
 
 
@@ -136,6 +137,7 @@ def _fill(model, values: Tensor, unknown: Tensor, asked: Tensor, window, core, m
 def _positions(shape: Sequence[int], grid: Sequence[int]) -> Tensor:
     """Positions (y, x, 2) of a window's cells, which are as large as those of the native grid, about its middle."""
     y, x = (
-        (torch.arange(size) + 0.5 - size / 2) * (2 / side) for size, side in zip(shape, list(grid)[::-1], strict=True)
+        centres(torch.arange(size) + (side - size) / 2, side)
+        for size, side in zip(shape, list(grid)[::-1], strict=True)
     )
     return torch.stack((x.expand(shape[0], -1), y[:, None].expand(-1, shape[1])), -1)
