@@ -202,20 +202,20 @@ class Fields(GridSignal):
     def _fewest(self) -> dict[tuple[int, ...], int]:
         return {}
 
-    def places(
+    def pairs(
         self, batch: Batch, count: int, generator: torch.Generator | None = None, continuous: bool = False
     ) -> tuple[Tensor, Tensor]:
+        """As inherited, at cells that have a value. Where cells are missing and too few are left, cells repeat."""
         missing = missing_cells(batch)
         if not missing.any():
-            return super().places(batch, count, generator, continuous)
-        least = int((~missing).sum(1).min())
-        if continuous or count > least:
-            raise FlagError(
-                f"--continuous_probability: expected 0 where fields have missing cells, and at most {least} positions, "
-                f"got {count} {'continuous ' * continuous}positions"
-            )
-        keys = torch.rand(missing.shape, generator=generator, device=missing.device).masked_fill(missing, -1.0)
-        cells = keys.topk(count, -1).indices
+            return super().pairs(batch, count, generator, continuous)
+        if continuous:
+            raise FlagError("--continuous_probability: expected 0 where fields have missing cells, got more")
+        if count <= int((~missing).sum(1).min()):
+            keys = torch.rand(missing.shape, generator=generator, device=missing.device).masked_fill(missing, -1.0)
+            cells = keys.topk(count, -1).indices
+        else:
+            cells = torch.multinomial((~missing).float(), count, replacement=True, generator=generator)
         return cell_positions(self.grid_of(batch[0]), cells), values_at_cells(batch, cells)
 
     def grid_values(self, batch: Batch, grid: list[int]) -> Tensor:
@@ -238,7 +238,7 @@ class Fields(GridSignal):
         parts = []
         for indices in pattern.observe(positions, generator):
             gone = missing.gather(1, indices)
-            kept = indices.gather(1, gone.to(torch.uint8).argsort(1, stable=True))[:, : int((~gone).sum(1).min())]
+            kept = indices.gather(1, gone.to(torch.uint8).argsort(dim=1, stable=True))[:, : int((~gone).sum(1).min())]
             parts += [positions.gather(1, kept[..., None].expand(-1, -1, 2)), values_at_cells(batch, kept)]
         return Observation(*parts)
 

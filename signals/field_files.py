@@ -84,7 +84,7 @@ def _open(path: Path) -> xarray.Dataset:
         with np.load(path, allow_pickle=False) as stored:
             return _of_arrays({name: stored[name] for name in stored.files})
     if ending == ".zarr":
-        return xarray.open_zarr(path, consolidated=None).load()
+        return xarray.open_zarr(path, consolidated=False).load()
     with xarray.open_dataset(path) as opened:
         return opened.load()
 
@@ -120,7 +120,7 @@ def write_field(dataset: xarray.Dataset, path: str | Path) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".zarr":
-        dataset.to_zarr(path, mode="w")
+        dataset.to_zarr(path, mode="w", consolidated=False)
     elif path.suffix.lower() in NETCDF:
         dataset.to_netcdf(path)
     else:
