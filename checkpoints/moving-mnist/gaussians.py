@@ -128,6 +128,10 @@ class ChannelGaussians:
             return clamped_gaussian(self.means, self.log_stds.exp(), low, high)
         mean, variance, moved = self._approximate_moments(low, high)
         chosen = weights * moved > MATTERS
+        if torch.compiler.is_exporting():  # a graph cannot depend on how many there are: all are integrated
+            parts = (x.flatten(0, -2) for x in (self.means, self.log_scales, self.coefficients))
+            exact = (part.view_as(mean) for part in ChannelGaussians(*parts)._integrated_moments(low, high))
+            return tuple(torch.where(chosen[..., None], *pair) for pair in zip(exact, (mean, variance), strict=True))
         if not chosen.any():
             return mean, variance
         size = max(1, MOST_NODES // (len(NODES) + 2) ** (self.means.shape[-1] - 1))
