@@ -18,6 +18,26 @@ DOCUMENT = Path("docs/PERFORMANCE.md")
 TRIED = Path(__file__).with_name("tried.md")  # notes on what paid and what did not
 
 
+SPECULATIVE = """## Exact sampling in rounds
+
+`sample()` drafts many values per pass and verifies them in the next, which gives exactly the distribution of drawing
+one value per pass (docs/SAMPLING.md). {known} values of held-out signals are known; the order is "spread". "Rounds" is
+the mean over signals, with the smallest and largest. "Blocks" are draws that are independent within a pass, which costs
+likelihood. The "floor" encodes and decodes all values twice in one batch: the work of drafts that are all accepted.
+
+{table}
+
+Likelihood, of whole held-out signals under the chain that is drawn. A buffer that exceeds a share of all known values
+becomes context; larger shares take fewer rounds and cost likelihood. The last two columns score samples of both
+methods under that chain: equal up to their intervals.
+
+{quality}
+
+![Values added per round](performance/rounds.png)
+
+"""
+
+
 def read(name: str) -> dict | None:
     """A measurement, or `None` where it has not been made."""
     path = FOLDER / f"{name}.json"
@@ -39,6 +59,67 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None:
         return "–"
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def speculative(measured: list[dict]) -> str:
+    """Exact samples in rounds: rounds, seconds and likelihoods of each checkpoint."""
+    rows, quality, notes = [], [], []
+    for found in measured:
+        for row in found["rows"]:
+            seconds, rounds = row["seconds"], row["rounds"]
+            cells = [found["checkpoint"], f"{row['values']:,}"]
+            cells.append(f"{sum(rounds) / len(rounds):.0f} ({min(rounds)}–{max(rounds)})")
+            for samples in (1, 4):
+                ours, reference = seconds[f"speculative-{samples}"], seconds[f"one-by-one-{samples}"]
+                cells += [number(ours), number(reference), f"{reference / ours:.1f}×"]
+            cells += [number(seconds["blocks-4"]), number(seconds["floor-4"]), number(seconds["predict"])]
+            rows.append(cells)
+        sampled = found.get("bits_of_samples")
+        cells = [
+            found["checkpoint"],
+            f"{found['max_buffer_share']:.0%}",
+            "{:.3f} ± {:.3f}".format(*found["bits_per_dim"]),
+        ]
+        cells.append("{:+.4f} ± {:.4f}".format(*found["random_adds"]))
+        for method in ("speculative", "one-by-one"):
+            cells.append("{:.3f} ± {:.3f}".format(*sampled[method]) if sampled else None)
+        quality.append(cells)
+        notes.append(
+            f"`{found['checkpoint']}`: seconds of one sample grow as N^{found['exponent']:.2f}. {source(found)}"
+        )
+        if paper := found.get("paper_seconds"):
+            notes.append(
+                f"The published network's size (10 + 10 layers, width 256, untrained): {paper['cached']:.1f} s for "
+                f"one sample of that grid, one value per pass with a cache; {paper['re_encoding']:.0f} s if everything "
+                "is encoded again in each pass."
+            )
+    plot_rounds(measured, FOLDER / "rounds.png")
+    columns = ["checkpoint", "values N", "rounds", "1 sample, s", "one by one, s", "faster"]
+    columns += ["4 samples, s", "one by one, s", "faster", "4 in 64 blocks, s", "floor for 4, s", "`predict`, s"]
+    titles = ["checkpoint", "largest buffer", "bits per dimension", "random order adds"]
+    titles += ["bits of speculative samples", "bits of one-by-one samples"]
+    known = measured[0]["context"]
+    return SPECULATIVE.format(known=known, table=table(columns, rows), quality=table(titles, quality)) + "\n\n".join(
+        notes
+    )
+
+
+def plot_rounds(measured: list[dict], path: Path) -> None:
+    """Values that a round adds against the number of known values, on the native grid."""
+    figure, axes = plt.subplots(figsize=(6, 3.5), constrained_layout=True)
+    for found in measured:
+        rounds = [point for row in found["rows"][:2] for signal in row["kept_by_known"] for point in signal]
+        known, kept = np.array(sorted(rounds)).T
+        edges = np.geomspace(known.min(), known.max() + 1, 12)
+        at = np.digitize(known, edges)
+        bins = [number for number in np.unique(at) if (at == number).sum() >= 3]
+        mean = [[known[at == number].mean(), kept[at == number].mean()] for number in bins]
+        axes.loglog(*np.array(mean).T, "o-", ms=4, label=found["checkpoint"])
+    axes.set(xlabel="known values", ylabel="values added per round")
+    axes.legend(fontsize=8)
+    axes.grid(which="both", alpha=0.2)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
 
 
 def sampling(found: dict, picture: str = "sampling") -> str:
@@ -228,6 +309,9 @@ quality: each comes with a likelihood, or with a difference of results."""
     ]
     names = sorted(path.stem for path in FOLDER.glob("steps-*.json"))
     names.sort(key=lambda name: name != "steps-cifar10")
+    drawn = [read(path.stem) for path in sorted(FOLDER.glob("speculative-*.json"))]
+    if drawn:
+        parts.append(speculative(drawn))
     if found := read("sampling-once"):
         parts.append(sampling(found, "sampling-once"))
     for name, section in (("sampling", sampling), ("steps", None), ("grids", grids), ("training", training)):

@@ -1,11 +1,10 @@
-"""Exact samplers on the same weights, speculative, one by one, and re-encoding: `python -m benchmarks.sampling`.
+"""One value per pass, cached against re-encoding, on the same weights: `python -m benchmarks.sampling`.
 
-Signals of N = 64 … 4,096 values are drawn exactly, interleaved in one process: by drafts and verification, and one
-value a pass. Of the speculative sampler, the rounds of one sample are counted, and the values that each adds. The
-cached one-by-one sampler is timed whole. Re-encoding is timed whole up to `--whole` values and compared draw by draw;
-beyond, `--timed_steps` steps spread over the run are timed and the rest read off between them, as its cost grows
-smoothly. Memory is the peak of a process that does nothing else, above that of one which has loaded the model and
-predicted once.
+Signals of N = 64 … 4,096 values are drawn one value at a time, interleaved in one process. (For the speculative
+sampler see `benchmarks.speculative`.) The cached sampler is timed whole. Re-encoding is timed whole up to `--whole`
+values and compared draw by draw; beyond, `--timed_steps` steps spread over the run are timed and the rest read off
+between them, as its cost grows smoothly. Memory is the peak of a process that does nothing else, above that of one
+which has loaded the model and predicted once.
 """
 
 import argparse
@@ -39,22 +38,12 @@ def make_input(model, count: int, context: int) -> tuple[Tensor, Tensor, Tensor]
     return positions, values, queries
 
 
-def draw(
-    model, count: int, samples: int, context: int, use_cache: bool, seed: int = 0, method: str = "one-by-one"
-) -> tuple[float, Tensor]:
+def draw(model, count: int, samples: int, context: int, use_cache: bool, seed: int = 0) -> tuple[float, Tensor]:
     """Seconds for whole exact samples, and the samples."""
     inputs, generator = make_input(model, count, context), torch.Generator().manual_seed(seed)
     started = time.perf_counter()
-    drawn = model.sample(*inputs, num_samples=samples, generator=generator, use_cache=use_cache, method=method)
+    drawn = model.sample(*inputs, num_samples=samples, generator=generator, use_cache=use_cache, method="one-by-one")
     return time.perf_counter() - started, drawn
-
-
-def kept_by_known(model, count: int, context: int, seed: int = 0) -> list[tuple[int, int]]:
-    """For each round of a speculative sample, how many values were known before it, and how many it added."""
-    generator = torch.Generator().manual_seed(seed)
-    states = model.sample_iter(*make_input(model, count, context), generator=generator)
-    drawn = [0, *(round(state.share * count) for state in states)]
-    return [(context + before, after - before) for before, after in zip(drawn, drawn[1:], strict=False)]
 
 
 @torch.no_grad()
@@ -83,17 +72,15 @@ def memory_of(checkpoint: str, count: int, samples: int, context: int) -> float:
     positions, values, queries = make_input(model, count or 64, context)
     model.predict(positions, values, queries[:, :1])
     if count:
-        model.sample(positions, values, queries, num_samples=samples)
+        model.sample(positions, values, queries, num_samples=samples, method="one-by-one")
     return peak_memory()
 
 
 def benchmark(model, count: int, samples: int, arguments: argparse.Namespace) -> dict:
     """One row: N, samples, median seconds of both, their ratio, and how far the draws differ."""
     whole = count <= arguments.whole
-    cached, again, speculative, difference = [], [], [], None
-    rounds = kept_by_known(model, count, arguments.context)
+    cached, again, difference = [], [], None
     for repeat in range(arguments.repeats if whole else 1):
-        speculative.append(draw(model, count, samples, arguments.context, True, repeat, "speculative")[0])
         seconds, drawn = draw(model, count, samples, arguments.context, True, repeat)
         cached.append(seconds)
         if whole and len(again) < (1 if count > 256 else arguments.repeats):
@@ -103,14 +90,11 @@ def benchmark(model, count: int, samples: int, arguments: argparse.Namespace) ->
         elif not again:
             again.append(estimate(model, count, samples, arguments.context, arguments.timed_steps))
     seconds = {"cached_seconds": median(cached), "re_encoding_seconds": median(again)}
-    seconds["speculative_seconds"] = median(speculative)
     return {
         "values": count,
         "samples": samples,
         **seconds,
         "speedup": seconds["re_encoding_seconds"] / seconds["cached_seconds"],
-        "rounds": len(rounds),
-        "kept_by_known": rounds,
         "re_encoding": "whole" if whole else f"{arguments.timed_steps} steps, the rest between them",
         "largest_difference": difference,
     }
@@ -152,7 +136,7 @@ def main() -> None:
             row["megabytes"] = used - base
     fitted = {
         key: {str(samples): exponent(rows, key, samples) for samples in arguments.samples}
-        for key in ("speculative_seconds", "cached_seconds", "re_encoding_seconds")
+        for key in ("cached_seconds", "re_encoding_seconds")
     }
     results = {"checkpoint": Path(arguments.checkpoint).name, "context": arguments.context, "rows": rows}
     results |= {"exponents": fitted, "max_buffer_share": model.config.max_buffer_share}

@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from datasets import Dataset, DatasetDict, IterableDatasetDict
 from datasets import Image as ImageFeature
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from pixeltransformer.patterns import IMAGE_PATTERNS
+from pixeltransformer.pictures import image_to_array, to_image, to_values
 from signals.base import Batch, Rows, flag, flags, say
 from signals.data import DatasetSignal, find_column, first_rows, load_media, pick_split
-from signals.patterns import Pattern, anywhere, around_center, blobs, every, outside, strokes, toward
+from signals.patterns import Pattern
 from signals.plan import PUBLISHED, EvaluationPlan, SamplePlan
 from signals.streams import Stream
 
-CHANNEL_MODES = {1: "L", 3: "RGB"}
 PAPER, PAPER_LIGHT = (0.16, 0.18, 0.24), (0.22, 0.25, 0.32)
 STUBS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")  # formats that Pillow names and cannot decode by itself
 LOOKED_AT = 32  # images by which --channels auto decides
@@ -40,20 +41,7 @@ class Images(DatasetSignal):
     kind: ClassVar[str] = "image"
     plural: ClassVar[str] = "images"
     coordinates: ClassVar[tuple[int, ...]] = (0, 1)
-    patterns: ClassVar[dict[str, Pattern]] = {
-        "random pixels": Pattern(anywhere, 1, density=1 / 15),
-        "top half": Pattern(toward(0, -1), 1 / 2),
-        "left half": Pattern(toward(-1, 0), 1 / 2),
-        "top quarter": Pattern(toward(0, -1), 1 / 4),
-        "three strokes": Pattern(partial(strokes, count=3, length=0.6), 1 / 15),
-        "all but the centre": Pattern(outside(around_center), 3 / 4),
-        "the centre": Pattern(around_center, 1 / 4),
-        "smooth regions": Pattern(blobs, 1 / 3),
-        "every second row": Pattern(every(None, 2), 1 / 2),
-        "every second pixel": Pattern(every(2, 2), 1 / 4),
-        "every fourth pixel": Pattern(every(4, 4), 1 / 16),
-        "top half and a few": Pattern(toward(0, -1), 1 / 2, also=1 / 64),
-    }
+    patterns: ClassVar[dict[str, Pattern]] = IMAGE_PATTERNS
 
     dataset_name: str | None = flag("Hub dataset (ylecun/mnist), folder of dataset files, or folder of image files.")
     image_column: str | None = flag("Column with the images; needed only where there are several.")
@@ -229,41 +217,6 @@ def _read_row(channels: int, row: tuple[dict, tuple[int, int] | None]) -> Tensor
 def read(image: Image.Image, size: tuple[int, int] | None, channels: int) -> Tensor:
     """A PIL image as uint8 tensor (y, x, V), see `image_to_array`."""
     return torch.from_numpy(image_to_array(image, size, channels))
-
-
-def image_to_array(image: Image.Image, size: tuple[int, int] | None, channels: int) -> np.ndarray:
-    """A PIL image as uint8 array (y, x, V): upright, white where transparent, resized and centre-cropped to `size`.
-
-    Args:
-        size (`tuple[int, int]` or `None`): Width and height; `None`: as the image is.
-
-    Raises:
-        ValueError: for images of 32-bit integers or floats, whose range nobody knows.
-    """
-    if image.mode in ("I", "F"):
-        raise ValueError(f"image: expected 8 or 16 bits per channel, got mode {image.mode!r} of unknown range")
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert(CHANNEL_MODES[channels])
-    if size is not None and image.size != size:
-        image = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
-    array = np.array(image, dtype=np.uint8)
-    return array if array.ndim == 3 else array[..., None]
-
-
-def to_values(arrays: Tensor) -> Tensor:
-    """uint8 levels as float values in [0, 1]."""
-    return arrays.float() / 255
-
-
-def to_image(values: Tensor) -> Image.Image:
-    """Values (y, x, V) in [0, 1] as a PIL image."""
-    array = (values.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-    return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
 
 
 def checkered(grid: list[int]) -> Tensor:

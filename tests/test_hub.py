@@ -17,6 +17,7 @@ from hub_server import run_hub
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 
+FILES = ["README.md", "config.json", "model.safetensors", "preprocessor_config.json"]  # of a model of images
 LOAD = """
 import sys, torch
 from transformers import AutoConfig, AutoModel
@@ -54,7 +55,7 @@ def check_loads(model, folder: Path, elsewhere: Path) -> None:
 def test_saved_folder_holds_config_weights_code_and_card_and_nothing_else(grey_model, tmp_path):
     grey_model.save_pretrained(tmp_path / "model")
     names = sorted(path.name for path in (tmp_path / "model").iterdir())
-    assert names == sorted(["README.md", "config.json", "model.safetensors", *CODE])
+    assert names == sorted([*FILES, *CODE])
     for name in CODE:
         assert (tmp_path / "model" / name).read_text() == (ROOT / "pixeltransformer" / name).read_text()
 
@@ -71,7 +72,7 @@ def test_a_loaded_model_saves_a_folder_that_loads_again(grey_model, tmp_path):
     again = LOAD + "model.save_pretrained(sys.argv[2])"
     run_outside(again, str(tmp_path / "first"), str(tmp_path / "second"), folder=tmp_path / "elsewhere")
     names = sorted(path.name for path in (tmp_path / "second").iterdir())
-    assert names == sorted(["README.md", "config.json", "model.safetensors", *CODE])
+    assert names == sorted([*FILES, *CODE])
     check_loads(grey_model, tmp_path / "second", tmp_path / "elsewhere")
 
 
@@ -356,7 +357,7 @@ print(PixelTransformerModel.from_pretrained(sys.argv[1]).push_to_hub("someone/di
         assert "/api/models/someone/discs/commit/main" in hub.calls
     assert "someone/discs/commit/" in printed
     names = sorted(path.name for path in arrived.iterdir())
-    assert names == sorted(["README.md", "config.json", "model.safetensors", *CODE])
+    assert names == sorted([*FILES, *CODE])
     assert "PixelTransformer on discs" in (arrived / "README.md").read_text()
     assert 'from_pretrained("someone/discs"' in (arrived / "README.md").read_text()
     check_loads(grey_model, arrived, tmp_path / "elsewhere")

@@ -5,7 +5,7 @@ from PIL import Image
 
 from signals.base import Batch, Signal
 
-MAX_QUERIES = 8192  # larger grids show no samples: drawing them would hold up the training
+MAX_QUERIES = 4096  # larger grids show no samples: drawing them would hold up the training
 
 
 @torch.no_grad()

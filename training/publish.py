@@ -5,8 +5,8 @@ of the package's. `--metrics` takes the JSON that `evaluate.py` wrote and replac
 validation figures by it. `picture.png` and `new.png`, or GIFs, in the folder are shown in the card (see
 `evaluation.figure`, and its `--new`).
 
-`python -m training.publish --code` copies the package's code into every folder of `checkpoints/`: run it after each
-change of `pixeltransformer/`.
+`python -m training.publish --code` copies the package's code into every folder of `checkpoints/` and writes the image
+processors of those for images: run it after each change of `pixeltransformer/`.
 """
 
 import argparse
@@ -20,7 +20,10 @@ from safetensors.torch import load_file, save_file
 from evaluation.against_context import markdown_table, quality_table
 from pixeltransformer.card import model_card
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
+from pixeltransformer.hub import is_of_images
+from pixeltransformer.image_processing_pixeltransformer import PixelTransformerImageProcessor
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
+from pixeltransformer.pixel_completion import CUSTOM_PIPELINES
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pixeltransformer"
@@ -45,8 +48,9 @@ def publish(source: Path, target: Path, dtype: torch.dtype = torch.bfloat16) -> 
     config = json.loads((source / "config.json").read_text())
     config = {PixelTransformerConfig.attribute_map.get(name, name): value for name, value in config.items()}
     config["dtype"] = "float32"
-    (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    write_config(target, config)
     copy_code(target)
+    write_processor(target)
     write_card(target)
 
 
@@ -57,6 +61,19 @@ def copy_code(folder: Path) -> None:
     for module in PACKAGE.glob("*.py"):
         if module.name != "__init__.py":
             shutil.copyfile(module, folder / module.name)
+
+
+def write_config(folder: Path, config: dict) -> None:
+    """Write a checkpoint's config."""
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_processor(folder: Path) -> None:
+    """Write what lets a checkpoint for images take pictures: its image processor, and the config's pipeline."""
+    config = PixelTransformerConfig.from_pretrained(folder)
+    if is_of_images(config):
+        PixelTransformerImageProcessor.of(config).save_pretrained(folder)
+        write_config(folder, json.loads((folder / "config.json").read_text()) | {"custom_pipelines": CUSTOM_PIPELINES})
 
 
 def write_card(folder: Path, metrics: Path | None = None) -> None:
@@ -75,7 +92,7 @@ def write_card(folder: Path, metrics: Path | None = None) -> None:
             )
             + f"```\n{report['command']}\n```"
         )
-        (folder / "config.json").write_text(json.dumps(raw, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        write_config(folder, raw)
         config = PixelTransformerConfig.from_pretrained(folder)
     model = PixelTransformerModel.from_pretrained(folder)
     name = folder.resolve().relative_to(ROOT).as_posix()
@@ -104,6 +121,7 @@ def main() -> None:
         if arguments.code:
             for config in (ROOT / "checkpoints").glob("*/config.json"):
                 copy_code(config.parent)
+                write_processor(config.parent)
             return
         if arguments.source.resolve() != arguments.target.resolve():
             publish(arguments.source, arguments.target, getattr(torch, arguments.dtype))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .levels import Levels, LogGaussianMass
+from .levels import Levels, LogGaussianMass, log_gaussian_mass
 
 MATTERS = 1e-3  # a mixture is integrated numerically if clamping earlier channels moves it further than this
 NODES, WEIGHTS = (torch.from_numpy(part).float() for part in np.polynomial.legendre.leggauss(10))
@@ -66,13 +66,19 @@ class ChannelGaussians:
         """
         index = levels.index(values)
         lower, upper = levels.edges(index)
-        shape = torch.broadcast_shapes(values.shape, self.means.shape)
-        rows, (bins, channels), own = shape[:-2], shape[-2:], values.shape[-2]
+        means = self.conditional_means(levels.at(index))
+        bins, channels = means.shape[-2:]
+        own, width = values.shape[-2], self.log_stds.shape[-1]
+        # `torch.broadcast_shapes` would take as long as the arithmetic of a sampler's pass.
+        rows = torch.broadcast_tensors(values[..., 0, 0], means[..., 0, 0])[0].shape
         lower, upper = (edge.expand(*rows, own, channels).reshape(-1, own, channels) for edge in (lower, upper))
-        means = self.conditional_means(levels.at(index)).expand(shape).reshape(-1, bins, channels)
-        width = self.log_stds.shape[-1]
+        means = means.expand(*rows, bins, channels).reshape(-1, bins, channels)
         log_stds = self.log_stds.expand(*rows, bins, width).reshape(-1, bins, width)
-        return LogGaussianMass.apply(means, log_stds, lower, upper).view(shape)
+        if torch.is_grad_enabled():
+            masses = LogGaussianMass.apply(means, log_stds, lower, upper)
+        else:  # calls through autograd add up
+            masses = log_gaussian_mass(means, log_stds, lower, upper)[0]
+        return masses.view(*rows, bins, channels)
 
     def draw(self, noise: Tensor, temperature: float, levels: Levels | None) -> Tensor:
         """Draw values from standard normal `noise` (…, V), channel by channel, each given the earlier drawn ones."""
@@ -122,6 +128,10 @@ class ChannelGaussians:
             return clamped_gaussian(self.means, self.log_stds.exp(), low, high)
         mean, variance, moved = self._approximate_moments(low, high)
         chosen = weights * moved > MATTERS
+        if torch.compiler.is_exporting():  # a graph cannot depend on how many there are: all are integrated
+            parts = (x.flatten(0, -2) for x in (self.means, self.log_scales, self.coefficients))
+            exact = (part.view_as(mean) for part in ChannelGaussians(*parts)._integrated_moments(low, high))
+            return tuple(torch.where(chosen[..., None], *pair) for pair in zip(exact, (mean, variance), strict=True))
         if not chosen.any():
             return mean, variance
         size = max(1, MOST_NODES // (len(NODES) + 2) ** (self.means.shape[-1] - 1))

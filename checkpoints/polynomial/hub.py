@@ -1,4 +1,4 @@
-"""Saving a model and pushing it to the Hub: code, weights and a card. A card that exists is kept by default."""
+"""Saving a model and pushing it to the Hub: code, weights, image processor and a card, which is kept if it exists."""
 
 import os
 import re
@@ -11,20 +11,36 @@ from .card import model_card
 PICTURES = (".png", ".gif", ".jpg", ".jpeg", ".webp", ".svg", ".mp4")  # file types that a card may show
 
 
+def is_of_images(config) -> bool:
+    """Whether a model takes pictures, so that an image processor can make its arguments."""
+    return config.signal == "image" and config.position_dim == 2 and config.value_dim in (1, 3)
+
+
 class HubMixin:
     """Adds the model card to saving and pushing of a `PreTrainedModel`."""
 
     def save_pretrained(self, save_directory: str | os.PathLike, *, replace_card: bool = False, **kwargs) -> None:
         """Write config, safetensors weights, the code files and a model card (README.md) into a folder.
 
+        A model of images gets its image processor and the pipeline "pixel-completion" too.
+
         Args:
             replace_card (`bool`): Replace a card that the folder already has; by default it is kept.
         """
         if kwargs.pop("push_to_hub", False):
             raise ValueError("push_to_hub: call model.push_to_hub(repo_id) instead, which uploads the card too")
+        # These imports put the two modules among those that are copied; a model without pictures needs no Pillow.
+        from .image_processing_pixeltransformer import PixelTransformerImageProcessor
+        from .pixel_completion import CUSTOM_PIPELINES
+
+        of_images, main = is_of_images(self.config), kwargs.get("is_main_process", True)
+        if of_images:
+            self.config.custom_pipelines = CUSTOM_PIPELINES
         super().save_pretrained(save_directory, **kwargs)
+        if of_images and main:
+            PixelTransformerImageProcessor.of(self.config).save_pretrained(save_directory)
         card = os.path.join(save_directory, "README.md")
-        if kwargs.get("is_main_process", True) and (replace_card or not os.path.exists(card)):
+        if main and (replace_card or not os.path.exists(card)):
             self._card(str(save_directory)).save(card)
 
     def push_to_hub(

@@ -27,6 +27,7 @@ from .streams import Streams
 
 FIRST, SHORTEST, LONGEST = 8, 8, 64  # drafts per round: in the first round, at least, at most
 GROWTH = 3.0  # drafts per recently accepted value
+TRIES = 24  # draws for a residual that are tried at once, at first
 ATTEMPTS = 2**16  # approximate limit of draws for one residual; see `draw_residual`
 
 
@@ -124,9 +125,17 @@ def _accepted(
         lengths (`Tensor` (N,)): Number of drafts of each row; what follows in the row is not a draft.
     """
     count = drafts.shape[1]
-    log_ratio = judged[:, :count].log_prob(drafts) - proposals[:, :count].log_prob(drafts)
+    log_ratio = _log_ratio(judged[:, :count], proposals[:, :count], drafts)
     accepted = (accept.log() < log_ratio) & (torch.arange(count, device=drafts.device) < lengths[:, None])
     return accepted.long().cumprod(1).sum(1)
+
+
+def _log_ratio(p: ValueDistribution, q: ValueDistribution, values: Tensor) -> Tensor:
+    """log p - log q at `values` (…, N, V) or (…, N, L, V), both in one pass, as a pass is many small operations."""
+    dim = -1 - len(p.batch_shape)
+    both = ValueDistribution.cat([p, q], 0).log_prob(torch.cat((values, values), dim))
+    of_p, of_q = both.chunk(2, dim + 1)
+    return of_p - of_q
 
 
 def draw_residual(target: ValueDistribution, proposal: ValueDistribution, streams: Streams, numbers: Tensor) -> Tensor:
@@ -143,7 +152,7 @@ def draw_residual(target: ValueDistribution, proposal: ValueDistribution, stream
     """
     channels, device = target.event_shape[0], target.means.device
     values = torch.empty(*target.batch_shape, channels, device=device)
-    rows, tried, tries = torch.arange(len(values)), 0, 8
+    rows, tried, tries = torch.arange(len(values)), 0, TRIES
     while len(rows) and tried < ATTEMPTS:
         size = channels + 2  # random numbers per draw; `Noise` uses the first ones
         uniform = streams.rows(rows).uniform(numbers[rows, None], size * (1 + tried), size * tries)
@@ -152,7 +161,7 @@ def draw_residual(target: ValueDistribution, proposal: ValueDistribution, stream
         choice, accept = uniform[..., :2].float().to(device).unbind(-1)
         p, q = target[rows.to(device)], proposal[rows.to(device)]
         drawn = p.draw(choice, normal)
-        accepted = accept < -torch.expm1(q.log_prob(drawn) - p.log_prob(drawn))
+        accepted = accept < -torch.expm1(-_log_ratio(p, q, drawn))
         first = accepted.byte().argmax(0)  # index of the first accepted draw, 0 if there is none
         found = accepted.any(0)
         values[rows.to(device)] = drawn[torch.where(found, first, -1), torch.arange(len(rows), device=device)]
