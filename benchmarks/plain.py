@@ -143,7 +143,7 @@ def log_prob(distribution: ValueDistribution, values: Tensor) -> Tensor:
 
 
 def make_episode(rows: Rows, indices: list[int], sizes: EpisodeSizes, seed: int, step: int) -> dict[str, Tensor]:
-    """What `training.batches.make_episode` gives for images at cell centres, one value at a time."""
+    """What `training.episodes.make_episode` gives for images at cell centres, one value at a time."""
     generator = torch.Generator().manual_seed(mix_seed(seed, 3, step))
     count = sizes.context + sizes.buffer + sizes.queries
     images = [rows.decode(rows.source[index]) for index in indices]

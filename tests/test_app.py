@@ -24,7 +24,7 @@ from demo.drawings import Request, drawing, level_tiles, remembered
 from demo.grids import choose_cells, observe_cells, split
 from demo.image_actions import EVERYTHING, draw, infer, refit, reveal
 from demo.limits import MAX_PAIRS, drawn_at_most
-from demo.observed import Observed, Places, read_observed
+from demo.observed import Observed, ObservedLists, read_observed
 from demo.polynomial_actions import REGION_NAMES, observe, read_points, true_curve, write_points
 from demo.shape_actions import WHERE
 from demo.shape_actions import observe as observe_shape
@@ -286,7 +286,7 @@ def test_every_argument_keeps_its_own_description_to_the_end_and_scales_are_opti
         described = get_function_description(function)[1]
         assert all(text.endswith(".") for text in described.values()), described
     assert get_function_description(api.predict)[1]["checkpoint"].startswith("Name of a checkpoint")
-    assert "scales" not in python_type_to_json_schema(Places).get("required", [])
+    assert "scales" not in python_type_to_json_schema(ObservedLists).get("required", [])
 
 
 def test_every_action_has_a_documented_endpoint():

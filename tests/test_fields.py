@@ -15,7 +15,7 @@ from signals.field_files import read_field, to_maps, write_field
 from signals.field_maps import Turned, _windows, predict_map
 from train_accelerate import train
 from training.arguments import parse_arguments
-from training.batches import make_episode
+from training.episodes import make_episode
 from training.setup import make_sampler
 
 SMALL = "--hidden_size 16 --num_attention_heads 2 --num_encoder_layers 1 --num_decoder_layers 1 --intermediate_size 16"

@@ -76,7 +76,7 @@ class BatchCoder:
         totals = [len(tile.coded) for tile in rows]
         positions = _padded([positions_of(tile.coded, config.native_grid) for tile in rows])
         spare = max(max(row) for row in sizes)
-        chain = Chain(self.model, self._known(rows, known, levels), positions, None, totals, spare)
+        chain = Chain(self.model, self._context(rows, known, levels), positions, None, totals, spare)
         found = torch.zeros(len(rows), max(totals) + spare, config.value_dim, dtype=torch.int64)
         if wanted is not None:
             for row, values in zip(found, wanted, strict=False):
@@ -85,7 +85,7 @@ class BatchCoder:
 
         def values_of(distribution: ValueDistribution, starts: list[int], counts: list[int]) -> Tensor:
             counts = [*counts[: len(tiles)], *[0] * (len(rows) - len(tiles))]
-            row, number = _places(counts)
+            row, number = _entries(counts)
             at = row, number + torch.tensor(starts)[row]
             if len(row):
                 index, score = code(distribution[row, number], coder, None if wanted is None else found[at])
@@ -108,7 +108,7 @@ class BatchCoder:
             (-nats / torch.log(torch.tensor(2.0)))[: len(tiles)].tolist(),
         )
 
-    def _known(self, rows: list[Tile], known: list[Tensor], levels: Levels) -> Context:
+    def _context(self, rows: list[Tile], known: list[Tensor], levels: Levels) -> Context:
         """Known pixels as context, with a mask where tiles have different numbers of them."""
         counts = torch.tensor([len(tile.known) for tile in rows])
         positions = _padded([positions_of(tile.known, self.model.config.native_grid) for tile in rows])
@@ -132,7 +132,7 @@ def _padded(parts: list[Tensor]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True).float()
 
 
-def _places(counts: list[int]) -> tuple[Tensor, Tensor]:
+def _entries(counts: list[int]) -> tuple[Tensor, Tensor]:
     """Row and number in the row of `counts[row]` values of each row."""
     lengths = torch.tensor(counts)
     row = torch.repeat_interleave(torch.arange(len(counts)), lengths)
