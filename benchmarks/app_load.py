@@ -1,7 +1,8 @@
 """Many visitors at once: no error, no crossed results, flat memory.
 
 `python -m benchmarks.app_load --visitors 16 --seconds 120` starts the app, lets every visitor paint pixels of a colour
-of their own, ask for the mean image and now and then for samples, a few of 256 pixels a side, and checks that each answer holds that colour there.
+of their own, ask for the mean image and now and then for samples, a few of them of 256 pixels a side, and checks that
+each mean holds that colour there.
 The exit code is 1 where an answer was an error, or another visitor's.
 """
 
