@@ -5,7 +5,17 @@ import torch
 from app_server import checkpoints
 from PIL import Image
 
-from demo import image_handlers, models, polynomial_handlers, saving, share, video_actions, video_handlers
+from demo import (
+    image_handlers,
+    models,
+    polynomial_handlers,
+    saving,
+    shape_handlers,
+    shape_tab,
+    share,
+    video_actions,
+    video_handlers,
+)
 from demo.answers import FAST, Sampling
 from demo.density import colour_name
 from demo.image_handlers import Visit
@@ -239,3 +249,18 @@ def test_a_file_of_an_older_app_or_of_somebody_else_is_not_taken_for_saved_work(
 def test_colours_are_named_by_words():
     names = [colour_name(torch.tensor(rgb) / 255) for rgb in ((200, 116, 44), (255, 255, 255), (20, 18, 16))]
     assert names == ["ginger", "white", "black"]
+
+
+def test_the_3d_tab_updates_no_more_than_its_outputs():
+    """Anything more would fail in the page."""
+    values = dict(checkpoint="chairs", count=32, where="near the surface", side=12, temperature=1.0, seed=0, up="z")
+    values |= dict(axis="y", depth=16, opened="Stool", shape=None, known=None, upload=None, scan=None)
+    opened = shape_handlers.begin(shape_handlers.Visit(values))
+    assert set(opened) <= set(shape_tab.OPENED) and opened["opened"] == "Stool"
+    values |= {name: opened[name] for name in ("shape", "known")}
+    turned = shape_handlers.turn(shape_handlers.Visit(values | {"up": "y"}))
+    more = shape_handlers.add_point(shape_handlers.Visit(values), {"x": 0.1, "y": 0.1})
+    assert set(turned) <= {"truth", *shape_tab.SHOWN} and set(more) <= set(shape_tab.SHOWN)
+    assert len(more["known"]) == 33
+    with pytest.raises(ValueError, match="a distance is measured where the whole surface is known"):
+        shape_handlers.add_point(shape_handlers.Visit(values | {"shape": None}), {"x": 0.1, "y": 0.1})
