@@ -78,12 +78,7 @@ async def run(visitors: int, seconds: float, port: int) -> dict:
     server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT)
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(120):
-            try:
-                httpx.get(url, timeout=10)
-                break
-            except httpx.HTTPError:
-                await asyncio.sleep(1)
+        await until_up(server, url)
         await visit_all(visitors, url, 10, nothing_seen())  # loads and warms up
         seen = nothing_seen()
         memory = [megabytes(server.pid)]
@@ -94,6 +89,18 @@ async def run(visitors: int, seconds: float, port: int) -> dict:
         server.terminate()
         server.wait(20)
     return report(visitors, seconds, seen, memory)
+
+
+async def until_up(server: subprocess.Popen, url: str, seconds: float = 600) -> None:
+    """Wait until the app answers. Raises `RuntimeError` where it ends before, or does not in that time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            httpx.get(url, timeout=30)
+            return
+        except httpx.HTTPError:
+            await asyncio.sleep(1)
+    raise RuntimeError(f"the app did not answer at {url} within {seconds:.0f} seconds, or ended")
 
 
 def nothing_seen() -> dict:
