@@ -43,6 +43,7 @@ INTRO = (
 MESHES = [".obj", ".off", ".ply", ".stl", ".glb"]
 RESTORED = [*SAVED, "known", "shape", "truth", *SAMPLES]
 SHOWN = [*VIEWS, *SAMPLES]
+OPENED = ["shape", "truth", "up", "opened", *SHOWN]
 VIEWERS = "#shape-mean, #shape-points"
 CLICK = "Choose an example: a click on this slice then observes the distance there."
 
@@ -62,7 +63,7 @@ def build() -> Tab:
     panel.connect(page, state_of, restore, RESTORED, follow)
 
     def choose(event) -> None:
-        page.on(event, begin, ["shape", "truth", *SHOWN])
+        page.on(event, begin, OPENED)
 
     restored, back = [page[name] for name in RESTORED], page.by_component(recover)
     return Tab(NAME, restored, page.by_component(restore), follow, False, choose, back, recovers_alone=True)
