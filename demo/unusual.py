@@ -38,7 +38,7 @@ def unusual(visit: Visit) -> Updates:
         raise ValueError("picture: expected one to look at, got none; upload one or click an example with a photo")
     config, model = visit.config, models.load(visit.checkpoint)
     values = read_picture(visit.picture, config.native_grid, config.value_dim)
-    found = surprise(model, values[None], DEFAULT.windows, lambda share: check_time())
+    found = surprise(model, values[None], progress=lambda share: check_time())
     heat = smooth(found.maps()[DEFAULT.map], DEFAULT.smooth)[0]
     top = float(heat.flatten().quantile(TOP))
     row, column = divmod(int(heat.argmax()), heat.shape[1])

@@ -21,6 +21,7 @@ from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.image import endings
 
 FILES_AT_A_TIME = 32
+SETTINGS = ("checkpoint", "map", "smooth", "core", "window", "distance", "doubt")  # what the report says
 
 
 def find_images(paths: list[Path]) -> list[tuple[str, Path]]:
@@ -52,7 +53,7 @@ def judge(model, files: list[tuple[str, Path]], flags: argparse.Namespace, windo
     """Maps and scores of some image files."""
     config = model.config
     values = read_images(open_images(files), config.native_grid, config.value_dim)
-    maps = smooth(surprise(model, values, windows, progress).maps()[flags.map], flags.smooth)
+    maps = smooth(surprise(model, values, windows, tuple(flags.doubt), progress).maps()[flags.map], flags.smooth)
     scores = {"map_mean": maps.mean((1, 2)).tolist(), "map_max": maps.amax((1, 2)).tolist()}
     if not flags.maps_only:
         scores |= image_scores(model, values, tuple(flags.shake))
@@ -76,7 +77,7 @@ def run(flags: argparse.Namespace) -> None:
             part = files[start : start + FILES_AT_A_TIME]
             each_image = partial(_advance, bar, len(part))
             judged += judge(model, part, flags, windows, each_image)
-    settings = {name: getattr(flags, name) for name in ("checkpoint", "map", "smooth", "core", "window", "distance")}
+    settings = {name: getattr(flags, name) for name in SETTINGS}
     paths = write_report(judged, flags.output, settings)
     print(f"{flags.output}: {len(judged)} images, scores in " + " and ".join(path.name for path in paths))
 
@@ -92,6 +93,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--core", type=int, default=DEFAULT.windows.core, help="side of what is scored at a time")
     parser.add_argument("--window", type=int, default=DEFAULT.windows.window, help="side of what is hidden around it")
     parser.add_argument("--distance", type=int, default=DEFAULT.windows.distance, help="between two windows")
+    parser.add_argument(
+        "--doubt", type=float, nargs="*", default=list(DEFAULT.doubts), help="shares of pixels to doubt"
+    )
     parser.add_argument("--shake", nargs="*", choices=SHAKES, default=["turned"], help="scores by shaken versions")
     parser.add_argument("--maps_only", action="store_true", help="leave out likelihoods of whole images")
     return parser.parse_args(argv)
