@@ -12,6 +12,7 @@ import xarray
 from torch import Tensor
 
 from pixeltransformer.grids import centres
+from signals.field import predictor
 from signals.field_files import to_maps, units_of
 
 
@@ -76,8 +77,9 @@ def predict_map(model, observed: xarray.Dataset, wanted: np.ndarray | None = Non
     asked = unknown if wanted is None else unknown & torch.from_numpy(np.asarray(wanted, dtype=bool))
     mean, std = values.clone(), torch.zeros_like(values)
     mean[unknown], std[unknown] = torch.nan, torch.nan
+    answering = predictor(model)
     for window, core in _windows(values.shape[:2], model.config.native_grid[::-1]):
-        _fill(model, values, unknown, asked, window, core, mean, std)
+        _fill(answering, values, unknown, asked, window, core, mean, std)
     mean, std = mean * spread + center, std * spread
     made = observed.copy()
     for channel, (name, part) in enumerate(observed.data_vars.items()):
