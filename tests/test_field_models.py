@@ -120,8 +120,8 @@ def test_pixelcnn_has_a_blind_spot_and_gated_pixelcnn_has_none():
         return ((logits[1:] - logits[:1]).abs().amax(1) > 1e-7).view(side, side)
 
     y = middle
-    # Both have kernels of 7 and 3, so that rows up to 4 above are in reach. Seen from x = 4, the pixel 4 to the right in
-    # the row above lies in reach of Gated PixelCNN; PixelCNN's kernels reach right only while they go up a row.
+    # Both have kernels of 7 and 3. PixelCNN's reach right only while they go up a row: one row above, the pixel 4 to
+    # the right is out of their reach, however near it is.
     ordinary, gated = seen_from("pixelcnn", y, 4), seen_from("gated-pixelcnn", y, 4)
     assert ordinary[y - 1, 7] and ordinary[y - 2, 8]
     assert not ordinary[y - 1, 8] and gated[y - 1, 8]

@@ -15,7 +15,7 @@ from transformers.utils import ModelOutput
 
 from .configuration import FieldConfig
 from .distributions import Distribution, join
-from .orders import raster
+from .orders import follows, last_place, raster
 
 TASKS = ("predict", "sample", "log_prob")
 CHUNK = 64  # images of one pass outside of training
@@ -35,7 +35,7 @@ class FieldOutput(ModelOutput):
 
 
 class AutoregressiveModel(PreTrainedModel):
-    """Base of the models: a subclass gives `conditionals`, and `orders`, `draw` or `marginals` where it knows better."""
+    """Base of the models: a subclass gives `conditionals`, and more where it has several orders or a faster way."""
 
     config_class = FieldConfig
     base_model_prefix = "field"
@@ -150,7 +150,7 @@ class AutoregressiveModel(PreTrainedModel):
             orders = self.orders_of(one, wanted)
             if not orders:
                 return f"{self._name()} knows a context only if it comes first in its order, which this one does not."
-            if task == "log_prob" and not any(_follows(order, one, wanted) for order in orders):
+            if task == "log_prob" and not any(follows(order, one, wanted) for order in orders):
                 return f"{self._name()} scores only values that follow the context in its order without a gap."
         return None
 
@@ -177,7 +177,7 @@ class AutoregressiveModel(PreTrainedModel):
         result = values.new_zeros(len(values))
         for rows, one, wanted in self._groups(known, asked):
             orders = self.orders_of(one, wanted) if order is None else [order]
-            orders = [along for along in orders if _follows(along, one, wanted)][:num_orders]
+            orders = [along for along in orders if follows(along, one, wanted)][:num_orders]
             if not orders:
                 raise ValueError(f"query_positions: {self.refusal('log_prob', context_positions, query_positions)}")
             for part in rows.split(CHUNK):
@@ -205,7 +205,7 @@ class AutoregressiveModel(PreTrainedModel):
         whole = values.expand(num_samples, *values.shape).clone()
         for rows, one, wanted in self._groups(known, asked):
             along, start = self._order(one, wanted), int(one.sum())
-            stop = _last(along, wanted)
+            stop = last_place(along, wanted)
             for part in rows.split(max(1, CHUNK // num_samples)):
                 copies = values[part].repeat(num_samples, 1, 1)
                 drawn = self.draw(copies, along, start, stop, generator, temperature)
@@ -235,7 +235,7 @@ class AutoregressiveModel(PreTrainedModel):
         for rows, one, wanted in self._groups(known, asked):
             for row in rows:
                 along = self._order(one, wanted)
-                stop = _last(along, wanted)
+                stop = last_place(along, wanted)
                 marginal = self.marginals(values[row, None], one, along, stop, num_samples, generator)
                 parts.append((int(row), marginal[:, cells[row]]))
         return join([distribution for _, distribution in sorted(parts, key=lambda part: part[0])])
@@ -264,9 +264,7 @@ class AutoregressiveModel(PreTrainedModel):
         """True (B, D) at cells (B, N), except `without`."""
         mask = torch.zeros(len(cells), self.config.num_cells, dtype=torch.bool, device=cells.device)
         mask = mask.scatter(1, cells, True)
-        if without is None:
-            return mask
-        return mask.expand(len(without), -1) & ~without
+        return mask if without is None else mask.expand(len(without), -1) & ~without
 
     def _read(
         self, context_positions: Tensor, context_values: Tensor, query_positions: Tensor, query_values=None
@@ -275,16 +273,14 @@ class AutoregressiveModel(PreTrainedModel):
         known_cells = self.cells_of(context_positions, "context_positions")
         cells = self.cells_of(query_positions, "query_positions").expand(len(known_cells), -1)
         channels = self.config.value_dim
-        if context_values.shape != (*known_cells.shape, channels):
-            expected = (*known_cells.shape, channels)
-            raise ValueError(f"context_values: expected shape {expected}, got {tuple(context_values.shape)}")
         values = torch.zeros(len(cells), self.config.num_cells, channels, device=cells.device)
-        if query_values is not None:
-            if query_values.shape != (*cells.shape, channels):
-                expected = (*cells.shape, channels)
-                raise ValueError(f"query_values: expected shape {expected}, got {tuple(query_values.shape)}")
-            values.scatter_(1, cells[..., None].expand_as(query_values), query_values.float())
-        values.scatter_(1, known_cells[..., None].expand_as(context_values), context_values.float())
+        for name, part, given in (("query", cells, query_values), ("context", known_cells, context_values)):
+            if given is None:
+                continue
+            expected = (*part.shape, channels)
+            if given.shape != expected:
+                raise ValueError(f"{name}_values: expected shape {expected}, got {tuple(given.shape)}")
+            values.scatter_(1, part[..., None].expand_as(given), given.float())
         known = self._mask(known_cells)
         return values, known, self._mask(cells, known)
 
@@ -300,14 +296,3 @@ class AutoregressiveModel(PreTrainedModel):
             name = self._name()
             raise ValueError(f"context_positions: {name} knows a context only if it comes first in its order.")
         return orders[0]
-
-
-def _last(order: Tensor, asked: Tensor) -> int:
-    """Place in the order behind the last cell that is asked for."""
-    return int(asked[order].nonzero().max()) + 1 if bool(asked.any()) else 0
-
-
-def _follows(order: Tensor, known: Tensor, asked: Tensor) -> bool:
-    """Whether the asked cells follow the known ones in the order without a gap."""
-    start, count = int(known.sum()), int(asked.sum())
-    return bool(known[order[:start]].all()) and bool(asked[order[start : start + count]].all())

@@ -5,7 +5,7 @@ They have the calls of PixelTransformer's `ValueDistribution`: batch shape (B, Q
 """
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,17 +15,8 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 MIN_LOG_SCALE = -7.0  # of a logistic over [-1, 1], as in PixelCNN++
 
 
-class Distribution(Protocol):
-    """What a head returns."""
-
-    def log_prob(self, values: Tensor) -> Tensor: ...
-    def sample(self, shape=(), generator=None, temperature: float = 1.0) -> Tensor: ...
-    def mixed(self, dim: int) -> "Distribution": ...
-    def __getitem__(self, index) -> "Distribution": ...
-
-
 class Parts:
-    """Indexing and joining of distributions that are made of a few tensors: `parts` lists them, `like` is the inverse."""
+    """Indexing of distributions that are made of a few tensors: `parts` lists them, `like` is the inverse."""
 
     def parts(self) -> tuple[Tensor | None, ...]:
         raise NotImplementedError
@@ -295,6 +286,9 @@ class GaussianMixture(Parts):
 
     def parts(self) -> tuple[Tensor, ...]:
         return self.logits, self.means, self.log_stds
+
+
+Distribution = LevelDistribution | DiscretisedLogistics | GaussianMixture
 
 
 def _join(x: Tensor, dim: int, after: int) -> Tensor:

@@ -12,8 +12,8 @@ class Head:
     """How many numbers a network gives for each value, and the distribution that they stand for.
 
     Args:
-        kind (`str`): "levels": one logit for two levels, else a softmax over them. "logistics": a mixture of discretised
-            logistics, for two levels one logit. "gaussians": a mixture for real values.
+        kind (`str`): "levels": one logit for two levels, else a softmax over them. "logistics": a mixture of
+            discretised logistics, for two levels one logit. Real values get a mixture of Gaussians in any case.
     """
 
     def __init__(self, config: FieldConfig, kind: str = "levels"):

@@ -1,4 +1,4 @@
-"""Masked layers, written once: linear, convolutional, convolutional with a mask for each cell, and cached row by row."""
+"""Masked layers, written once: linear, convolutional, cached row by row, and with a mask for each cell."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,9 +1,10 @@
 """LMConv: one network for many orders, by convolutions whose mask differs from cell to cell.
 
-Jain, Abbeel & Pathak, UAI 2020. The kernel at each cell sees those neighbours that come earlier in the order. Trained on
-the eight reflections of an S-curve, a drawn one each step; their average is an ensemble, and a region is completed in an
-order in which what is known comes first. Binarised MNIST, published: 77.56 nats; CIFAR-10 2.89 bits. The network is that
-of PixelCNN++ without halvings and with one stream, gated residual blocks with positional normalisation.
+Jain, Abbeel & Pathak, UAI 2020. The kernel at each cell sees those neighbours that come earlier in the order. Trained
+on the eight reflections of an S-curve, a drawn one each step; their average is an ensemble, and a region is completed
+in an order in which what is known comes first. Binarised MNIST, published: 77.56 nats; CIFAR-10 2.89 bits. The
+network is that of PixelCNN++ without halvings and with one stream, gated residual blocks with positional
+normalisation.
 """
 
 import torch

@@ -1,9 +1,9 @@
 """MADE: an autoencoder whose weights are masked so that each output depends on the inputs before it alone.
 
-Germain, Gregor, Murray & Larochelle, ICML 2015. Hidden unit k has a number m(k); it sees inputs with places up to m(k),
-and output i sees hidden units with numbers below its place. Static binarised MNIST, published: 88.40 nats with one hidden
-layer and one set of masks, 86.64 with two layers of 8,000 units and 32 sets; 84.87 with dynamic binarisation
-(pytorch-generative). Here one hidden layer of 320 units.
+Germain, Gregor, Murray & Larochelle, ICML 2015. Hidden unit k has a number m(k); it sees inputs with places up to
+m(k), and output i sees hidden units with numbers below its place. Static binarised MNIST, published: 88.40 nats with
+one hidden layer and one set of masks, 86.64 with two layers of 8,000 units and 32 sets; 84.87 with dynamic
+binarisation (pytorch-generative). Here one hidden layer of 320 units.
 
 With several orders, each step of training takes the next of `num_orders` orders, and several at once are an ensemble.
 The first order is raster, so that a half can be completed with it.

@@ -62,7 +62,7 @@ def reflections(order: Tensor, grid) -> list[Tensor]:
 
 
 def put_first(order: Tensor, known: Tensor, asked: Tensor) -> Tensor:
-    """The same order, but the cells where `known` (D,) is true come first, then those of `asked` (D,), then the rest."""
+    """The same order, but the cells of `known` (D,) come first, then those of `asked` (D,), then the rest."""
     rank = torch.where(known, 0, torch.where(asked, 1, 2))[order]
     return order[rank.argsort(stable=True)]
 
@@ -70,6 +70,17 @@ def put_first(order: Tensor, known: Tensor, asked: Tensor) -> Tensor:
 def ranks(order: Tensor) -> Tensor:
     """For each cell, when it is drawn: the inverse permutation."""
     return order.argsort()
+
+
+def last_place(order: Tensor, asked: Tensor) -> int:
+    """Place in the order behind the last cell that is asked for."""
+    return int(asked[order].nonzero().max()) + 1 if bool(asked.any()) else 0
+
+
+def follows(order: Tensor, known: Tensor, asked: Tensor) -> bool:
+    """Whether the asked cells follow the known ones in the order without a gap."""
+    start, count = int(known.sum()), int(asked.sum())
+    return bool(known[order[:start]].all()) and bool(asked[order[start : start + count]].all())
 
 
 def picture(order: Tensor, grid, zoom: int = 8):

@@ -1,12 +1,12 @@
 """Recurrent models: an RNN over the sequence of pixels, and PixelRNN with Row LSTM and with Diagonal BiLSTM.
 
-Van den Oord, Kalchbrenner & Kavukcuoglu, ICML 2016. Both PixelRNNs start with a 7×7 convolution with mask A; LSTM layers
-with residual connections follow, then two 1×1 convolutions. Binarised MNIST (static), published: Row LSTM 80.54,
-Diagonal BiLSTM 79.20 nats. The RNN over pixels is the textbook model that they improve on.
+Van den Oord, Kalchbrenner & Kavukcuoglu, ICML 2016. Both PixelRNNs start with a 7×7 convolution with mask A; LSTM
+layers with residual connections follow, then two 1×1 convolutions. Binarised MNIST (static), published: Row LSTM
+80.54, Diagonal BiLSTM 79.20 nats. The RNN over pixels is the textbook model that they improve on.
 
 - Row LSTM: the state of a pixel comes from the three states above it, so that it sees a triangle above.
-- Diagonal BiLSTM: rows are skewed, so that a diagonal is a column; the state comes from the left and from above, in one
-  direction and in the other. Together they see all pixels before.
+- Diagonal BiLSTM: rows are skewed, so that a diagonal is a column; the state comes from the left and from above, in
+  one direction and in the other. Together they see all pixels before.
 """
 
 import torch
@@ -112,10 +112,7 @@ class RowLSTM(Rowwise):
 
     def _step(self, gates: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Hidden values and memory (B, C, x) of a row from its gates (B, 4 C, x)."""
-        if state is None:
-            gates = gates + self.from_state.bias[:, None]
-        else:
-            gates = gates + self.from_state(state[0])
+        gates = gates + (self.from_state.bias[:, None] if state is None else self.from_state(state[0]))
         return _lstm(gates, 0 if state is None else state[1])
 
 
@@ -138,10 +135,8 @@ class DiagonalLSTM(nn.Module):
         gates, columns, state = skew(self.from_input(x)), [], None
         for column in range(gates.shape[3]):
             step = gates[..., column]
-            if state is None:
-                step = step + self.from_state.bias[:, None]
-            else:
-                step = step + self.from_state(F.pad(state[0], (1, 0)))  # the row above and the own one
+            # The state of the column before, of the row above and of the own one.
+            step = step + (self.from_state.bias[:, None] if state is None else self.from_state(F.pad(state[0], (1, 0))))
             # Cells of a skewed image that lie before its row are no pixels and must not hold a state.
             inside = self._inside(column, x)
             state = tuple(part * inside for part in _lstm(step, 0 if state is None else state[1]))

@@ -1,8 +1,9 @@
 """PixelCNN++: discretised logistics, two streams, short-cuts across resolutions.
 
-Salimans, Karpathy, Chen & Kingma, ICLR 2017. One stream sees all rows above, the other also the pixels to the left; both
-go down to half the resolution and up again, with short-cuts from each layer down to its mirror image up. Published: 2.92
-bits on CIFAR-10; 8-bit MNIST 0.88 bits, as Akoury & Nguyen 2017 list it. Here it halves once, the paper twice.
+Salimans, Karpathy, Chen & Kingma, ICLR 2017. One stream sees all rows above, the other also the pixels to the left;
+both go down to half the resolution and up again, with short-cuts from each layer down to its mirror image up.
+Published: 2.92 bits on CIFAR-10; 8-bit MNIST 0.88 bits, as Akoury & Nguyen 2017 list it. Here it halves once, the
+paper twice.
 """
 
 import torch
@@ -48,14 +49,14 @@ class GatedBlock(nn.Module):
     def __init__(self, make, width: int, extra: int, condition: int, dropout: float):
         super().__init__()
         self.first, self.second = make(2 * width, width), make(2 * width, 2 * width)
-        self.extra = nn.Conv2d(2 * extra, width, 1) if extra else None
+        self.between = nn.Conv2d(2 * extra, width, 1) if extra else None
         self.condition = nn.Conv2d(condition, 2 * width, 1, bias=False) if condition else None
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor, extra: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         inner = self.first(concat_elu(x))
         if extra is not None:
-            inner = inner + self.extra(concat_elu(extra))
+            inner = inner + self.between(concat_elu(extra))
         inner = self.second(self.dropout(concat_elu(inner)))
         if condition is not None:
             inner = inner + self.condition(condition)

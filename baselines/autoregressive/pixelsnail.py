@@ -33,7 +33,7 @@ class PixelSNAILConfig(FieldConfig):
 
 
 class GatedCausal(nn.Module):
-    """Two causal convolutions of concatenated ELUs (2×2: the pixel, its left neighbour, and those above), and a gate."""
+    """Two causal convolutions of concatenated ELUs (2×2: the pixel, its left neighbour, those above), and a gate."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -50,11 +50,11 @@ class PointwiseGate(nn.Module):
 
     def __init__(self, width: int, extra: int):
         super().__init__()
-        self.first, self.extra = nn.Conv2d(2 * width, width, 1), nn.Conv2d(2 * extra, width, 1)
+        self.first, self.between = nn.Conv2d(2 * width, width, 1), nn.Conv2d(2 * extra, width, 1)
         self.second = nn.Conv2d(2 * width, 2 * width, 1)
 
     def forward(self, x: Tensor, extra: Tensor) -> Tensor:
-        inner = self.first(concat_elu(x)) + self.extra(concat_elu(extra))
+        inner = self.first(concat_elu(x)) + self.between(concat_elu(extra))
         signal, opening = self.second(concat_elu(inner)).chunk(2, 1)
         return x + signal * torch.sigmoid(opening)
 
