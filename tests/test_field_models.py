@@ -321,6 +321,11 @@ def test_a_few_steps_of_training_lower_the_loss(name):
     generator = torch.Generator().manual_seed(0)
     bright = torch.rand(16, model.config.num_cells, 1, generator=generator) < 0.9
     values = bright.float() if model.config.num_levels else 0.1 * some_values(model, 16)
+    exact = model(values, generator=torch.Generator().manual_seed(0)).loss
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(values, generator=torch.Generator().manual_seed(0)).loss
+    rounded.backward()  # in bfloat16 where the hardware has it
+    assert rounded.item() == pytest.approx(exact.item(), abs=0.05)
     optimizer = torch.optim.Adam(model.parameters(), entry.rate * 10)
     losses = []
     for _ in range(10):

@@ -127,7 +127,8 @@ class NADE(AutoregressiveModel):
 
     def conditionals(self, values: Tensor, order: Tensor) -> Distribution:
         added = torch.einsum("bdf,dfh->bdh", self._features(values), self.input)
-        sums = added.cumsum(1) - added + self.input_bias
+        # In float32 whatever the precision of products: sums of 784 terms need their digits.
+        sums = nn.functional.pad(added.float().cumsum(1)[:, :-1], (0, 0, 1, 0)) + self.input_bias
         return self._output(sums, slice(None))
 
     def draw(

@@ -26,7 +26,7 @@ class PixelSNAILConfig(FieldConfig):
 
     model_type = "field-pixelsnail"
 
-    hidden_size: int = 40
+    hidden_size: int = 36
     num_blocks: int = 4
     num_layers: int = 3
     key_size: int = 16

@@ -35,7 +35,7 @@ class SpatialPixelCNNConfig(FieldConfig):
 
     patch_size: int = 8
     latent_size: int = 60
-    hidden_size: int = 32
+    hidden_size: int = 30
     num_layers: int = 3
     dropout: float | int = 0.0
 

@@ -26,8 +26,8 @@ CARD = """---
 
 {paper}
 
-An autoregressive model for comparison with PixelTransformer, small, trained in minutes. Grid: {grid}; channels: {channels};
-values: {levels}. Parameters: {parameters:,}, stored as bfloat16.
+An autoregressive model for comparison with PixelTransformer, small, trained in minutes. Grid: {grid}; channels:
+{channels}; values: {levels}. Parameters: {parameters:,}, stored as bfloat16.
 
 ## How to use
 
