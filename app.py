@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from demo import api, image_tab, models, polynomial_tab, shape_tab, share, video_tab
+from demo import api, image_tab, models, polynomial_tab, saving, shape_tab, share, video_tab
 from demo.guard import guarded
 from demo.limits import MAX_FILE, MAX_SESSIONS, MAX_WAITING
 from demo.memory import share_arenas
@@ -32,8 +32,9 @@ def build(checkpoints: list[str] | None = None) -> gr.Blocks:
             for title, module in TABS.items():
                 with gr.Tab(title, id=module.NAME) as item:
                     tabs.append(module.build())
+                saving.remember_tab(item, module.NAME)
                 if tabs[-1].chosen is not None:
-                    item.select(*tabs[-1].chosen, show_progress="hidden", **QUICK)
+                    tabs[-1].chosen(item.select)
         for tab in tabs:
             _connect(blocks, row, tab)
         api.build()
@@ -41,32 +42,44 @@ def build(checkpoints: list[str] | None = None) -> gr.Blocks:
 
 
 def _connect(blocks: gr.Blocks, row: gr.Tabs, tab: Tab) -> None:
-    """Open the tab that a link names, with the link's state if it has one."""
+    """Open the tab that a link names, with the link's state if it has one; otherwise what the browser saved of it."""
     if tab.restore is None:
         return
 
-    arrived = gr.State("")  # the link's state, once it is on the page: then what depends on it is drawn
-    named = gr.State(False)  # a link names the tab alone
+    arrived = gr.State("")  # the state, once it is on the page: then what depends on it is drawn
+    named = gr.State(False)  # the tab alone is opened
+    texts = [gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")]
 
     @guarded
-    def open_link(request: gr.Request):
+    def open_link(saved: str, last: str, request: gr.Request):
         code, wanted = request.query_params.get("state"), request.query_params.get("tab")
-        if wanted != tab.name:
-            return {row: gr.skip()}
-        chosen = {row: gr.update(selected=tab.name)}
-        if code:
+        chosen = {row: gr.update(selected=tab.name)} if tab.name == (wanted or last) else {row: gr.skip()}
+        if code and wanted == tab.name:
             try:
                 return chosen | {arrived: code} | tab.restore(share.from_code(code))
             except ValueError as error:
                 gr.Warning(f"This link cannot be opened: {error}", title="Please check")
-        return chosen | {named: True}
+        kept = saving.read_saved(saved)
+        found = None if kept is None or tab.recover is None else _recovered(tab, kept)
+        if found is not None and not tab.recovers_alone:
+            return chosen | {arrived: saved} | found
+        return chosen | (found or {}) | {named: "selected" in chosen[row]}
 
-    blocks.load(open_link, None, [row, arrived, named, *tab.restored], show_progress="hidden", **QUICK)
+    outputs = [row, arrived, named, *tab.restored]
+    blocks.load(open_link, texts, outputs, js=saving.reading(tab.name), show_progress="hidden", **QUICK)
     if tab.chosen is not None:
-        named.change(*tab.chosen, show_progress="hidden", **QUICK)
+        tab.chosen(named.change)
     tab.opening(arrived.change)
     if tab.waits:
         tab.opening(blocks.load)
+
+
+def _recovered(tab: Tab, kept: dict) -> dict | None:
+    """Updates to what the browser saved; `None` where an older version of the app, or somebody else, wrote it."""
+    try:
+        return tab.recover(kept)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def launch_options() -> dict:
@@ -75,7 +88,9 @@ def launch_options() -> dict:
     theme = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=fonts[0], font_mono=fonts[1])
     style = Path(__file__).parent / "demo" / "style.css"
     limits = dict(max_file_size=MAX_FILE, state_session_capacity=MAX_SESSIONS)
-    return dict(theme=theme, css_paths=style, show_error=True, ssr_mode=False, **limits)
+    # `_frontend` alone decides whether Gradio first asks its own page for an answer within three seconds, which a busy
+    # machine does not give: the app would not start.
+    return dict(theme=theme, css_paths=style, show_error=True, ssr_mode=False, _frontend=False, **limits)
 
 
 def main() -> None:

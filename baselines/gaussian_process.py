@@ -24,10 +24,14 @@ class GaussianProcess(Baseline):
     Args:
         config: See `Baseline`; also `position_dim`.
         smoothness (`float`): ν of the kernel; 1.5 suits images, 2.5 smoother curves.
+
+    Attributes:
+        log_likelihood (`float`): Of the values given to `fit`, in nats, with the kernel found.
     """
 
     def __init__(self, config, smoothness: float = 1.5):
         super().__init__(config)
+        self.smoothness, self.log_likelihood = smoothness, -math.inf
         lengths = Matern([0.5] * config.position_dim, (0.01, 20.0), nu=smoothness)
         self.kernel = ConstantKernel(1.0, (1e-4, 1e4)) * lengths + WhiteKernel(1e-4, (1e-10, 1.0))
 
@@ -38,7 +42,7 @@ class GaussianProcess(Baseline):
         with warnings.catch_warnings():  # a parameter at its bound is an answer too
             warnings.simplefilter("ignore", ConvergenceWarning)
             regressor.fit(self._array(positions), self._array(functions))
-        self.kernel = regressor.kernel_
+        self.kernel, self.log_likelihood = regressor.kernel_, regressor.log_marginal_likelihood_value_
         return self
 
     def predict(self, context_positions: Tensor, context_values: Tensor, query_positions: Tensor) -> ValueDistribution:

@@ -48,7 +48,7 @@ async def visit(number: int, url: str, until: float, seen: dict, drawer: bool) -
     """One visitor: more and more pixels of one colour, each answer checked. A drawer asks for large samples only."""
     own = random.Random(number)
     colour = [own.randrange(256) / 255 for _ in range(3)]
-    async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=300) as client:
         cells = []
         while time.monotonic() < until:
             cells.append((own.randrange(32), own.randrange(32)))

@@ -17,7 +17,7 @@ from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.base import Rows
 from signals.cells import random_cells
-from training.batches import EpisodeSizes, _mix
+from training.episodes import EpisodeSizes, mix_seed
 
 Rotation = tuple[Tensor, Tensor] | None
 
@@ -143,8 +143,8 @@ def log_prob(distribution: ValueDistribution, values: Tensor) -> Tensor:
 
 
 def make_episode(rows: Rows, indices: list[int], sizes: EpisodeSizes, seed: int, step: int) -> dict[str, Tensor]:
-    """What `training.batches.make_episode` gives for images at cell centres, one value at a time."""
-    generator = torch.Generator().manual_seed(_mix(seed, 3, step))
+    """What `training.episodes.make_episode` gives for images at cell centres, one value at a time."""
+    generator = torch.Generator().manual_seed(mix_seed(seed, 3, step))
     count = sizes.context + sizes.buffer + sizes.queries
     images = [rows.decode(rows.source[index]) for index in indices]
     height, width, channels = images[0].shape

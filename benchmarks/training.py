@@ -22,8 +22,9 @@ from benchmarks.timing import write
 from pixeltransformer.head import channel_outputs
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from training.arguments import parse_arguments
-from training.batches import EpisodeBatches, EpisodeSizes, make_episode
+from training.batches import EpisodeBatches
 from training.compiling import compiled_layers
+from training.episodes import EpisodeSizes, make_episode
 from training.optimizers import make_ema, make_optimizers, schedule, set_learning_rate, update_ema
 from training.precision import choose_precision
 from training.setup import make_model, make_sampler

@@ -1,5 +1,7 @@
 """The app's API: each action as a named endpoint with typed arguments; the observed set travels as JSON arrays."""
 
+import inspect
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +12,10 @@ from demo.answers import Sampling, entropies, marginal
 from demo.density import summary
 from demo.files import keep
 from demo.guard import guarded, on_gpu
-from demo.limits import LIVE, MAX_QUERIES, SLOW
+from demo.limits import LIVE, MAX_QUERIES, SLOW, SMALL
 from demo.observed import AXES, Observed, ObservedLists, read_observed
 from demo.pictures import picture_url, show_uncertainty
+from demo.turns import alone, once
 from pixeltransformer.checks import read_positions
 from pixeltransformer.grids import centres
 
@@ -124,7 +127,9 @@ def sample_image(
         "pictures" as data URLs, "share" of the work that is done; the last message has share 1.
     """
     known, chosen = observed_for(checkpoint, observed, "image"), _sampling(samples, steps, temperature, seed, order)
-    for partial in image_actions.draw(checkpoint, known, resolution, chosen):
+    grid = image_actions.output_grid(checkpoint, resolution)
+    work = image_actions.draw(checkpoint, known, resolution, chosen)
+    for partial in alone(work, math.prod(grid) <= SMALL):
         urls = [picture_url(picture, lossless=True) for picture in partial.values]
         yield {"pictures": urls, "share": partial.share}
 
@@ -183,7 +188,7 @@ def sample_polynomial(
     """
     chosen = Sampling(samples, None, temperature, seed)
     known = observed_for(checkpoint, observed, "polynomial")
-    x, values = polynomial_actions.sampled(checkpoint, known, chosen)
+    x, values = next(alone(once(lambda: polynomial_actions.sampled(checkpoint, known, chosen)), True))
     return {"x": x, "samples": values}
 
 
@@ -234,7 +239,7 @@ def sample_shape(
         "surfaces": GLB files, null for a sample without a surface.
     """
     known, chosen = observed_for(checkpoint, observed, "shape"), _sampling(samples, steps, temperature, seed)
-    surfaces = next(shape_actions.sampled_surfaces(checkpoint, known, resolution, chosen))
+    *_, surfaces = alone(shape_actions.sampled_surfaces(checkpoint, known, resolution, chosen), False)
     found = [
         None if each is None else _file(shape_actions.glb(each), f"sample-{n}.glb")
         for n, each in enumerate(surfaces, 1)
@@ -275,7 +280,7 @@ def sample_video(
         "sample": nested lists (frames, y, x, 3).
     """
     chosen, known = _sampling(1, steps, temperature, seed), observed_for(checkpoint, observed, "video")
-    for values, _ in video_actions.sampled_clip(checkpoint, known, chosen):
+    for values, _ in alone(video_actions.sampled_clip(checkpoint, known, chosen), False):
         last = values
     return {"sample": last.tolist()}
 
@@ -284,8 +289,22 @@ QUICK = (predict, distribution, infer_image, most_uncertain_pixel, infer_polynom
 DRAWING = (sample_image, sample_polynomial, sample_shape, sample_video)
 
 
+def one_line_each(text: str) -> str:
+    """A docstring with each argument on one line: Gradio gives only this line to those who read about the argument, and
+    takes a colon in the next one for the end of another argument's name."""
+    lines: list[str] = []
+    for line in inspect.cleandoc(text).split("\n"):
+        if line.startswith(" " * 8):
+            lines[-1] += " " + line.strip()
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
 def build() -> None:
     """Register the endpoints inside a `gr.Blocks`, those that take a file with components that take it."""
+    for function in QUICK + DRAWING:
+        function.__doc__ = one_line_each(function.__doc__)
     for function in QUICK:
         gr.api(function, api_name=function.__name__, **LIVE)
     for function in DRAWING:

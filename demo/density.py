@@ -44,6 +44,23 @@ def summary(distribution: ValueDistribution) -> dict:
     }
 
 
+NAMED = {
+    "black": (0, 0, 0), "dark grey": (70, 68, 66), "grey": (135, 132, 128), "light grey": (195, 193, 190),
+    "white": (255, 255, 255), "dark brown": (62, 42, 30), "brown": (110, 74, 44), "ginger": (196, 118, 52),
+    "tan": (176, 142, 108), "sand": (226, 188, 132), "cream": (240, 226, 204), "pink": (228, 156, 152),
+    "red": (206, 60, 54), "dark red": (110, 30, 28), "orange": (240, 150, 40), "yellow": (236, 214, 80),
+    "olive": (112, 108, 52), "leaf green": (140, 172, 88), "dark green": (46, 92, 54), "teal": (60, 130, 130),
+    "sky blue": (128, 178, 220), "blue": (60, 100, 200), "dark blue": (30, 48, 98), "slate": (92, 104, 122),
+    "purple": (120, 70, 150), "lilac": (190, 160, 210),
+}  # fmt: skip
+
+
+def colour_name(values: Tensor) -> str:
+    """A word for a colour in [0, 1] (3,): the nearest of `NAMED`."""
+    known = torch.tensor(list(NAMED.values())) / 255
+    return list(NAMED)[int((known - values).square().sum(-1).argmin())]
+
+
 def hex_colour(values: Tensor) -> str:
     """A value in [0, 1] (V,) as #rrggbb."""
     levels = (values.expand(3).clamp(0, 1) * 255).round().int().tolist()
@@ -98,7 +115,7 @@ def _colours(distribution: ValueDistribution) -> tuple[str, str]:
     body += _marker(at_mean, "mean", hex_colour(mean), 0)
     body += _marker(at_mode, "mode", hex_colour(mode), _shifted(at_mean, at_mode))
     deviation = distribution.stddev.mean().item()
-    return body, f"mean {hex_colour(mean)}, mode {hex_colour(mode)}, standard deviation {deviation:.2f}"
+    return body, f"mean {colour_name(mean)}, mode {colour_name(mode)}, standard deviation {deviation:.2f}"
 
 
 def _levels(distribution: ValueDistribution) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Whole drawings of an image as the page shows them, made once and remembered: marginals, samples, files to keep."""
 
+import math
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -9,8 +10,10 @@ from PIL import Image
 from demo import models
 from demo.answers import Sampling
 from demo.image_actions import UNCERTAIN, Partial, draw, drawing_files, infer, output_grid
+from demo.limits import SMALL
 from demo.observed import Observed
 from demo.pictures import picture_url, read_picture, show_uncertainty, sketch_of, smooth_url
+from demo.turns import Waiting, in_turn
 from demo.widgets.result import result
 from demo.widgets.tiles import tile
 
@@ -29,8 +32,17 @@ class Request:
     @property
     def key(self) -> tuple:
         """Equal for requests with the same answer."""
-        grid = tuple(output_grid(self.checkpoint, self.resolution))
-        return self.checkpoint, self.observed.fingerprint, grid, self.sampling
+        return self.checkpoint, self.observed.fingerprint, tuple(self.grid), self.sampling
+
+    @property
+    def grid(self) -> list[int]:
+        """Width and height of the answer."""
+        return output_grid(self.checkpoint, self.resolution)
+
+    @property
+    def name(self) -> int:
+        """Equal for requests with the same answer, short enough for the page."""
+        return hash(self.key) % 2**31
 
 
 @dataclass(frozen=True)
@@ -50,25 +62,36 @@ def remembered(request: Request) -> Drawing | None:
     return _finished.get(request.key)
 
 
-def drawing(request: Request) -> Iterator[Drawing]:
-    """The drawing while it is made: at once where it is remembered."""
+def drawing(request: Request, wanted: Callable[[], bool] = lambda: True) -> Iterator[Drawing]:
+    """The drawing while it is made: at once where it is remembered, in its turn otherwise, and only while `wanted`."""
     found = remembered(request)
     if found is not None:
         _finished.move_to_end(request.key)
         yield found
         return
     count, partials = int(request.sampling.samples), []
-    for partial in draw(request.checkpoint, request.observed, request.resolution, request.sampling):
+    work = draw(request.checkpoint, request.observed, request.resolution, request.sampling)
+    for partial in in_turn(work, math.prod(request.grid) <= SMALL):
+        if not wanted():
+            return
+        if isinstance(partial, Waiting):
+            yield Drawing(result([], count, 0.0, request.name, partial.ahead))
+            continue
         partials.append(partial)
-        yield Drawing(result(sample_tiles(partial, count), count, partial.share))
-    config = models.config_of(request.checkpoint)
-    grid = output_grid(request.checkpoint, request.resolution)
-    files = drawing_files([partial.values for partial in partials], sketch_of(request.observed, grid))
-    last = result(sample_tiles(partials[-1], count), count, 1.0)
-    _finished[request.key] = done = Drawing(last, level_tiles(partials, config.native_grid), files)
+        yield Drawing(result(sample_tiles(partial, count), count, partial.share, request.name))
+    yield finish(request, partials)
+
+
+def finish(request: Request, partials: list[Partial]) -> Drawing:
+    """The finished drawing, remembered from now on, of all its states."""
+    count = int(request.sampling.samples)
+    files = drawing_files([partial.values for partial in partials], sketch_of(request.observed, request.grid))
+    last = result(sample_tiles(partials[-1], count), count, 1.0, request.name)
+    levels = level_tiles(partials, models.config_of(request.checkpoint).native_grid)
+    _finished[request.key] = done = Drawing(last, levels, files)
     while len(_finished) > REMEMBERED:
         _finished.popitem(last=False)
-    yield done
+    return done
 
 
 def marginal_tiles(checkpoint: str, observed: Observed, resolution: int | None, truth: Image.Image | None):

@@ -3,7 +3,6 @@
 import functools
 import inspect
 import logging
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,7 +25,14 @@ except ImportError:
 log = logging.getLogger("pixeltransformer.demo")
 
 
-_ends: ContextVar[float] = ContextVar("ends", default=math.inf)  # when the request that runs here must be done
+class _Deadline:
+    """When a request must be done; time that it only waits is added."""
+
+    def __init__(self, end: float):
+        self.end = end
+
+
+_deadlines: ContextVar[tuple[_Deadline, ...]] = ContextVar("deadlines", default=())  # of the request, and of inner ones
 
 
 def check_time() -> None:
@@ -35,21 +41,27 @@ def check_time() -> None:
     Raises:
         ValueError: where the request that is worked on has used up its `MAX_SECONDS`.
     """
-    if monotonic() > _ends.get():
+    if any(monotonic() > each.end for each in _deadlines.get()):
         raise ValueError(
             f"time: expected an answer within {MAX_SECONDS} seconds (the limit of a request), stopped; "
             "ask for fewer samples, fewer steps or a lower resolution"
         )
 
 
+def extend(seconds: float) -> None:
+    """Time that the request which is worked on has waited for others does not count."""
+    for each in _deadlines.get():
+        each.end += seconds
+
+
 @contextmanager
-def _limited(end: float) -> Iterator[None]:
-    """`check_time` raises from `end` on; a guarded function that another one calls has the time that is left to it."""
-    before = _ends.set(min(end, _ends.get()))
+def _limited(deadline: _Deadline) -> Iterator[None]:
+    """`check_time` raises from then on; a guarded function that another one calls has the time that is left to it."""
+    before = _deadlines.set((*_deadlines.get(), deadline))
     try:
         yield
     finally:
-        _ends.reset(before)
+        _deadlines.reset(before)
 
 
 def guarded(function: Callable) -> Callable:
@@ -71,7 +83,7 @@ def guarded(function: Callable) -> Callable:
 
         @functools.wraps(function)
         def run(*arguments, **named):
-            end = monotonic() + MAX_SECONDS
+            end = _Deadline(monotonic() + MAX_SECONDS)
             try:
                 items = function(*arguments, **named)
                 while True:
@@ -92,7 +104,7 @@ def guarded(function: Callable) -> Callable:
     @functools.wraps(function)
     def run_once(*arguments, **named):
         try:
-            with _limited(monotonic() + MAX_SECONDS):
+            with _limited(_Deadline(monotonic() + MAX_SECONDS)):
                 return function(*arguments, **named)
         except Exception as error:
             raise tell(error) from error

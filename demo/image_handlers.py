@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from time import sleep
 from typing import Any
 
 import gradio as gr
 import torch
 from PIL import Image
 
-from demo import examples, models, share
+from demo import examples, latest, models, share
 from demo.answers import ORDERS, SPEEDS, Sampling
 from demo.density import density_svg
 from demo.drawings import Drawing, Request, drawing, marginal_tiles, remembered
@@ -21,11 +22,13 @@ from demo.limits import MAX_RESOLUTION
 from demo.observed import Observed, nothing, read_observed
 from demo.pictures import read_picture
 from demo.tab import Updates
+from demo.widgets import fresh
 from demo.widgets.pad import pad_value, read_pad, to_hex
 from demo.widgets.result import result
 from pixeltransformer.grids import centres
 
 NAME = "image"
+CATS = "cat-faces"  # the checkpoint whose pad shows the outline of a face
 MAX_UPLOADS = 4  # pictures of a visitor that undo can come back to
 ASK = "<p class='pt-empty'>Click a pixel of any picture: the distribution of its value shows here.</p>"
 
@@ -39,6 +42,11 @@ class Visit:
     @property
     def checkpoint(self) -> str:
         return self.values["checkpoint"]
+
+    @property
+    def session(self) -> str:
+        """The same for all events of a page; empty outside of one."""
+        return self.values.get("session", "")
 
     @cached_property
     def config(self):
@@ -91,15 +99,17 @@ def pad_update(observed: Observed, checkpoint: str, source: str, picture: Image.
     """An update of the pad to an observed set on a checkpoint's grid, with a picture behind it."""
     config = models.config_of(checkpoint, NAME)
     value = pad_value(observed, config.native_grid) | {"checkpoint": checkpoint, "source": source}
-    return gr.update(value=value, **pad_properties(config, picture))
+    return gr.update(value=value, **pad_properties(checkpoint, picture))
 
 
-def pad_properties(config, picture: Image.Image | None) -> dict[str, Any]:
+def pad_properties(checkpoint: str, picture: Image.Image | None) -> dict[str, Any]:
     """What of the pad depends on the checkpoint and on the picture behind it."""
+    config, ghost = models.config_of(checkpoint, NAME), checkpoint == CATS and picture is None
     hidden = (
         "" if picture is None else to_hex(read_picture(picture, config.native_grid, config.value_dim).flatten(0, 1))
     )
-    return {"channels": config.value_dim, "largest": 2 ** (config.num_scales - 1), "picture": hidden, "mark": -1}
+    largest = 2 ** (config.num_scales - 1)
+    return {"channels": config.value_dim, "largest": largest, "picture": hidden, "mark": -1, "ghost": ghost}
 
 
 def settings_for(checkpoint: str, picture: Image.Image | None) -> Updates:
@@ -116,11 +126,11 @@ def settings_for(checkpoint: str, picture: Image.Image | None) -> Updates:
 
 def shown(finished: Drawing) -> Updates:
     """Updates to samples, perhaps unfinished ones, and to the files of finished ones."""
-    updates: Updates = {"samples": gr.update(value=finished.samples, mark=None)}
+    updates: Updates = {"samples": fresh(finished.samples, mark=None)}
     if finished.files is not None:
         for name, file, data in zip(("still", "moving"), FILES, finished.files, strict=True):
             updates[name] = gr.update(value=keep(data, file), interactive=True)
-        updates["levels"] = finished.levels
+        updates["levels"] = fresh(finished.levels)
     return updates
 
 
@@ -130,14 +140,21 @@ DRAWN_PARTS = ["samples", "levels", "still", "moving"]
 SETTINGS = ["checkpoint", "resolution", "count", "order", "uncover"]
 
 
+def note(visit: Visit) -> Updates:
+    """The visitor wants samples as the controls say now: other ones stop."""
+    latest.ask(visit.session, NAME, visit.request.key)
+    return {"samples": gr.skip()}
+
+
 @on_gpu
 def live(visit: Visit) -> Updates:
-    """Marginals; what was asked about one pixel is out of date."""
+    """Marginals; what was asked about one pixel is out of date, and so are samples that are still drawn."""
+    note(visit)
     tiles = marginal_tiles(visit.checkpoint, visit.observed, visit.resolution, visit.picture)
     known = remembered(visit.request)
     unmarked = gr.update(mark=None) if known is None else shown(known)["samples"]
     return {
-        "marginals": gr.update(value=tiles, mark=None),
+        "marginals": fresh(tiles, mark=None),
         "density": ASK,
         "pad": gr.update(mark=-1),
         "samples": unmarked,
@@ -146,17 +163,21 @@ def live(visit: Visit) -> Updates:
 
 @on_gpu
 def run(visit: Visit) -> Iterator[Updates]:
-    """Samples while they are drawn."""
-    for each in drawing(visit.request):
+    """Samples while they are drawn, until the visitor asks for others."""
+    request = visit.request
+    wanted = partial(latest.is_wanted, visit.session, NAME, request.key)
+    for each in drawing(request, wanted):
         yield shown(each)
 
 
 def run_if_wanted(visit: Visit) -> Iterator[Updates]:
-    """Samples, where the visitor wants them at every change and something is left to draw."""
-    if not visit.values["auto"]:
+    """Samples, where the visitor wants them at every change, has paused, and something is left to draw."""
+    if visit.session and remembered(visit.request) is None:
+        sleep(latest.PAUSE)
+    if not visit.values["auto"] or not latest.is_wanted(visit.session, NAME, visit.request.key):
         yield {"samples": gr.skip()}
     elif not len(split(visit.observed, visit.config.native_grid).hidden):
-        yield {"samples": result([], 0, 1.0), "levels": []}
+        yield {"samples": fresh(result([], 0, 1.0)), "levels": fresh([])}
     else:
         yield from run(visit)
 
@@ -212,8 +233,8 @@ def open_picture(visit: Visit) -> Updates:
     if path is None:
         return {"pad": gr.skip()}
     before = visit.values["uploads"]
-    latest = max((int(source.split()[1]) for source in before), default=0)
-    source, picture = f"upload {latest + 1}", keep_small(path)
+    last = max((int(source.split()[1]) for source in before), default=0)
+    source, picture = f"upload {last + 1}", keep_small(path)
     uploads = dict(list(before.items())[1 - MAX_UPLOADS :]) | {source: picture}
     shown = show_revealed(visit, source, picture)
     return {"uploads": uploads, "upload": None, "uncover": gr.update(visible=True), **shown}
@@ -242,8 +263,8 @@ def change_model(visit: Visit) -> Updates:
 def recall(visit: Visit) -> Updates:
     """Undo or redo came to another model, or another picture: the controls follow the pad."""
     checkpoint = visit.values["pad"].get("checkpoint")
-    config = models.config_of(checkpoint, NAME)
-    return {**settings_for(checkpoint, visit.picture), "pad": gr.update(**pad_properties(config, visit.picture))}
+    properties = pad_properties(checkpoint, visit.picture)
+    return {**settings_for(checkpoint, visit.picture), "pad": gr.update(**properties)}
 
 
 def open_example(visit: Visit, picked: dict) -> Updates:
@@ -274,6 +295,35 @@ def state_of(visit: Visit) -> str:
     sampling = {"samples": values["number"], **{key: values[key] for key in ("speed", "temperature", "seed", "order")}}
     state = {"checkpoint": visit.checkpoint, "resolution": visit.resolution, **sampling, **visit.observed.to_json()}
     return share.to_text(NAME, state)
+
+
+SAVED = [
+    *("checkpoint", "pad", "resolution", "number", "speed", "order", "temperature", "seed"),
+    *("pattern", "count", "shuffle"),
+]
+
+
+def recover(saved: dict[str, Any]) -> Updates:
+    """Updates to what the browser saved: `SAVED` by name.
+
+    Raises:
+        ValueError: where nothing was painted, or it does not fit a checkpoint that is on offer.
+    """
+    visit = Visit(saved | {"uploads": {}})
+    if not len(visit.observed):
+        raise ValueError("saved: expected something painted, got an empty pad")
+    visit.request.key, visit.sampling  # noqa: B018  these raise where a setting does not fit
+    if list(visit.values["pad"]["grid"]) != list(visit.config.native_grid):
+        raise ValueError("saved: expected a pad of the checkpoint's size, got another")
+    pad = visit.values["pad"] | ({} if visit.picture else {"source": ""})
+    return {
+        **{name: saved[name] for name in SAVED if name not in ("order", "count", "pad")},
+        **settings_for(visit.checkpoint, visit.picture),
+        "resolution": saved["resolution"],
+        "order": gr.update(choices=orders_of(visit.config), value=order_for(visit.config, saved["order"])),
+        "count": gr.update(value=int(saved["count"]), high=visit.config.native_grid[0] * visit.config.native_grid[1]),
+        "pad": gr.update(value=pad, **pad_properties(visit.checkpoint, visit.picture)),
+    }
 
 
 def restore(text: str) -> Updates:

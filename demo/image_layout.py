@@ -4,14 +4,15 @@ from typing import Any
 
 import gradio as gr
 
-from demo import examples, models
+from demo import examples, models, unusual
 from demo.answers import ORDERS, SPEEDS, Sampling
-from demo.drawings import Request, drawing, marginal_tiles
+from demo.drawings import marginal_tiles
 from demo.files import keep
 from demo.image_actions import PATTERNS
-from demo.image_handlers import ASK, FILES, NAME, observed_in, orders_of, pad_properties
+from demo.image_handlers import ASK, FILES, NAME, orders_of, pad_properties
 from demo.limits import MAX_RESOLUTION, MAX_SAMPLES, MAX_SEED, MIN_RESOLUTION
 from demo.observed import Observed, nothing
+from demo.opening import drawn_before, first
 from demo.pictures import picture_url
 from demo.share_panel import SharePanel
 from demo.tab import Page, at_start
@@ -22,6 +23,7 @@ from demo.widgets.result import Result
 from demo.widgets.tiles import Tiles, tile
 
 INTRO = "**Change its eyes.** The model draws whole pictures that agree with your paint."
+PICTURES = ["image", ".heic", ".heif"]  # HEIC cannot be read, but is told so in our words
 START = "Paint something, or press “Draw samples”."
 PLAIN = {"cat-faces": "Cats", "mnist": "Digits", "cifar10": "Things"}
 
@@ -52,16 +54,12 @@ def lay_out(page: Page) -> SharePanel:
 
 
 def opening(names: list[str]) -> dict[str, Any]:
-    """What the page shows before any touch: the first example with its samples, drawn once; or, without its model,
-    an empty pad."""
-    example = examples.images()[0]
-    if example.checkpoint not in names:
+    """What the page shows before any touch: the first example with its samples; or, without its model, an empty pad."""
+    if examples.images()[0].checkpoint not in names:
         config = models.config_of(names[0], NAME)
         return _opened(names[0], nothing(config), "", None)
-    request = Request(
-        example.checkpoint, observed_in(0), max(models.config_of(example.checkpoint).native_grid), Sampling()
-    )
-    return _opened(example.checkpoint, request.observed, "example 0", at_start(lambda: list(drawing(request))[-1]))
+    request = first()
+    return _opened(request.checkpoint, request.observed, "example 0", at_start(lambda: drawn_before(request)))
 
 
 def _opened(checkpoint: str, observed: Observed, source: str, drawn) -> dict[str, Any]:
@@ -73,7 +71,7 @@ def _opened(checkpoint: str, observed: Observed, source: str, drawn) -> dict[str
 
 def _pad_column(page: Page, opened: dict[str, Any]) -> None:
     with gr.Column(scale=5, min_width=320, elem_classes="pt-pad-column"):
-        properties = pad_properties(opened["config"], None)
+        properties = pad_properties(opened["checkpoint"], None)
         page.add(pad=Pad(opened["pad"], **properties, label="Sketchpad", elem_id="pad"))
         with gr.Row(elem_classes="pt-buttons"):
             go = gr.Button("Draw samples", variant="primary", elem_id="draw-image", size="sm", min_width=110)
@@ -99,6 +97,7 @@ def _marginal_column(page: Page, opened: dict[str, Any]) -> None:
             opened["marginals"], elem_id="marginals", elem_classes="pt-live", label="Mean and uncertainty"
         )
         page.add(asked=False, marginals=marginals, density=gr.HTML(ASK, elem_id="density"))
+        unusual.lay_out(page)
 
 
 def _examples(page: Page, names: list[str]) -> None:
@@ -114,7 +113,9 @@ def _picture_settings(page: Page, opened: dict[str, Any]) -> None:
     width, height = opened["config"].native_grid
     with gr.Column(min_width=280), gr.Accordion("A picture of yours", open=True):
         page.add(
-            upload=gr.File(label="Upload a picture", file_types=["image"], height=110, elem_id="upload"),
+            upload=gr.File(
+                label="Upload a picture", file_types=["image", ".heic", ".heif"], height=110, elem_id="upload"
+            ),
             pattern=gr.Radio(list(PATTERNS), value=PATTERNS[0], label="Which pixels to reveal", elem_id="pattern"),
             count=LogSlider(64, 1, width * height, "Random pixels to reveal", elem_id="count"),
             shuffle=Slider(0, 99, value=0, step=1, label="Shuffle", elem_id="which"),

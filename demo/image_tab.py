@@ -4,18 +4,21 @@ from collections.abc import Callable
 
 import gradio as gr
 
-from demo import models
+from demo import models, unusual
 from demo.image_handlers import (
     DRAWN_PARTS,
     LIVE_PARTS,
     NAME,
+    SAVED,
     SETTINGS,
     Visit,
     change_model,
     live,
+    note,
     open_example,
     open_picture,
     recall,
+    recover,
     restore,
     reveal_again,
     reveal_best,
@@ -26,10 +29,13 @@ from demo.image_handlers import (
     tell,
 )
 from demo.image_layout import lay_out
+from demo.saving import save_after
 from demo.tab import DRAWING, Page, Tab, outdate
 
+RESTORED = [*SETTINGS, "pad", "number", "speed", "temperature", "seed", "pattern", "shuffle"]
 SAMPLES = "#samples, #levels"
 MARGINALS_TOO = f"{SAMPLES}, #marginals"
+SHOW = "() => document.querySelector('#density').scrollIntoView({block: 'nearest', behavior: 'smooth'})"
 STOPPED = """() => {
   const shown = document.querySelector("#samples .pt-result");
   shown.dataset.share = 1;
@@ -46,27 +52,34 @@ def build() -> Tab:
     panel = lay_out(page)
     draws: list = []
 
-    def redraw(event: Callable) -> None:
-        """Samples follow an event."""
-        draws.append(page.on(event, run_if_wanted, DRAWN_PARTS, **DRAWING))
+    def redraw(event: Callable, handler: Callable = run_if_wanted) -> None:
+        """Samples follow an event, after a handler that noted that they are wanted."""
+        draws.append(page.on(event, handler, DRAWN_PARTS, **DRAWING))
 
     def follow(event: Callable) -> None:
-        """Marginals and samples follow an event."""
-        redraw(page.on(event, live, LIVE_PARTS).then)
+        """Marginals and samples follow an event, and the browser saves what is there."""
+        shown = page.on(event, live, LIVE_PARTS)
+        redraw(shown.then)
+        save_after(page, NAME, SAVED, shown.then)
 
-    page.on(page["pad"].input, live, LIVE_PARTS)
-    redraw(page["pad"].settle)
     changes = _wire_changes(page, follow)
-    for event in (page["number"].input, page["speed"].input, page["order"].input, page["temperature"].input):
-        redraw(event)
-    redraw(page["seed"].change)
-    draws.append(page.on(page["go"].click, run, DRAWN_PARTS, **DRAWING))
-    panel.connect(page, state_of, restore, [*SETTINGS, "pad", "number", "speed", "temperature", "seed"], follow)
-    _wire_outdated(page, changes, draws)
+    settings = [page[name].input for name in ("number", "speed", "order", "temperature")] + [page["seed"].change]
+    save_after(page, NAME, SAVED, page["pad"].input, *settings)
+    for event in settings:
+        redraw(page.on(event, note, ["samples"]).then)
+    redraw(page.on(page["go"].click, note, ["samples"]).then, run)
+    panel.connect(page, state_of, restore, RESTORED, follow)
+    for parts, events in ((MARGINALS_TOO, changes), (SAMPLES, [page["pad"].input, *settings])):
+        for event in events:
+            event(None, None, None, js=outdate(parts))
+    page["stop"].click(None, None, None, js=STOPPED)
+    page["stop"].click(None, cancels=draws)
     _wire_questions(page)
-    restored = [page[name] for name in (*SETTINGS, "pad", "number", "speed", "temperature", "seed")]
+    page["seed"].mend()
+    unusual.wire(page, changes)
     waits = not page["samples"].value["tiles"]
-    return Tab(NAME, restored, page.by_component(restore), follow, waits)
+    restored, back = [page[name] for name in RESTORED], page.by_component(recover)
+    return Tab(NAME, restored, page.by_component(restore), follow, waits, recover=back)
 
 
 def _wire_changes(page: Page, follow: Callable) -> list[Callable]:
@@ -82,23 +95,15 @@ def _wire_changes(page: Page, follow: Callable) -> list[Callable]:
     ]
     for event, handler, outputs in changes:
         follow(page.on(event, handler, outputs).then)
+    follow(page["pad"].input)
     follow(page["resolution"].input)
     return [event for event, _, _ in changes] + [page["resolution"].input]
-
-
-def _wire_outdated(page: Page, changes: list[Callable], draws: list) -> None:
-    """At a change, what depends on it is dimmed at once, and samples of what was there are drawn no longer."""
-    settings = [page[name].input for name in ("number", "speed", "order", "temperature")] + [page["seed"].change]
-    for parts, events in ((MARGINALS_TOO, changes), (SAMPLES, [page["pad"].input, *settings])):
-        for event in events:
-            event(None, None, None, js=outdate(parts))
-            event(None, cancels=draws)
-    page["stop"].click(None, None, None, js=STOPPED)
-    page["stop"].click(None, cancels=draws)
 
 
 def _wire_questions(page: Page) -> None:
     """A click on a picture, and the question for the most uncertain pixel."""
     for name in ("marginals", "samples"):
-        page.on(page[name].pick, tell, ["density", "marginals", "samples"])
-    page.on(page["hint"].click, suggest, ["pad", "density", "marginals", "samples"], show_progress="minimal")
+        told = page.on(page[name].pick, tell, ["density", "marginals", "samples"])
+        told.then(None, None, None, js=SHOW)
+    told = page.on(page["hint"].click, suggest, ["pad", "density", "marginals", "samples"], show_progress="minimal")
+    told.then(None, None, None, js=SHOW)

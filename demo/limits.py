@@ -20,9 +20,11 @@ MAX_FILE = "10mb"
 MAX_WAITING = 64  # requests in the queue
 MAX_SESSIONS = 128  # visitors whose state is kept, about a megabyte each; a call of the API is one
 
-# Two groups of requests, one at a time each: short answers never wait behind samples, and each has a core.
+# Two groups of requests: short answers, one at a time, never wait behind samples; samples wait in demo/turns.py, where
+# small drawings come before large ones.
 LIVE = {"concurrency_id": "live", "concurrency_limit": 1}
-SLOW = {"concurrency_id": "slow", "concurrency_limit": 1}
+SLOW = {"concurrency_id": "slow", "concurrency_limit": 16}
+SMALL = 64 * 64  # positions that are drawn in all: up to here a drawing is small
 
 
 def whole(name: str, value: object, low: int, high: int) -> int:

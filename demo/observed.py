@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -13,14 +13,19 @@ from pixeltransformer.checks import check_rows, read_context
 AXES = {"image": "x, y", "polynomial": "x", "shape": "x, y, z", "video": "t, x, y"}
 
 
-class ObservedLists(TypedDict):
-    """An observed set as JSON: for each position a list of coordinates in [-1, 1], a list of values and a scale.
-
-    Without `scales` all are 0."""
-
+class _Required(TypedDict):
     positions: list[list[float]]
     values: list[list[float]]
-    scales: NotRequired[list[float]]
+
+
+class ObservedLists(_Required, total=False):
+    """An observed set as JSON: for each position a list of coordinates in [-1, 1], a list of values and a scale.
+
+    Without `scales` all are 0. Gradio's schema takes required keys from the class alone: with `NotRequired` it would
+    ask every MCP client for scales.
+    """
+
+    scales: list[float]
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,20 @@ def read_picture(source: str | Image.Image | None, grid: list[int], channels: in
     except Image.DecompressionBombError as error:
         raise ValueError(f"picture: expected at most {MAX_PIXELS:,} pixels, got far more") from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError("picture: expected an image file (PNG, JPEG, WebP, GIF, …), cannot read this one") from error
+        raise ValueError(f"picture: expected an image file (PNG, JPEG, WebP, GIF, …), {_told(source)}") from error
+
+
+def _told(source: str | Image.Image) -> str:
+    """What a file is that is no picture here, in words that help."""
+    if isinstance(source, Image.Image):
+        return "cannot read this one"
+    with open(source, "rb") as file:
+        start = file.read(512)
+    if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"):
+        return "got HEIC, which phones write; share or save the photo as JPEG and upload that"
+    if b"<svg" in start.lower():
+        return "got SVG, a drawing of lines; save it as PNG and upload that"
+    return "cannot read this one"
 
 
 def picture_url(values: Tensor, lossless: bool = False) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from signals.polynomial_posterior import PolynomialPosterior
 from demo.answers import Sampling, joint, marginal
 from demo.limits import MAX_SEED, whole
 from demo.models import config_of
@@ -14,6 +13,7 @@ from demo.observed import Observed, nothing
 from pixeltransformer.checks import read_rows
 from pixeltransformer.distribution import ValueDistribution
 from signals.polynomial import REGIONS, Coefficients, polynomial
+from signals.polynomial_posterior import PolynomialPosterior
 
 DEGREE = 6
 REGION_NAMES = tuple(REGIONS)
@@ -78,6 +78,11 @@ def observe(seed: int, count: int, where: str = REGION_NAMES[0]) -> Observed:
     return Observed(x[:, None], true_curve(seed, x)[:, None])
 
 
+def pairs(observed: Observed) -> list[list[float]]:
+    """Points as the page has them: [x, y] each."""
+    return [[round(a, 6), round(b, 6)] for a, b in torch.cat((observed.positions, observed.values), 1).tolist()]
+
+
 def curves(checkpoint: str, observed: Observed, truth: int | None) -> dict[str, Any]:
     """Mean and deviation on [-1, 1], the exact posterior's, and the true curve where its number is given."""
     x = torch.linspace(-1, 1, CURVE)
@@ -85,14 +90,13 @@ def curves(checkpoint: str, observed: Observed, truth: int | None) -> dict[str, 
     exact = PolynomialPosterior(DEGREE).predict(*observed.context, x[None, :, None])
     rounded = lambda row: [round(v, 4) for v in row.tolist()]  # noqa: E731
     return {
-        "points": [[round(a, 6), round(b, 6)] for a, b in torch.cat((observed.positions, observed.values), 1).tolist()],
+        "points": pairs(observed),
         "x": rounded(x),
         "mean": rounded(found.mean[:, 0]),
         "deviation": rounded(found.stddev[:, 0]),
         "exact_mean": rounded(exact.mean[0, :, 0]),
         "exact_deviation": rounded(exact.stddev[0, :, 0]),
         "truth": None if truth is None else rounded(true_curve(truth, x)),
-        "samples": [],
     }
 
 

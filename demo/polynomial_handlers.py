@@ -7,17 +7,19 @@ from typing import Any
 
 import gradio as gr
 
-from demo import models, share
+from demo import latest, models, share
 from demo.answers import Sampling
 from demo.density import density_svg
 from demo.guard import on_gpu
 from demo.limits import MAX_SEED, whole
 from demo.observed import Observed, read_observed
-from demo.polynomial_actions import ask, curves, observe, read_points, sampled, write_points
+from demo.polynomial_actions import ask, curves, observe, pairs, read_points, sampled, write_points
 from demo.tab import Updates
+from demo.turns import Waiting, in_turn, once
+from demo.widgets import fresh
 
 NAME = "polynomial"
-ASK = "<p class='pt-empty'>Choose “Ask for the density”, then click an x.</p>"
+ASK = "<p class='pt-empty'>Choose “Ask for the density”: the distribution at the pointer shows here.</p>"
 EXAMPLES = {  # number of the polynomial (or none), and its points, or how many
     "Two points": (None, "-0.6, 1.5\n0.5, -1"),
     "A bump": (None, "-0.8, 0\n-0.3, 0.2\n0, 2\n0.3, 0.2\n0.8, 0"),
@@ -25,15 +27,15 @@ EXAMPLES = {  # number of the polynomial (or none), and its points, or how many
     "Seven: all is known": (12, 7),
 }
 
-
+UNKNOWN = -1  # number of the polynomial where there is none: a field that is empty would count as 0
 SAMPLES = 5
 
 
 def opening() -> dict:
     """What the plot shows before any touch: the first example."""
     values = {"checkpoint": models.names(NAME)[0], "points": EXAMPLES["Two points"][1], "truth": None}
-    *_, last = redraw(Visit(values | {"number": SAMPLES, "temperature": 1.0, "seed": 0}))
-    return last["plot"]
+    visit = Visit(values)
+    return curves(visit.checkpoint, visit.observed, None)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,18 @@ class Visit:
     @property
     def truth(self) -> int | None:
         """Number of the random polynomial that is shown."""
-        return self.values["truth"]
+        number = self.values["truth"]
+        return None if number is None or number < 0 else int(number)
+
+    @property
+    def session(self) -> str:
+        """The same for all events of a page; empty outside of one."""
+        return self.values.get("session", "")
+
+    @property
+    def key(self) -> tuple:
+        """What the curves that are drawn depend on."""
+        return self.checkpoint, self.observed.fingerprint, self.sampling
 
     @cached_property
     def observed(self) -> Observed:
@@ -61,12 +74,36 @@ class Visit:
 
 
 @on_gpu
-def redraw(visit: Visit) -> Iterator[Updates]:
-    """Bands at once, then sampled curves; a density that was asked for is out of date."""
+def redraw(visit: Visit) -> Updates:
+    """Bands; a density that was asked for is out of date, and so are sampled curves."""
+    latest.ask(visit.session, NAME, visit.key)
     drawn = curves(visit.checkpoint, visit.observed, visit.truth)
-    yield {"plot": drawn, "density": ASK}
-    positions, samples = sampled(visit.checkpoint, visit.observed, visit.sampling)
-    yield {"plot": drawn | {"samples": samples, "sample_x": positions}}
+    return {"plot": fresh(drawn, drawn=None), "density": ASK}
+
+
+@on_gpu
+def run(visit: Visit) -> Iterator[Updates]:
+    """Sampled curves, when their turn has come and the visitor still wants them."""
+    work = once(lambda: _remembered(visit))
+    for found in [_curves[visit.key]] if visit.key in _curves else in_turn(work, small=True):
+        if not latest.is_wanted(visit.session, NAME, visit.key):
+            break
+        if not isinstance(found, Waiting):
+            positions, samples = found
+            yield {"plot": gr.update(drawn={"points": pairs(visit.observed), "x": positions, "samples": samples})}
+            return
+    yield {"plot": gr.skip()}
+
+
+REMEMBERED = 32  # sets of sampled curves kept: the opening, and what one comes back to
+_curves: dict[tuple, tuple[list[float], list[list[float]]]] = {}
+
+
+def _remembered(visit: Visit) -> tuple[list[float], list[list[float]]]:
+    found = _curves[visit.key] = sampled(visit.checkpoint, visit.observed, visit.sampling)
+    while len(_curves) > REMEMBERED:
+        _curves.pop(next(iter(_curves)), None)
+    return found
 
 
 def edit(visit: Visit, picked: dict) -> Updates:
@@ -96,7 +133,7 @@ def _points_of(number: int, visit: Visit) -> Updates:
 
 
 def clear(visit: Visit) -> Updates:
-    return {"points": "", "truth": None}
+    return {"points": "", "truth": UNKNOWN}
 
 
 def example(name: str):
@@ -105,7 +142,7 @@ def example(name: str):
     text = points if isinstance(points, str) else write_points(observe(truth, points))
 
     def open_example(visit: Visit) -> Updates:
-        return {"points": text, "truth": truth}
+        return {"points": text, "truth": UNKNOWN if truth is None else truth}
 
     return open_example
 
@@ -115,6 +152,18 @@ def state_of(visit: Visit) -> str:
     kept = {"samples": visit.values["number"], "temperature": visit.values["temperature"], "seed": visit.values["seed"]}
     state = {"checkpoint": visit.checkpoint, **kept, "polynomial": visit.truth, **visit.observed.to_json()}
     return share.to_text(NAME, state)
+
+
+SAVED = ["checkpoint", "points", "truth", "number", "temperature", "seed"]
+
+
+def recover(saved: dict[str, Any]) -> Updates:
+    """Updates to what the browser saved: `SAVED` by name. Raises `ValueError` where it does not fit."""
+    visit = Visit({name: saved[name] for name in SAVED})
+    if not len(visit.observed):
+        raise ValueError("saved: expected points, got none")
+    visit.key  # noqa: B018  it raises where a setting does not fit
+    return visit.values
 
 
 def restore(text: str) -> Updates:
@@ -131,6 +180,6 @@ def restore(text: str) -> Updates:
         "number": chosen.samples,
         "temperature": chosen.temperature,
         "seed": chosen.seed,
-        "truth": state.get("polynomial"),
+        "truth": UNKNOWN if state.get("polynomial") is None else state["polynomial"],
         "density": gr.update(value=ASK),
     }

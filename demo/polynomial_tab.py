@@ -10,20 +10,25 @@ from demo.polynomial_handlers import (
     EXAMPLES,
     NAME,
     SAMPLES,
+    SAVED,
+    UNKNOWN,
     Visit,
     another,
     clear,
     edit,
     example,
     opening,
+    recover,
     redraw,
     restore,
+    run,
     same,
     state_of,
     tell,
 )
+from demo.saving import save_after
 from demo.share_panel import SharePanel
-from demo.tab import Page, Tab, at_start, outdate
+from demo.tab import DRAWING, Page, Tab, at_start, outdate
 from demo.widgets.curves import Curves
 from demo.widgets.numbers import Number, Slider
 
@@ -43,18 +48,25 @@ def build() -> Tab:
     buttons, panel = _lay_out(page)
 
     def follow(event) -> None:
-        """Curves follow an event; the old ones are dimmed until then."""
-        page.on(event, redraw, ["plot", "density"])
+        """Bands, then sampled curves follow an event; the old ones are dimmed until then."""
+        shown = page.on(event, redraw, ["plot", "density"])
+        page.on(shown.then, run, ["plot"], **DRAWING)
+        save_after(page, NAME, SAVED, shown.then)
 
     _wire(page, buttons, follow)
     panel.connect(page, state_of, restore, RESTORED, follow)
+    restored = [page[name] for name in RESTORED]
     waits = page["plot"].value is None
-    return Tab(NAME, [page[name] for name in RESTORED], page.by_component(restore), follow, waits)
+
+    def choose(event) -> None:
+        page.on(event, run, ["plot"], **DRAWING)
+
+    return Tab(NAME, restored, page.by_component(restore), follow, waits, choose, page.by_component(recover))
 
 
 def _lay_out(page: Page) -> tuple[dict[str, gr.Button], SharePanel]:
     gr.Markdown(INTRO, elem_classes="pt-intro")
-    page.add(truth=gr.State(None))
+    page.add(truth=gr.Number(UNKNOWN, visible="hidden", precision=0, elem_id="polynomial-number"))
     with gr.Row(elem_classes="pt-buttons"):
         buttons = {name: gr.Button(name, size="sm", min_width=110) for name in EXAMPLES}
     with gr.Row():
@@ -95,6 +107,7 @@ def _controls(page: Page) -> None:
 
 
 def _wire(page: Page, buttons: dict[str, gr.Button], follow) -> None:
+    page["seed"].mend()
     follow(page.on(page["plot"].edit, edit, ["points"]).then)
     page.on(page["plot"].ask, tell, ["density"])
     direct = [page["points"].blur, page["seed"].change]

@@ -112,12 +112,12 @@ def mean_surface(checkpoint: str, observed: Observed, side: int) -> trimesh.Trim
 
 def sampled_surfaces(
     checkpoint: str, observed: Observed, side: int, sampling: Sampling
-) -> Iterator[list[trimesh.Trimesh | None]]:
-    """Surfaces of joint samples: once, when they are drawn (`None` for a sample without a surface)."""
+) -> Iterator[float | list[trimesh.Trimesh | None]]:
+    """The share of the work that is done, now and then, and at the end the surfaces of joint samples (`None` for a
+    sample without a surface)."""
     cells = split(observed, cube(side))
-    for state in joint(checkpoint, observed, cells.queries, sampling, frames=1, most=DRAWN):
-        if state.share >= 1:
-            yield [sdf_to_mesh(cells.complete(values)) for values in state.values]
+    for state in joint(checkpoint, observed, cells.queries, sampling, most=DRAWN):
+        yield state.share if state.share < 1 else [sdf_to_mesh(cells.complete(values)) for values in state.values]
 
 
 def point_cloud(observed: Observed, size: float = 0.022) -> trimesh.Trimesh:

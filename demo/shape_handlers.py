@@ -9,11 +9,13 @@ import gradio as gr
 import trimesh
 from torch import Tensor
 
-from demo import example_shapes, models, share
+from demo import example_shapes, latest, models, share
 from demo.answers import Sampling
 from demo.files import keep
 from demo.guard import on_gpu
 from demo.observed import Observed, read_observed
+from demo.pictures import picture_url
+from demo.progress import progress_line
 from demo.shape_actions import (
     distances,
     glb,
@@ -25,12 +27,16 @@ from demo.shape_actions import (
     read_shape,
     sampled_surfaces,
 )
+from demo.slices import AXES, measured, slice_picture, turned
 from demo.tab import Updates
+from demo.turns import in_turn
+from demo.widgets import fresh
+from demo.widgets.tiles import tile
 from signals.mesh import sdf_to_mesh
 
 NAME = "shape"
 SAMPLES = ["sample_1", "sample_2"]
-VIEWS = ["known", "seen", "mean", "save"]
+VIEWS = ["known", "seen", "mean", "save", "slice", "state"]
 OLD = dict.fromkeys(SAMPLES)  # samples of another shape are taken away: a viewer cannot be dimmed
 
 
@@ -48,6 +54,21 @@ class Visit:
     def shape(self) -> Tensor | None:
         """What is looked at: distances (z, y, x, 1) of a mesh, or points (N, 3) of a scan; or observed points alone."""
         return self.values["shape"]
+
+    @property
+    def session(self) -> str:
+        """The same for all events of a page; empty outside of one."""
+        return self.values.get("session", "")
+
+    @property
+    def turned(self) -> Tensor | None:
+        """The shape with the axis that was chosen upwards."""
+        return None if self.shape is None else turned(self.shape, self.values["up"])
+
+    @property
+    def plane(self) -> tuple[str, int]:
+        """The slice that is shown: the axis that it lies across, and its number."""
+        return self.values["axis"], self.values["depth"]
 
     @property
     def known(self) -> Observed:
@@ -72,15 +93,25 @@ def view(mesh: trimesh.Trimesh | None, name: str) -> str | None:
 
 
 def _views(visit: Visit, observed: Observed) -> Updates:
+    latest.ask(visit.session, NAME, object())  # samples that are being drawn are of other points
     surface = view(mean_surface(visit.checkpoint, observed, visit.values["side"]), "mean")
     save = gr.update(value=surface, interactive=surface is not None)
-    return {"known": observed, "seen": view(point_cloud(observed), "points"), "mean": surface, "save": save, **OLD}
+    shown = {"known": observed, "seen": view(point_cloud(observed), "points"), "mean": surface, "save": save}
+    return shown | {"slice": _slice(visit, observed), "state": "", **OLD}
+
+
+def _slice(visit: Visit, observed: Observed) -> Updates:
+    axis, depth = visit.plane
+    picture = slice_picture(visit.checkpoint, observed, axis, depth)
+    across = " and ".join(name for name in AXES if name != axis)
+    text = f"Mean distance in the plane {depth} across {axis}; right and up are {across}"
+    return fresh([tile("Slice", picture_url(picture), text, "red inside, blue outside")])
 
 
 @on_gpu
 def update(visit: Visit) -> Updates:
     """Observed points and the mean surface of what is looked at; of observed points alone where nothing is."""
-    shape, count = visit.shape, visit.values["count"]
+    shape, count = visit.turned, visit.values["count"]
     if shape is None:
         return {"mean": gr.skip()} if visit.values["known"] is None else _views(visit, visit.known)
     if shape.dim() == 2:
@@ -88,21 +119,59 @@ def update(visit: Visit) -> Updates:
     return _views(visit, observe(shape, count, visit.values["where"], visit.seed))
 
 
+def turn(visit: Visit) -> Updates:
+    """The shape with another axis upwards."""
+    shape = visit.turned
+    truth = gr.skip() if shape is None or shape.dim() == 2 else view(sdf_to_mesh(shape), "truth")
+    return {**update(visit), "truth": truth}
+
+
+@on_gpu
+def cut(visit: Visit) -> Updates:
+    """Another slice."""
+    return {"slice": gr.skip() if visit.values["known"] is None else _slice(visit, visit.known)}
+
+
+@on_gpu
+def add_point(visit: Visit, picked: dict) -> Updates:
+    """The distance where the slice was clicked, observed too."""
+    shape = visit.turned
+    if shape is None or shape.dim() == 2:
+        raise ValueError("slice: a distance is measured where the whole surface is known; choose an example or a mesh")
+    return _views(visit, measured(shape, visit.known, *visit.plane, picked["x"], picked["y"]))
+
+
 @on_gpu
 def begin(visit: Visit) -> Updates:
     """The first example, where the tab is still empty."""
     if visit.shape is not None or visit.values["known"] is not None:
         return {"mean": gr.skip()}
-    opened = example(next(iter(example_shapes.SHAPES)))(visit)
+    name = visit.values["opened"]
+    opened = example(name if name in example_shapes.SHAPES else next(iter(example_shapes.SHAPES)))(visit)
     return {**opened, **update(Visit(visit.values | {"shape": opened["shape"]}))}
 
 
 @on_gpu
 def run(visit: Visit) -> Iterator[Updates]:
-    """Files of sampled surfaces, all at once."""
+    """How far sampled surfaces are, then their files, all at once."""
     chosen = Sampling(len(SAMPLES), None, visit.values["temperature"], visit.seed)
-    for surfaces in sampled_surfaces(visit.checkpoint, visit.known, visit.values["side"], chosen):
-        yield {"files": [view(surface, f"sample-{number}") for number, surface in enumerate(surfaces, 1)]}
+    key = object()
+    latest.ask(visit.session, NAME, key)
+    for found in in_turn(sampled_surfaces(visit.checkpoint, visit.known, visit.values["side"], chosen), small=False):
+        if not latest.is_wanted(visit.session, NAME, key):
+            yield {"state": "", "files": (None, None)}
+            return
+        if isinstance(found, list):
+            files = [view(surface, f"sample-{number}") for number, surface in enumerate(found, 1)]
+            yield {"files": files, "state": ""}
+        else:
+            yield {"state": progress_line(found)}
+
+
+def forget(visit: Visit) -> Updates:
+    """Samples of other settings are taken away, and drawn no longer."""
+    latest.ask(visit.session, NAME, object())
+    return OLD
 
 
 def show_files(visit: Visit) -> Updates:
@@ -115,7 +184,7 @@ def example(name: str):
 
     def open_example(visit: Visit) -> Updates:
         field = example_distances(name, visit.checkpoint)
-        return {"shape": field, "truth": view(sdf_to_mesh(field), "truth"), **OLD}
+        return {"shape": field, "truth": view(sdf_to_mesh(field), "truth"), "up": "z", "opened": name, **OLD}
 
     return open_example
 
@@ -125,14 +194,14 @@ def open_mesh(visit: Visit) -> Updates:
     if path is None:
         return {"shape": gr.skip()}
     field = read_shape(path, visit.checkpoint)
-    return {"shape": field, "truth": view(sdf_to_mesh(field), "truth"), "upload": None, **OLD}
+    return {"shape": field, "truth": view(sdf_to_mesh(field), "truth"), "upload": None, "up": "z", **OLD}
 
 
 def open_scan(visit: Visit) -> Updates:
     path = visit.values["scan"]
     if path is None:
         return {"shape": gr.skip()}
-    return {"shape": read_scan(path, visit.checkpoint), "truth": None, "scan": None, **OLD}
+    return {"shape": read_scan(path, visit.checkpoint), "truth": None, "scan": None, "up": "z", **OLD}
 
 
 def state_of(visit: Visit) -> str:
@@ -141,6 +210,18 @@ def state_of(visit: Visit) -> str:
     settings = {"checkpoint": visit.checkpoint, "resolution": values["side"]}
     settings |= {key: values[key] for key in ("temperature", "seed")}
     return share.to_text(NAME, {**settings, **visit.known.to_json()})
+
+
+SAVED = ["checkpoint", "count", "where", "side", "temperature", "seed", "axis", "depth", "opened"]
+
+
+def recover(saved: dict[str, Any]) -> Updates:
+    """Updates to what the browser saved: `SAVED` by name; an upload is not. Raises `ValueError` where it does not
+    fit."""
+    visit = Visit({name: saved[name] for name in SAVED})
+    models.config_of(visit.checkpoint, NAME)
+    Sampling(temperature=saved["temperature"], seed=saved["seed"] or 0)
+    return visit.values
 
 
 def restore(text: str) -> Updates:

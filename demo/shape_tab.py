@@ -4,26 +4,35 @@ import gradio as gr
 
 from demo import example_shapes, models
 from demo.limits import MAX_SEED, MAX_SHAPE_RESOLUTION, MIN_SHAPE_RESOLUTION
+from demo.saving import save_after
 from demo.shape_actions import WHERE
 from demo.shape_handlers import (
     NAME,
     SAMPLES,
+    SAVED,
     VIEWS,
     Visit,
+    add_point,
     begin,
+    cut,
     example,
+    forget,
     open_mesh,
     open_scan,
+    recover,
     restore,
     run,
     show_files,
     state_of,
+    turn,
     update,
 )
 from demo.share_panel import SharePanel
+from demo.slices import AXES
 from demo.tab import DRAWING, Page, Tab, outdate, renew
 from demo.widgets.log_slider import LogSlider
 from demo.widgets.numbers import Number, Slider
+from demo.widgets.tiles import Tiles
 from signals.point_clouds import EXTENSIONS
 
 INTRO = (
@@ -32,9 +41,10 @@ INTRO = (
     "distance 0. Turn the views with pointer or touch."
 )
 MESHES = [".obj", ".off", ".ply", ".stl", ".glb"]
-RESTORED = ["checkpoint", "side", "temperature", "seed", "known", "shape", "truth", *SAMPLES]
+RESTORED = [*SAVED, "known", "shape", "truth", *SAMPLES]
 SHOWN = [*VIEWS, *SAMPLES]
 VIEWERS = "#shape-mean, #shape-points"
+CLICK = "Choose an example: a click on this slice then observes the distance there."
 
 
 def build() -> Tab:
@@ -50,13 +60,18 @@ def build() -> Tab:
         page.on(event, update, SHOWN, show_progress="minimal")
 
     panel.connect(page, state_of, restore, RESTORED, follow)
-    restored = [page[name] for name in RESTORED]
-    return Tab(NAME, restored, page.by_component(restore), follow, chosen=page.call(begin, ["shape", "truth", *SHOWN]))
+
+    def choose(event) -> None:
+        page.on(event, begin, ["shape", "truth", *SHOWN])
+
+    restored, back = [page[name] for name in RESTORED], page.by_component(recover)
+    return Tab(NAME, restored, page.by_component(restore), follow, False, choose, back, recovers_alone=True)
 
 
 def _lay_out(page: Page) -> tuple[dict[str, gr.Button], SharePanel]:
     gr.Markdown(INTRO, elem_classes="pt-intro")
     page.add(shape=gr.State(None), known=gr.State(None), files=gr.State((None, None)))
+    page.add(opened=gr.Textbox(visible="hidden"))
     with gr.Row(elem_classes="pt-buttons"):
         buttons = {name: gr.Button(name, size="sm", min_width=90) for name in example_shapes.SHAPES}
     look = dict(height=300, clear_color=(0, 0, 0, 0), camera_position=(60, 72, 3.6), min_width=280)
@@ -69,19 +84,33 @@ def _lay_out(page: Page) -> tuple[dict[str, gr.Button], SharePanel]:
             view = gr.Model3D(label=f"Sample {number}", elem_id=f"shape-sample-{number}", **look)
             page.add(asked=False, **{name: view})
         with gr.Column(min_width=280):
-            _point_settings(page)
-    page.add(asked=False, seen=seen, mean=mean, truth=true)
+            _slice(page)
     with gr.Row():
+        with gr.Column(min_width=280):
+            _point_settings(page)
+        page.add(asked=False, seen=seen, mean=mean, truth=true)
         return buttons, _other_settings(page)
+
+
+def _slice(page: Page) -> None:
+    """A plane through the shape; a click on it observes the distance there."""
+    page.add(asked=False, slice=Tiles(elem_id="shape-slice", elem_classes="pt-live", label="Slice", empty=CLICK))
+    with gr.Row(elem_classes="pt-buttons"):
+        page.add(
+            axis=gr.Radio(list(AXES), value="y", label="Slice across", elem_id="shape-axis", min_width=120),
+            depth=Slider(1, 32, value=16, step=1, label="Depth", elem_id="shape-depth", min_width=140),
+        )
 
 
 def _point_settings(page: Page) -> None:
     with gr.Row(elem_classes="pt-buttons"):
         go = gr.Button("Draw samples", variant="primary", size="sm", elem_id="draw-shape", min_width=110)
-        stop = gr.Button("Stop", size="sm", min_width=70)
+        stop = gr.Button("Stop", size="sm", min_width=70, elem_classes="pt-stop")
+    page.add(asked=False, state=gr.HTML("", elem_id="shape-state"))
     page.add(
         count=LogSlider(256, 8, 2048, "Observed points", elem_id="shape-count"),
         where=gr.Radio(list(WHERE), value=WHERE[0], label="Where", elem_id="shape-where"),
+        up=gr.Radio(list(AXES), value="z", label="Axis of the file that points up", elem_id="shape-up"),
     )
     save = gr.DownloadButton("Mean surface (GLB)", interactive=False, size="sm", elem_id="save-glb")
     page.add(asked=False, go=go, stop=stop, save=save)
@@ -113,14 +142,22 @@ def _wire(page: Page, buttons: dict[str, gr.Button]) -> None:
     opened += [(page["upload"].upload, open_mesh), (page["scan"].upload, open_scan)]
     changed = [page["count"].release, *(page[name].input for name in ("where", "side", "checkpoint"))]
     changed.append(page["seed"].change)
-    first = [page.on(event, handler, ["shape", "truth", "upload", "scan", *SAMPLES]).then for event, handler in opened]
-    for event in (*first, *changed):
-        shown = page.on(event, update, SHOWN, show_progress="minimal")
-        shown.then(None, None, None, js=renew(VIEWERS))
-    drawn = page.on(page["go"].click, run, ["files"], show_progress="full", **DRAWING)
-    shown = page.on(drawn.success, show_files, SAMPLES, show_progress="full")
-    for event in (*(event for event, _ in opened), *changed):
+    page["seed"].mend()
+    page.on(page["axis"].input, cut, ["slice"])
+    page.on(page["depth"].input, cut, ["slice"])
+    first = [
+        page.on(event, handler, ["shape", "truth", "upload", "scan", "up", "opened", *SAMPLES]).then
+        for event, handler in opened
+    ]
+    updated = [page.on(event, update, SHOWN, show_progress="minimal") for event in (*first, *changed)]
+    updated.append(page.on(page["slice"].pick, add_point, SHOWN, show_progress="minimal"))
+    updated.append(page.on(page["up"].input, turn, ["truth", *SHOWN], show_progress="minimal"))
+    for each in updated:
+        each.then(None, None, None, js=renew(VIEWERS))
+        save_after(page, NAME, SAVED, each.then)
+    for event in (*(event for event, _ in opened), *changed, page["slice"].pick, page["up"].input):
         event(None, None, None, js=outdate(VIEWERS))
-        event(None, cancels=[drawn, shown])
-    page["temperature"].input(None, cancels=[drawn, shown])
-    page["stop"].click(None, cancels=[drawn, shown])
+    drawn = page.on(page["go"].click, run, ["files", "state"], **DRAWING)
+    shown = page.on(drawn.success, show_files, SAMPLES)
+    page.on(page["temperature"].input, forget, SAMPLES)
+    page["stop"].click(lambda: "", None, page["state"], cancels=[drawn, shown], api_visibility="private")

@@ -24,8 +24,8 @@ class Page:
     """The components of a tab by name.
 
     A handler is a function `handler(visit)` or `handler(visit, picked)` that returns `Updates`, or a generator of them.
-    `visit` is `visit_of` of the values of the components in `asked`, by name; `picked`
-    is what the event carries.
+    `visit` is `visit_of` of the values of the components in `asked`, by name, and of "session", which is the same for
+    all events of a page; `picked` is what the event carries.
 
     Attributes:
         visit_of (`Callable`): Makes the object that a handler gets, once for each event.
@@ -52,27 +52,28 @@ class Page:
     def bind(self, handler: Callable) -> Callable:
         """A handler as Gradio calls it: with the values of `inputs()`, returning updates by component."""
 
-        def visit(values) -> Any:
-            return self.visit_of(dict(zip(self.asked, values, strict=True)))
+        def visit(values, request: gr.Request | None) -> Any:
+            session = getattr(request, "session_hash", None) or ""
+            return self.visit_of(dict(zip(self.asked, values, strict=True), session=session))
 
         def named(updates: Updates) -> dict:
             return {self.parts[name]: value for name, value in updates.items()}
 
         if inspect.isgeneratorfunction(inspect.unwrap(handler)):
 
-            def run(*values):
-                for updates in handler(visit(values)):
+            def run(request: gr.Request, *values):
+                for updates in handler(visit(values, request)):
                     yield named(updates)
 
         elif "picked" in inspect.signature(handler).parameters:
 
-            def run(event: gr.EventData, *values):
-                return named(handler(visit(values), dict(event._data or {})))
+            def run(request: gr.Request, event: gr.EventData, *values):
+                return named(handler(visit(values, request), dict(event._data or {})))
 
         else:
 
-            def run(*values):
-                return named(handler(visit(values)))
+            def run(request: gr.Request, *values):
+                return named(handler(visit(values, request)))
 
         run.__name__ = handler.__name__
         return guarded(run)
@@ -82,10 +83,6 @@ class Page:
         chosen = [self.parts[name] for name in outputs]
         options = {"show_progress": "hidden", **QUICK, **options}
         return event(self.bind(handler), self.inputs(), chosen, **options)
-
-    def call(self, handler: Callable, outputs: Iterable[str]) -> tuple[Callable, list, list]:
-        """A handler as function, inputs and outputs, for events outside of the page."""
-        return self.bind(handler), self.inputs(), [self.parts[name] for name in outputs]
 
     def by_component(self, handler: Callable) -> Callable:
         """A function that returns updates by name, as one that returns them by component."""
@@ -125,7 +122,10 @@ class Tab:
         restore (`Callable` or `None`): From a state's JSON text to their updates; `None`: there is nothing to restore.
         opening (`Callable` or `None`): Follows an event (`event.then`, …) with all that a restored state shows.
         waits (`bool`): Nothing could be drawn at start: it is when the page opens.
-        chosen (`tuple` or `None`): Function, inputs and outputs of what is shown when the tab is chosen.
+        recover (`Callable` or `None`): From what the browser saved (a dictionary) to updates of the same components;
+            raises `ValueError` where that is nothing to come back to.
+        recovers_alone (`bool`): What it brings back is drawn when the tab is chosen, not when the page opens.
+        chosen (`Callable` or `None`): Follows an event with what is shown when the tab is chosen.
     """
 
     name: str
@@ -133,4 +133,6 @@ class Tab:
     restore: Callable | None = None
     opening: Callable | None = None
     waits: bool = False
-    chosen: tuple | None = None
+    chosen: Callable | None = None
+    recover: Callable | None = None
+    recovers_alone: bool = False

@@ -18,15 +18,12 @@ from signals.cells import cell_positions
 from signals.image import checkered, image_to_array, to_values
 from signals.video import Videos, bounce, read_clip
 
-QUESTIONS = {  # what the app asks of a clip, by pattern
-    "random pixels": "Random pixels",
-    "first half of the frames": "Continue this clip",
+QUESTIONS = {  # what the tab asks of a clip, by pattern
+    "random pixels": "Scattered pixels",
+    "first half of the frames": "Continue",
     "every second frame": "Fill in between",
-    "first and last frame": "From the first frame to the last",
-    "first frame": "What comes next?",
-    "top half of every frame": "The lower half",
 }
-PATTERNS = tuple(QUESTIONS)
+PATTERNS = (*QUESTIONS, "first and last frame", "first frame", "top half of every frame")
 DRAWN = 768  # values drawn one after another; the rest takes its mean given them
 CLIPS = {"Three and seven": (3, 7, 1), "Two and eight": (2, 8, 4), "Zero and three": (0, 3, 9)}
 

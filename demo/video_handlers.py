@@ -8,18 +8,21 @@ from typing import Any
 import gradio as gr
 from torch import Tensor
 
-from demo import models, share
+from demo import latest, models, share
 from demo.answers import Sampling
 from demo.files import keep
 from demo.guard import on_gpu
 from demo.observed import Observed, read_observed
 from demo.pictures import animation, beside, enlarge
+from demo.progress import progress_line
 from demo.tab import Updates
+from demo.turns import Waiting, in_turn
 from demo.video_actions import CLIPS, Clip, bouncing, mean_clip, observe, read_video, sampled_clip
+from demo.widgets import fresh
 from demo.widgets.player import clip
 
 NAME = "video"
-SHOWN = ["known", "player", "save"]
+SHOWN = ["known", "player", "save", "state"]
 Clips = list[tuple[str, Tensor, str]]  # name, values (frames, y, x, V) and text of each clip
 
 
@@ -45,27 +48,40 @@ class Visit:
             raise ValueError("video: expected one, got none; click an example or upload one")
         return self.values["known"]
 
+    @property
+    def session(self) -> str:
+        """The same for all events of a page; empty outside of one."""
+        return self.values.get("session", "")
+
+    @property
+    def key(self) -> tuple:
+        """What a sample depends on."""
+        return self.checkpoint, self.known.fingerprint, self.sampling
+
     @cached_property
     def sampling(self) -> Sampling:
         values = self.values
         return Sampling(1, None, values["temperature"], values["seed"] or 0)
 
 
-def _clips(visit: Visit, observed: Observed, sample: Tensor | None = None, done: float = 1.0) -> Clips:
+def _clips(visit: Visit, observed: Observed) -> Clips:
     """All that is played side by side."""
     clips = [
         ("Observed", Clip(visit.checkpoint, observed).seen(), f"{len(observed):,} observed positions"),
         ("Mean", mean_clip(visit.checkpoint, observed), "Mean clip"),
     ]
-    if sample is not None:
-        clips.append(("Sample" if done >= 1 else f"Sample, {done:.0%}", sample, "A sampled clip"))
     if visit.truth is not None:
         clips.append(("Truth", visit.truth, "The true clip"))
     return clips
 
 
-def _played(clips: Clips) -> dict:
-    return {"frames": len(clips[0][1]), "clips": [clip(*each) for each in clips]}
+def _with_sample(clips: Clips, sample: Tensor, done: float) -> Clips:
+    name = "Sample" if done >= 1 else f"Sample, {done:.0%}"
+    return [*clips[:2], (name, sample, "A sampled clip"), *clips[2:]]
+
+
+def _played(clips: Clips) -> Updates:
+    return fresh({"frames": len(clips[0][1]), "clips": [clip(*each) for each in clips]})
 
 
 def _movie(clips: Clips) -> Updates:
@@ -80,13 +96,15 @@ def update(visit: Visit) -> Updates:
         return {"player": gr.skip()}
     observed = observe(visit.truth, visit.values["count"], visit.values["pattern"], visit.values["shuffle"] or 0)
     clips = _clips(visit, observed)
-    return {"known": observed, "player": _played(clips), "save": _movie(clips)}
+    note(Visit(visit.values | {"known": observed}))
+    return {"known": observed, "player": _played(clips), "save": _movie(clips), "state": ""}
 
 
 @on_gpu
 def show_restored(visit: Visit) -> Updates:
     """The same, of observed positions that a link gave."""
     clips = _clips(visit, visit.known)
+    note(visit)
     return {"player": _played(clips), "save": _movie(clips)}
 
 
@@ -95,17 +113,37 @@ def begin(visit: Visit) -> Updates:
     """The first example, where the tab is still empty."""
     if visit.truth is not None or visit.values["known"] is not None:
         return {"player": gr.skip()}
-    truth = bouncing(next(iter(CLIPS)), visit.checkpoint)
+    name = visit.values["opened"]
+    truth = bouncing(name if name in CLIPS else next(iter(CLIPS)), visit.checkpoint)
     return {"truth": truth, **update(Visit(visit.values | {"truth": truth}))}
+
+
+def note(visit: Visit) -> Updates:
+    """The visitor wants a sample as the controls say now: others stop."""
+    latest.ask(visit.session, NAME, visit.key)
+    return {"player": gr.skip()}
+
+
+def note_if_known(visit: Visit) -> Updates:
+    """The same, where there is anything to draw a sample of."""
+    return {"player": gr.skip()} if visit.values["known"] is None else note(visit)
 
 
 @on_gpu
 def run(visit: Visit) -> Iterator[Updates]:
-    """A sample while it is drawn."""
-    for sample, done in sampled_clip(visit.checkpoint, visit.known, visit.sampling):
-        clips = _clips(visit, visit.known, sample, done)
-        yield {"player": _played(clips)}
-    yield {"save": _movie(clips)}
+    """A sample while it is drawn, until the visitor asks for another."""
+    base = _clips(visit, visit.known)
+    for found in in_turn(sampled_clip(visit.checkpoint, visit.known, visit.sampling), small=False):
+        if not latest.is_wanted(visit.session, NAME, visit.key):
+            yield {"state": ""}
+            return
+        if isinstance(found, Waiting):
+            yield {"state": progress_line(found)}
+            continue
+        sample, done = found
+        clips = _with_sample(base, sample, done)
+        yield {"player": _played(clips), "state": progress_line(done)}
+    yield {"save": _movie(clips), "state": ""}
 
 
 def run_if_known(visit: Visit) -> Iterator[Updates]:
@@ -120,7 +158,7 @@ def example(name: str):
     """The handler of an example's button."""
 
     def open_example(visit: Visit) -> Updates:
-        return {"truth": bouncing(name, visit.checkpoint)}
+        return {"truth": bouncing(name, visit.checkpoint), "opened": name}
 
     return open_example
 
@@ -134,6 +172,17 @@ def state_of(visit: Visit) -> str:
     """The tab's state as JSON text."""
     settings = {key: visit.values[key] for key in ("checkpoint", "temperature", "seed")}
     return share.to_text(NAME, {**settings, **visit.known.to_json()})
+
+
+SAVED = ["checkpoint", "count", "pattern", "shuffle", "temperature", "seed", "opened"]
+
+
+def recover(saved: dict[str, Any]) -> Updates:
+    """Updates to what the browser saved: `SAVED` by name; an upload is not. Raises `ValueError` where it does not
+    fit."""
+    models.config_of(saved["checkpoint"], NAME)
+    Sampling(1, None, saved["temperature"], saved["seed"] or 0)
+    return {name: saved[name] for name in SAVED}
 
 
 def restore(text: str) -> Updates:

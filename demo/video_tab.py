@@ -4,16 +4,20 @@ import gradio as gr
 
 from demo import models
 from demo.limits import MAX_CONTEXT, MAX_SEED
+from demo.saving import save_after
 from demo.share_panel import SharePanel
 from demo.tab import DRAWING, Page, Tab, outdate
 from demo.video_actions import CLIPS, PATTERNS, QUESTIONS
 from demo.video_handlers import (
     NAME,
+    SAVED,
     SHOWN,
     Visit,
     begin,
     example,
+    note_if_known,
     open_video,
+    recover,
     restore,
     run,
     run_if_known,
@@ -29,8 +33,8 @@ INTRO = (
     "**Uncover a few pixels of a clip, scattered over space and time.** The model fills in the rest: what it expects, "
     "and one clip that may well have been."
 )
-RESTORED = ["checkpoint", "temperature", "seed", "known", "truth"]
-DRAWN = ["player", "save"]
+RESTORED = [*SAVED, "known", "truth"]
+DRAWN = ["player", "save", "state"]
 
 
 def build() -> Tab:
@@ -42,26 +46,32 @@ def build() -> Tab:
     buttons, panel = _lay_out(page)
     draws = _wire(page, buttons)
 
+    def draw_after(event) -> None:
+        draws.append(page.on(event, run_if_known, DRAWN, **DRAWING))
+
     def follow(event) -> None:
-        shown = page.on(event, show_restored, DRAWN)
-        draws.append(page.on(shown.then, run_if_known, DRAWN, **DRAWING))
+        draw_after(page.on(event, show_restored, DRAWN).then)
+
+    def choose(event) -> None:
+        draw_after(page.on(event, begin, ["truth", *SHOWN]).then)
 
     panel.connect(page, state_of, restore, RESTORED, follow)
-    restored = [page[name] for name in RESTORED]
-    return Tab(NAME, restored, page.by_component(restore), follow, chosen=page.call(begin, ["truth", *SHOWN]))
+    restored, back = [page[name] for name in RESTORED], page.by_component(recover)
+    return Tab(NAME, restored, page.by_component(restore), follow, False, choose, back, recovers_alone=True)
 
 
 def _lay_out(page: Page) -> tuple[dict[str, gr.Button], SharePanel]:
     gr.Markdown(INTRO, elem_classes="pt-intro")
-    page.add(truth=gr.State(None), known=gr.State(None))
+    page.add(truth=gr.State(None), known=gr.State(None), opened=gr.Textbox(visible="hidden"))
     with gr.Row(elem_classes="pt-buttons"):
         buttons = {name: gr.Button(name, size="sm", min_width=110) for name in CLIPS}
     player = Player(elem_id="player", elem_classes="pt-live")
     with gr.Row(elem_classes="pt-buttons"):
         go = gr.Button("Draw a sample", variant="primary", size="sm", elem_id="draw-video", min_width=110)
-        stop = gr.Button("Stop", size="sm", min_width=70)
+        stop = gr.Button("Stop", size="sm", min_width=70, elem_classes="pt-stop")
         save = gr.DownloadButton("All side by side (GIF)", interactive=False, size="sm", elem_id="save-clip")
-    page.add(asked=False, player=player, go=go, stop=stop, save=save)
+    state = gr.HTML("", elem_id="video-state")
+    page.add(asked=False, player=player, go=go, stop=stop, save=save, state=state)
     with gr.Row():
         with gr.Column(min_width=300):
             _clip_settings(page)
@@ -75,7 +85,7 @@ def _clip_settings(page: Page) -> None:
     questions = [(label, name) for name, label in QUESTIONS.items()]
     page.add(
         count=LogSlider(256, 4, MAX_CONTEXT, "Random pixels", elem_id="video-count"),
-        pattern=gr.Radio(questions, value=PATTERNS[0], label="What is given", elem_id="video-pattern"),
+        pattern=gr.Radio(questions, value=PATTERNS[0], label="The question", elem_id="video-pattern"),
         shuffle=Slider(0, 99, value=0, step=1, label="Shuffle", elem_id="video-shuffle"),
         upload=gr.File(label="Upload a video", file_types=["video", ".gif"], height=110),
     )
@@ -96,14 +106,16 @@ def _wire(page: Page, buttons: dict[str, gr.Button]) -> list:
     opened.append((page["upload"].upload, open_video))
     changed = [page["count"].release, *(page[name].input for name in ("pattern", "shuffle", "checkpoint"))]
     resampled = [page["temperature"].input, page["seed"].change]
+    page["seed"].mend()
     draws = [page.on(page["go"].click, run, DRAWN, **DRAWING)]
-    first = [page.on(event, handler, ["truth", "upload"]) for event, handler in opened]
+    first = [page.on(event, handler, ["truth", "upload", "opened"]) for event, handler in opened]
     updates = [page.on(event.then, update, SHOWN) for event in first]
     updates += [page.on(event, update, SHOWN) for event in changed]
-    for event in (*(each.then for each in updates), *resampled):
-        draws.append(page.on(event, run_if_known, DRAWN, **DRAWING))
+    updates += [page.on(event, note_if_known, ["player"]) for event in resampled]
+    for each in updates:
+        save_after(page, NAME, SAVED, each.then)
+        draws.append(page.on(each.then, run_if_known, DRAWN, **DRAWING))
     for event in (*(event for event, _ in opened), *changed, *resampled):
         event(None, None, None, js=outdate("#player"))
-        event(None, cancels=draws)
-    page["stop"].click(None, cancels=draws)
+    page["stop"].click(lambda: "", None, page["state"], cancels=draws, api_visibility="private")
     return draws

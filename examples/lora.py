@@ -1,9 +1,10 @@
 """Adapt a checkpoint to a folder of pictures by LoRA: `python -m examples.lora path/to/images --output runs/adapted`.
 
 Low-rank adapters (Hu et al. 2022) of all layers are trained on the episodes of `train_accelerate.py`; the checkpoint's
-own weights stay as they are. Writes the adapters, a few hundred kB, to OUTPUT/adapters, and a checkpoint with the
-adapters merged into its weights to OUTPUT/merged, which `AutoModel` and the app load like any other. Needs peft
-(`pip install peft`). To load the adapters by themselves:
+own weights stay as they are. Twenty pictures are enough (`--validation_size 5` then holds out five of them;
+`--validation_split` names a folder of others). Writes the adapters, a few hundred kB, to OUTPUT/adapters, and a
+checkpoint with the adapters merged into its weights to OUTPUT/merged, which `AutoModel` and the app load like any
+other. Needs peft (`pip install peft`). To load the adapters by themselves:
 
     model = AutoModel.from_pretrained("checkpoints/cat-faces", trust_remote_code=True)
     model = PeftModel.from_pretrained(model, "runs/adapted/adapters")
@@ -18,15 +19,17 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from tqdm import tqdm
 
+from evaluation.against_context import marginals_against_context
 from pixeltransformer import PixelTransformerConfig
 from signals.base import Rows, Signal
 from training.arguments import Arguments, parse_arguments
-from training.batches import EpisodeBatches, EpisodeSampler, make_episode
+from training.batches import EpisodeBatches
+from training.episodes import EpisodeSampler, make_episode
 from training.setup import make_model, make_sampler
 
 # The linear layers of encoder and decoder, see `pixeltransformer/attention.py`.
 TARGETS = ["query_key_value", "query", "projection", "output", "up", "down"]
-HELD_OUT = 8  # episodes by which the adapters are judged
+CONTEXTS = (16, 64, 256)  # observed pixels of held-out pictures, by which the adapters are judged
 
 
 def episodes(signal: Signal, rows: Rows, sampler: EpisodeSampler) -> Iterator[dict[str, torch.Tensor]]:
@@ -36,11 +39,13 @@ def episodes(signal: Signal, rows: Rows, sampler: EpisodeSampler) -> Iterator[di
         yield make_episode(signal, batch, sampler.sizes(number), sampler.seed, number)
 
 
-@torch.no_grad()
-def mean_loss(model: PeftModel, held_out: list[dict[str, torch.Tensor]]) -> float:
-    """Mean negative log-likelihood of a value in nats."""
-    model.eval()
-    return sum(model(**episode).loss.item() for episode in held_out) / len(held_out)
+def held_out_bits(model: PeftModel, signal: Signal, rows: list[torch.Tensor]) -> str:
+    """Bits per dimension of hidden pixels of held-out pictures, given some random pixels, as words."""
+    contexts = [
+        context for context in CONTEXTS if context < signal.num_cells({"native_grid": model.config.native_grid})
+    ]
+    found = marginals_against_context(model.eval(), signal, rows, contexts)
+    return ", ".join(f"{row['bits_per_dim']:.3f} (K = {row['context']})" for row in found)
 
 
 def adapt(own: argparse.Namespace, arguments: Arguments, signal: Signal) -> PeftModel:
@@ -50,11 +55,13 @@ def adapt(own: argparse.Namespace, arguments: Arguments, signal: Signal) -> Peft
     lora = LoraConfig(r=own.rank, lora_alpha=2 * own.rank, target_modules=TARGETS)
     model = get_peft_model(model, lora)
     sampler = make_sampler(arguments, signal, model.config)
-    data = episodes(signal, validation, sampler)
-    held_out = [next(data) for _ in range(HELD_OUT)]
+    held_out = validation.first(arguments.validation_images)
     with model.disable_adapter():
-        print(f"held-out pictures: {mean_loss(model, held_out):.3f} nats a value without adapters")
+        print(f"{len(held_out)} held-out pictures, bits per dimension before: {held_out_bits(model, signal, held_out)}")
     adapters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained, everything = (sum(p.numel() for p in part) for part in (adapters, model.parameters()))
+    share = trained / (everything - trained)
+    print(f"{len(training)} pictures; adapters: {trained:,} weights, {share:.1%} of the model's")
     optimizer = torch.optim.AdamW(adapters, lr=own.rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=own.steps)
     model.train()
@@ -68,7 +75,7 @@ def adapt(own: argparse.Namespace, arguments: Arguments, signal: Signal) -> Peft
             schedule.step()
             bar.update()
             bar.set_postfix(nats=f"{loss.item():.3f}")
-    print(f"held-out pictures: {mean_loss(model, held_out):.3f} nats a value with adapters")
+    print(f"{len(held_out)} held-out pictures, bits per dimension after: {held_out_bits(model, signal, held_out)}")
     return model
 
 
@@ -82,7 +89,7 @@ def main(argv: list[str] | None = None) -> Path:
     parser.add_argument("folder", help="folder of image files, any sizes, or a dataset of images")
     parser.add_argument("--checkpoint", default="checkpoints/cat-faces", help="what is adapted (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=200, help="training steps (default: %(default)s)")
-    parser.add_argument("--rank", type=int, default=8, help="of the adapters (default: %(default)s)")
+    parser.add_argument("--rank", type=int, default=4, help="of the adapters (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("runs/adapted"), help="default: %(default)s")
     own, rest = parser.parse_known_args(argv)

@@ -6,7 +6,7 @@ first n slots, for some n. Rows can therefore have different numbers of known an
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .attention import Memory
+from .distribution import ValueDistribution
 from .orders import values_in_context
 from .row_memory import RowMemory, windows
 from .streams import Streams
@@ -272,10 +273,11 @@ class Noise:
 def draw_blocks(
     chain: Chain,
     sizes: list[list[int]],
-    streams: Streams,
-    temperature: float,
+    streams: Streams | None,
+    temperature: float = 1.0,
     use_cache: bool = True,
     complete: bool = False,
+    values_of: Callable[[ValueDistribution, list[int], list[int]], Tensor] | None = None,
 ) -> Iterator[None]:
     """Draw the values of a chain in blocks; yields after each block.
 
@@ -287,8 +289,11 @@ def draw_blocks(
         sizes (`list[list[int]]`): Block sizes of each row. All rows have the same number of blocks; some may be empty.
         use_cache (`bool`): `False` encodes everything again for each block, under the masks that the cache implies.
         complete (`bool`): Encode the last block too, so that the memory holds all values at the end.
+        values_of (`Callable` or `None`): Supplies the values (N, L, V) of a block instead of random numbers, given
+            their distributions (N, L) and, for each row, the index of its first value and the number of values, at
+            most L. Values after that number are ignored. With it, `streams` may be `None`.
     """
-    noise = chain.noise(streams)
+    noise = None if streams is None else chain.noise(streams)
     share, device = chain.model.config.max_buffer_share, chain.values.device
     held = [values_in_context(known, row, share) for known, row in zip(chain.known, sizes, strict=True)]
     ends = torch.tensor([list(itertools.accumulate(row)) for row in sizes], device=device)  # (N, blocks)
@@ -296,8 +301,12 @@ def draw_blocks(
         starts, count = chain.drawn, max(counts)
         if index and not use_cache:
             chain.encode_anew(_stops(ends, max(chain.totals)))
-        part = noise.at(starts, count)
-        values = chain.decode(starts, count).tempered(temperature).draw(part.choice, part.normal)
+        distribution = chain.decode(starts, count).tempered(temperature)
+        if values_of is None:
+            part = noise.at(starts, count)
+            values = distribution.draw(part.choice, part.normal)
+        else:
+            values = values_of(distribution, starts, list(counts))
         chain.write(starts, values)
         chain.drawn = [start + count for start, count in zip(starts, counts, strict=True)]
         if complete or not chain.done:

@@ -15,6 +15,8 @@ HELPERS = (
     "cells",
     "clips",
     "data",
+    "field_files",
+    "field_maps",
     "folders",
     "measures",
     "mesh",

@@ -33,9 +33,9 @@ class Observation(NamedTuple):
     query_values: Tensor  # (B, Q, V)
 
 
-def flag(text: str, default: Any = None) -> Any:
-    """A dataclass field with a help text, which becomes a flag of the command line."""
-    return field(default=default, metadata={"help": text})
+def flag(text: str, default: Any = None, *earlier: str) -> Any:
+    """A dataclass field with a help text, which becomes a flag of the command line, also under `earlier` names."""
+    return field(default=default, metadata={"help": text, "aliases": list(earlier)})
 
 
 def flags(text: str, default: Sequence) -> Any:

@@ -81,7 +81,7 @@ FAMILIES: dict[str, tuple[Score, float]] = {
 }
 OF_TIME = ("frames", "every n-th frame")
 ANY_KIND = tuple(name for name in FAMILIES if name not in OF_TIME)
-HARDNESS = (2.0, 100.0)  # of a soft pattern: standard deviations of the score per unit of Gumbel noise
+HARDNESS = (2.0, 100.0)  # range of s, see `PatternMixture`
 EXACT = 0.4  # share of patterned signals without noise
 UNION = 0.3  # share of patterned signals with random positions besides the pattern
 CONTINUED = 0.5  # share of patterned signals whose buffer goes on in the order of the scores
@@ -89,15 +89,15 @@ CONTINUED = 0.5  # share of patterned signals whose buffer goes on in the order 
 
 @dataclass(frozen=True)
 class PatternMixture:
-    """Contexts for training: random ones, and patterns with their names in `FAMILIES`, sharp or soft.
+    """Draws contexts for training: random ones, and patterns from `FAMILIES` with sharp or soft borders.
 
-    A soft pattern adds Gumbel noise to s times the standardised score, s log-uniform in `HARDNESS`: the K highest are
-    then a sample without replacement of probability ∝ exp(s · score) (Kool et al., ICML 2019). s → 0 is a random
-    context, s → ∞ a sharp region.
+    A soft pattern ranks positions by s · score + Gumbel noise, with standardised scores and s log-uniform in
+    `HARDNESS`. The K highest ranks are then a sample without replacement with probabilities ∝ exp(s · score) (Kool et
+    al., ICML 2019). s → 0 gives a random context, s → ∞ a sharp region.
 
     Attributes:
         probability (`float`): Share of signals whose context is a pattern.
-        names (`Sequence[str]`): Of the families that are drawn from.
+        names (`Sequence[str]`): Names of the families in use.
     """
 
     probability: float
@@ -106,7 +106,8 @@ class PatternMixture:
     def order(self, positions: Tensor, context: int, buffer: int, count: int, generator: torch.Generator) -> Tensor:
         """Indices (B, count) of positions (B, N, P): first the context, then the buffer, then queries.
 
-        Queries are random among what is not observed; so is the buffer, except where it continues the pattern.
+        Queries are random positions that are not observed. So is the buffer, except in the `CONTINUED` share of
+        patterns, where it holds the next positions by score.
         """
         batch, total, _ = positions.shape
         device = positions.device

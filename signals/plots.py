@@ -1,14 +1,19 @@
 """Small plots of curves, drawn by matplotlib without a display."""
 
 import io
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def render_curve(positions: Tensor, values: Tensor, size: tuple[float, float] = (2.4, 1.8), limit: float = 4.0):
     """A curve through values (N,) at positions (N,) as a picture; single known positions among NaN show as dots."""
+    from matplotlib.figure import Figure  # only here: importing it takes a second, and the app draws no such figure
+
     figure = Figure(figsize=size, dpi=80, layout="constrained")
     axes = figure.subplots()
     axes.plot(positions.cpu(), values.detach().float().cpu(), "-", linewidth=1.2, marker=".", markersize=3)
@@ -17,7 +22,7 @@ def render_curve(positions: Tensor, values: Tensor, size: tuple[float, float] = 
     return figure_image(figure)
 
 
-def figure_image(figure: Figure) -> Image.Image:
+def figure_image(figure: "Figure") -> Image.Image:
     """A matplotlib figure as a PIL image."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

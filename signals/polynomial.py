@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from signals.polynomial_posterior import PolynomialPosterior
 from signals.base import Batch, Observation, Rows, Signal, flag
 from signals.patterns import Pattern, anywhere, ball, clusters
 from signals.plan import EvaluationPlan, SamplePlan
 from signals.plots import render_curve
+from signals.polynomial_posterior import PolynomialPosterior
 
 PLOT = 6.0  # values that a plot of polynomials shows, above and below 0
 STEEPEST = 200.0  # largest coefficient of a revised polynomial: beyond it, clicked points nearly contradict each other

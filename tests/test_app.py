@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,19 @@ import pytest
 import torch
 import trimesh
 from app_server import call, checkpoints, client, serve
+from gradio.utils import get_function_description
 from gradio_client import handle_file
+from gradio_client.utils import python_type_to_json_schema
 from PIL import Image
 
-from demo import models, share
+from demo import api, models, opening, share
 from demo.answers import Sampling, entropies, joint, marginal
 from demo.density import density_svg
 from demo.drawings import Request, drawing, level_tiles, remembered
 from demo.grids import choose_cells, observe_cells, split
 from demo.image_actions import EVERYTHING, draw, infer, refit, reveal
 from demo.limits import MAX_PAIRS, drawn_at_most
-from demo.observed import Observed, read_observed
+from demo.observed import Observed, ObservedLists, read_observed
 from demo.polynomial_actions import REGION_NAMES, observe, read_points, true_curve, write_points
 from demo.shape_actions import WHERE
 from demo.shape_actions import observe as observe_shape
@@ -227,6 +230,14 @@ def test_exact_is_the_default_and_a_finished_drawing_is_remembered():
     assert remembered(other) is None
 
 
+def test_the_opening_that_is_stored_is_that_of_the_shipped_weights():
+    request = opening.first()
+    assert opening.stored(request), "the sketch or its checkpoint changed: run `python -m demo.opening`"
+    assert opening.stored(replace(request, sampling=Sampling(3))) is None
+    done = opening.drawn_before(request)
+    assert len(done.samples["tiles"]) == 4 and done.samples["share"] == 1 and done.files
+
+
 def test_paper_around_ink_is_observed_to_be_background():
     value = pad_value(some_pixels(0, (28, 28), 1), [28, 28]) | {"paper": [0, 29]}
     found = read_pad(value, 1)
@@ -267,6 +278,15 @@ def test_points_are_read_as_they_are_written():
 def test_points_that_cannot_be_read_are_named(text):
     with pytest.raises(ValueError, match="points.*expected"):
         read_points(text, "polynomial")
+
+
+def test_every_argument_keeps_its_own_description_to_the_end_and_scales_are_optional():
+    serve()
+    for function in api.QUICK + api.DRAWING:
+        described = get_function_description(function)[1]
+        assert all(text.endswith(".") for text in described.values()), described
+    assert get_function_description(api.predict)[1]["checkpoint"].startswith("Name of a checkpoint")
+    assert "scales" not in python_type_to_json_schema(ObservedLists).get("required", [])
 
 
 def test_every_action_has_a_documented_endpoint():

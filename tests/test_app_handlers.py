@@ -5,8 +5,9 @@ import torch
 from app_server import checkpoints
 from PIL import Image
 
-from demo import image_handlers, models, polynomial_handlers, share, video_actions, video_handlers
+from demo import image_handlers, models, polynomial_handlers, saving, share, unusual, video_actions, video_handlers
 from demo.answers import FAST, Sampling
+from demo.density import colour_name
 from demo.image_handlers import Visit
 from demo.observed import nothing
 from demo.pictures import read_picture, smooth_url
@@ -60,7 +61,7 @@ def test_samples_follow_a_change_only_where_that_is_wanted():
 
 def test_nothing_left_to_draw_leaves_no_old_sample():
     (empty,) = image_handlers.run_if_wanted(visit(pad=pad(cells=range(256))))
-    assert empty["samples"] == result([], 0, 1.0)
+    assert empty["samples"]["value"] == result([], 0, 1.0)
 
 
 def test_another_model_keeps_the_paint_in_its_cells_but_not_the_paper():
@@ -117,9 +118,10 @@ def test_a_state_brings_everything_back():
 
 def test_other_points_of_a_curve_take_its_density_away():
     values = dict(checkpoint="polynomial", points="0, 1", truth=None, number=1, temperature=1.0, seed=0)
-    first, last = polynomial_handlers.redraw(polynomial_handlers.Visit(values))
-    assert first["density"] == polynomial_handlers.ASK and first["plot"]["samples"] == []
-    assert len(last["plot"]["samples"]) == 1
+    shown = polynomial_handlers.redraw(polynomial_handlers.Visit(values))
+    assert shown["density"] == polynomial_handlers.ASK and shown["plot"]["drawn"] is None
+    *_, last = polynomial_handlers.run(polynomial_handlers.Visit(values))
+    assert len(last["plot"]["drawn"]["samples"]) == 1 and last["plot"]["drawn"]["points"] == [[0.0, 1.0]]
 
 
 def test_a_clip_draws_nothing_before_there_is_one():
@@ -135,18 +137,18 @@ def test_updates_by_name_reach_their_components_and_an_event_its_handler():
     page = Page(dict)
     page.add(number="NUMBER")
     page.add(asked=False, text="TEXT")
-    assert page.bind(lambda visit: {"text": visit["number"] + 1})(4) == {"TEXT": 5}
+    assert page.bind(lambda visit: {"text": visit["number"] + 1})(None, 4) == {"TEXT": 5}
 
     class Event:
         _data = {"x": 3}
 
-    assert page.bind(lambda visit, picked: {"text": picked["x"]})(Event(), 4) == {"TEXT": 3}
+    assert page.bind(lambda visit, picked: {"text": picked["x"]})(None, Event(), 4) == {"TEXT": 3}
 
     def twice(visit):
         yield {"text": visit["number"]}
         yield {"text": 0}
 
-    assert list(page.bind(twice)(4)) == [{"TEXT": 4}, {"TEXT": 0}]
+    assert list(page.bind(twice)(None, 4)) == [{"TEXT": 4}, {"TEXT": 0}]
 
 
 def test_a_large_picture_is_smooth():
@@ -163,9 +165,15 @@ def test_a_large_picture_is_smooth():
 def test_a_camera_s_jpeg_is_reduced_and_a_file_of_another_kind_is_told_in_plain_words(tmp_path):
     Image.new("RGB", (6000, 4000), "red").save(tmp_path / "camera.jpg", quality=20)
     assert read_picture(str(tmp_path / "camera.jpg"), [8, 8], 3)[0, 0].tolist() == pytest.approx([1, 0, 0], abs=0.02)
-    (tmp_path / "drawing.svg").write_text("<svg/>")
-    with pytest.raises(ValueError, match=r"expected an image file \(PNG, JPEG, WebP, GIF, …\), cannot read this one"):
-        read_picture(str(tmp_path / "drawing.svg"), [8, 8], 3)
+    files = {
+        "drawing.svg": (b'<?xml version="1.0"?><svg/>', "got SVG"),
+        "photo.heic": (b"\0\0\0\x18ftypheic\0\0\0\0", "got HEIC"),
+        "words.png": (b"words", "cannot read this one"),
+    }
+    for name, (data, told) in files.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=rf"expected an image file \(PNG, JPEG, WebP, GIF, …\), {told}"):
+            read_picture(str(tmp_path / name), [8, 8], 3)
 
 
 def test_a_bad_clip_is_told_without_the_server_s_folder(tmp_path):
@@ -181,3 +189,62 @@ def test_an_empty_field_and_a_number_beyond_the_limits_are_borne():
     seed = Number(0, precision=0, minimum=0, maximum=9)
     assert [seed.preprocess(number) for number in (None, 10**30, 2.2)] == [0, 9, 2]
     assert slider.get_block_name() == "slider" and seed.get_block_name() == "number"
+
+
+def test_samples_of_what_nobody_asks_for_any_more_stop():
+    first, second = visit(session="a visitor"), visit(session="a visitor", pad=pad(cells=(3,)), seed=7)
+    image_handlers.live(first)
+    drawn = image_handlers.run(visit(session="a visitor", number=3, seed=11))  # the page asked for something else
+    assert list(drawn) == []
+    image_handlers.live(second)
+    started = image_handlers.run(second)
+    next(started)
+    image_handlers.live(second)  # the same again stops nothing
+    next(started)
+    image_handlers.live(first)
+    assert list(started) == []
+
+
+def saved(**more) -> dict:
+    values = visit().values | {"seed": 3} | more
+    return {name: values[name] for name in image_handlers.SAVED}
+
+
+def test_what_the_browser_saved_comes_back_and_what_does_not_fit_does_not():
+    updates = image_handlers.recover(saved(pad=pad(ink=[0], paper=[1])))
+    assert updates["seed"] == 3 and updates["pad"]["value"]["paper"] == [1] and updates["checkpoint"] == "plain"
+    assert updates["resolution"] == 16 and updates["pad"]["channels"] == 1
+    for wrong in (
+        dict(pad=pad(cells=())), dict(checkpoint="gone"), dict(number=99), dict(pad=None), dict(resolution="x"),
+        dict(pad=pad() | {"grid": [8, 8]}), dict(pad=pad() | {"cells": ["0", "1"]}), dict(speed="slow"),
+    ):  # fmt: skip
+        with pytest.raises((ValueError, KeyError, TypeError, AttributeError)):
+            image_handlers.recover(saved(**wrong))
+    points = dict(checkpoint="polynomial", points="0, 1", truth=-1, number=1, temperature=1.0, seed=0)
+    assert polynomial_handlers.recover(points)["points"] == "0, 1"
+    with pytest.raises(ValueError, match="expected points, got none"):
+        polynomial_handlers.recover(points | {"points": ""})
+
+
+def test_an_upload_is_not_saved_but_its_revealed_pixels_are():
+    updates = image_handlers.recover(saved(pad=pad(source="upload 2")))
+    assert updates["pad"]["value"]["source"] == "" and updates["pad"]["picture"] == ""
+
+
+def test_a_file_of_an_older_app_or_of_somebody_else_is_not_taken_for_saved_work():
+    assert saving.read_saved('{"a": 1}') == {"a": 1}
+    assert [saving.read_saved(text) for text in ("", None, "[1]", "{", "3")] == [None] * 5
+
+
+def test_colours_are_named_by_words():
+    names = [colour_name(torch.tensor(rgb) / 255) for rgb in ((200, 116, 44), (255, 255, 255), (20, 18, 16))]
+    assert names == ["ginger", "white", "black"]
+
+
+def test_the_map_of_what_is_unusual_is_of_the_picture_behind_the_pad():
+    picture = Image.new("RGB", (40, 40), (200, 90, 10))
+    seen = visit(uploads={"upload 1": picture}, pad=pad(source="upload 1"))
+    shown, surprise = unusual.unusual(seen)["unusual"]
+    assert [shown["name"], surprise["name"]] == ["Picture", "Surprise"] and surprise["note"].startswith("largest at")
+    with pytest.raises(ValueError, match="picture: expected one to look at, got none"):
+        unusual.unusual(visit())

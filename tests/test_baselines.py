@@ -14,11 +14,11 @@ from baselines.base import PointwiseBaseline
 from baselines.gaussian_process import GaussianProcess
 from baselines.interpolation import Interpolation
 from baselines.nearest import NearestNeighbour
-from signals.polynomial_posterior import PolynomialPosterior
 from baselines.surface_reconstruction import iou, occupied, screened_poisson
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
 from signals.cells import cell_positions
 from signals.polynomial import polynomial
+from signals.polynomial_posterior import PolynomialPosterior
 
 IMAGE = PixelTransformerConfig(native_grid=[8, 8], value_dim=3)
 CURVE = PixelTransformerConfig(

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
-NEEDS = ("gradio_client", "photo.jpg")  # a server, a picture: other tests run these blocks
+NEEDS = ("gradio_client", "photo.jpg", "sensors.nc")  # a server, files: other tests run these blocks
 
 
 def anchors(page: Path) -> set[str]:

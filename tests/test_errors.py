@@ -168,7 +168,7 @@ def test_more_context_than_memory_is_refused(grey_model):
         ("--preset mnist --token_budget 100", "--token_budget: expected at least .*got 100"),
         ("--preset mnist --push_to_hub", "--hub_model_id: expected"),
         ("--preset mnist --warmup 2", "--warmup: expected a number from 0 to 1, got 2"),
-        ("--preset mnist --init_from z --hidden_size 8", "--init_from: expected no --hidden_size beside it"),
+        ("--preset mnist --init_from z --hidden_size 8", "--init_from: expected no --hidden_size with it"),
         ("--preset mnist --buffer_size -1", "--buffer_size: expected"),
         ("--preset mnist --mixed_precision fp16", "--mixed_precision: expected auto, bf16 or no with --optimizer muon"),
         (

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from signals.polynomial_posterior import PolynomialPosterior
 from conftest import make_model
 from evaluation.against_context import Scoring, marginals_against_context, markdown_table
 from evaluation.quality import complete, quality_against_context
 from signals.image import Images
 from signals.measures import chamfer_distance, image_quality, shape_quality, video_quality
 from signals.polynomial import Polynomials, polynomial
+from signals.polynomial_posterior import PolynomialPosterior
 from signals.shape import Shapes
 
 POSTERIOR = PolynomialPosterior(6)

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from signals.polynomial_posterior import PolynomialPosterior
 from conftest import make_model
 from evaluation.against_context import Scoring, marginals_against_context
 from evaluation.calibration import CENTRAL, cdf, coverage, pit_bounds
@@ -22,6 +21,7 @@ from signals.data import load_splits
 from signals.image import Images
 from signals.plan import PUBLISHED
 from signals.polynomial import PLOT, Polynomials
+from signals.polynomial_posterior import PolynomialPosterior
 
 STEP = 1 / 255
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
 
@@ -38,7 +39,13 @@ def test_a_wheel_holds_the_package_and_no_other_module(tmp_path):
     build = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "--no-index", "-w", ".."]
     done = subprocess.run(build, cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    wheel = zipfile.ZipFile(next(tmp_path.glob("*.whl")))
+    names = wheel.namelist()
+    facts = Parser().parsestr(wheel.read(next(name for name in names if name.endswith("/METADATA"))).decode())
+    assert set(facts.get_all("Provides-Extra")) == set(PROJECT["optional-dependencies"])
+    required = {Requirement(line).name for line in facts.get_all("Requires-Dist") if "extra ==" not in line}
+    assert required == {Requirement(line).name for line in PROJECT["dependencies"]}
+    assert any(name.endswith("LICENSE") for name in names)
     assert sorted(name for name in names if ".dist-info/" not in name) == sorted(
         f"pixeltransformer/{name}" for name in ("__init__.py", *CODE)
     )
@@ -65,7 +72,7 @@ def test_root_modules_hand_out_the_classes_of_the_package():
 
 def test_every_required_range_holds_the_pinned_version():
     pins = {pin.name: str(pin.specifier).removeprefix("==") for pin in PINNED}
-    assert all(re.fullmatch(r"==[\d.]+", str(pin.specifier)) for pin in PINNED)
+    assert all(re.fullmatch(r"==[\d.]+(\.post\d+)?", str(pin.specifier)) for pin in PINNED)
     lines = [*PROJECT["dependencies"], *(line for extra in PROJECT["optional-dependencies"].values() for line in extra)]
     required = [Requirement(line) for line in lines if not line.startswith("pixeltransformer[")]
     for requirement in required:

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from signals.polynomial_posterior import PolynomialPosterior
 from signals import find, kinds
 from signals.cells import cell_positions
 from signals.patterns import ANY_KIND, FAMILIES, Pattern, PatternMixture, anywhere, every, outside, ranked, toward
 from signals.polynomial import Polynomials
+from signals.polynomial_posterior import PolynomialPosterior
 from signals.shape import Shapes
 from signals.surface import interpolate
 

@@ -15,7 +15,8 @@ from conftest import PATIENCE, ROOT
 from signals.polynomial import Polynomials
 from training import reading, states
 from training.arguments import Arguments
-from training.batches import EpisodeBatches, EpisodeSampler
+from training.batches import EpisodeBatches
+from training.episodes import EpisodeSampler
 from training.interruption import StoppedError
 from training.journal import Journal, read_journal
 from training.reading import Reader

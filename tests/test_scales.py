@@ -20,7 +20,7 @@ from pixeltransformer.streams import Streams
 from signals.cells import average_cells, values_at_scales
 from signals.image import Images
 from signals.video import Videos
-from training.batches import EpisodeSampler, EpisodeSizes, make_episode
+from training.episodes import Averages, EpisodeSampler, EpisodeSizes, OneScale, Pixels, make_episode
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -165,7 +165,9 @@ def test_observed_averages_are_kept(num_steps):
 
 @pytest.mark.parametrize("scales", [[], [0], [2, 1], [0, 1], [3, 0], [2, 2, 0], [1.5, 0]])
 def test_chains_that_do_not_end_at_the_queries_are_refused(scales):
-    with pytest.raises(ValueError, match=r"chain_scales: expected None or falling scales from at most 2 .*, got \["):
+    with pytest.raises(
+        ValueError, match=r"chain_scales: expected (None or falling scales from at most 2 .*|list.*), got \["
+    ):
         PixelTransformerConfig(num_scales=3, chain_scales=scales)
 
 
@@ -236,13 +238,13 @@ def test_averages_between_positions_and_scales_are_linear():
     assert torch.allclose(halfway, (ends[0] + ends[1]) / 2)
 
 
-@pytest.mark.parametrize(("level", "given"), [(0, 1), (0, 2), (1, 2), (1, None), (2, None)])
-def test_a_chain_step_gives_all_coarser_cells_and_asks_for_those_of_its_scale(level, given):
+@pytest.mark.parametrize(("scale", "given"), [(0, 1), (0, 2), (1, 2), (1, None), (2, None)])
+def test_a_chain_step_gives_all_coarser_cells_and_asks_for_those_of_its_scale(scale, given):
     signal = Videos(dataset_name="none", frames=4, frame_size=8, digit_size=4)
     batch = torch.randint(0, 256, (2, 4, 8, 8, 1), generator=generator(), dtype=torch.uint8)
-    siblings = 3 if level == 1 else 0
-    sizes = EpisodeSizes(3, 2, 2, 1, 2, kind="chain", level=level, coarser=given, siblings=siblings, num_scales=3)
-    sizes.levels = Levels(0.0, 1.0, 1 / 255)
+    siblings = 3 if scale == 1 else 0
+    kind = OneScale(3, Levels(0.0, 1.0, 1 / 255), scale, given, siblings)
+    sizes = EpisodeSizes(3, 2, 2, 1, 2, kind)
     episode = make_episode(signal, batch, sizes, 0, 0)
     pyramid = signal.pyramid(batch, 3, Levels(0.0, 1.0, 1 / 255))
     positions = [signal.positions(signal.grid_of(part[0])) for part in pyramid]
@@ -256,19 +258,19 @@ def test_a_chain_step_gives_all_coarser_cells_and_asks_for_those_of_its_scale(le
     own = {"context": slice(coarser + 3, None), "buffer": slice(None), "query": slice(None)}
     seen = []
     for name, part in own.items():
-        assert (episode[f"{name}_scales"][:, part] == level).all()
-        distance = torch.cdist(episode[f"{name}_positions"][:, part], positions[level])
+        assert (episode[f"{name}_scales"][:, part] == scale).all()
+        distance = torch.cdist(episode[f"{name}_positions"][:, part], positions[scale])
         assert (distance < 1e-5).any(-1).all()
         seen.append(distance.argmin(-1))
-        expected = pyramid[level].flatten(1, -2).gather(1, seen[-1][..., None])
+        expected = pyramid[scale].flatten(1, -2).gather(1, seen[-1][..., None])
         assert torch.allclose(episode[f"{name}_values"][:, part], expected)
     assert all(len(row.unique()) == len(row) for row in torch.cat(seen, 1))  # no cell is there twice
 
 
-def test_dabs_are_averages_at_their_place_and_others_are_pixels():
+def test_averages_are_those_at_their_position_and_others_are_pixels():
     signal = Images(dataset_name="none")
     batch = torch.randint(0, 256, (3, 8, 8, 3), generator=generator(), dtype=torch.uint8)
-    sizes = EpisodeSizes(20, 4, 16, 1, 3, kind="dabs", num_scales=3)
+    sizes = EpisodeSizes(20, 4, 16, 1, 3, Averages(3))
     episode = make_episode(signal, batch, sizes, 0, 0)
     for name in ("context", "query"):
         scales = episode[f"{name}_scales"]
@@ -278,36 +280,36 @@ def test_dabs_are_averages_at_their_place_and_others_are_pixels():
     assert (episode["buffer_scales"] == 0).all()
 
 
-def test_steps_mix_pixels_dabs_and_chains_within_the_budget():
+def test_steps_mix_pixels_averages_and_single_scales_within_the_budget():
     sampler = EpisodeSampler(
-        0, 64, 16, 16, 512, num_cells=256, grid=(16, 16), num_scales=3, chain_probability=0.4, dab_probability=0.2
+        0, 64, 16, 16, 512, num_cells=256, grid=(16, 16), num_scales=3, chain_probability=0.4, average_probability=0.2
     )
     steps = [sampler.sizes(step) for step in range(300)]
-    assert {size.kind for size in steps} == {"pixels", "dabs", "chain"}
-    chains = {(size.level, size.coarser) for size in steps if size.kind == "chain"}
+    assert {type(size.kind) for size in steps} == {Pixels, Averages, OneScale}
+    chains = {(size.kind.scale, size.kind.coarser) for size in steps if isinstance(size.kind, OneScale)}
     assert chains == {(0, 1), (0, 2), (1, 2), (1, None), (2, None)}
     for size in steps:
-        coarser = 0 if size.coarser is None else 4 ** (4 - size.coarser)
-        tokens = coarser + size.siblings + size.context + 2 * size.buffer + size.queries
-        assert size.signals * tokens <= 512
+        if isinstance(size.kind, OneScale) and size.kind.coarser is not None:
+            assert size.kind.num_coarser == 4 ** (4 - size.kind.coarser)
+        assert size.signals * (size.kind.added + size.context + 2 * size.buffer + size.queries) <= 512
         assert size.buffer >= 1 and size.queries >= 1
-        if size.level:
-            assert size.siblings + size.buffer + size.queries <= sampler.cells_of(size.level)
-    siblings = [size.siblings for size in steps if size.level]
-    assert 0 in siblings and max(siblings) > 16 and all(size.siblings == 0 for size in steps if not size.level)
+        if size.kind.scale:
+            assert size.kind.siblings + size.buffer + size.queries <= sampler.cells_of(size.kind.scale)
+    siblings = [size.kind.siblings for size in steps if size.kind.scale]
+    assert 0 in siblings and max(siblings) > 16
+    assert all(size.kind.siblings == 0 for size in steps if isinstance(size.kind, OneScale) and not size.kind.scale)
 
 
 @pytest.mark.parametrize(("side", "budget"), [(256, 4096), (64, 4096), (16, 120)])
 def test_no_step_takes_more_than_the_token_budget(side, budget):
-    shares = dict(chain_probability=0.6, dab_probability=0.2, long_buffer_probability=0.3)
+    shares = dict(chain_probability=0.6, average_probability=0.2, long_buffer_probability=0.3)
     sampler = EpisodeSampler(0, 64, 16, 16, budget, num_cells=side**2, grid=(side, side), num_scales=5, **shares)
     chains = 0
     for step in range(300):
         size = sampler.sizes(step)
-        coarser = 0 if size.coarser is None else sampler.cells_of(size.coarser)
-        assert size.signals * (coarser + size.siblings + size.context + 2 * size.buffer + size.queries) <= budget
-        assert min(size.signals, size.queries) >= 1 and min(size.buffer, size.context, size.siblings) >= 0
-        chains += size.coarser is not None
+        assert size.signals * (size.kind.added + size.context + 2 * size.buffer + size.queries) <= budget
+        assert min(size.signals, size.queries) >= 1 and min(size.buffer, size.context, size.kind.added) >= 0
+        chains += isinstance(size.kind, OneScale) and size.kind.coarser is not None
     assert chains > 50
 
 

@@ -11,13 +11,14 @@ from pixeltransformer.configuration_pixeltransformer import PixelTransformerConf
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals import find, kinds
 from signals.base import Rows
+from signals.field import Fields
 from signals.image import Images
 from signals.mesh import mesh_to_sdf, normalize, occupancy_to_sdf, read_mesh, save_mesh, sdf_to_mesh
 from signals.polynomial import Polynomials, polynomial
 from signals.shape import Shapes
 from signals.video import MovingDigits, Videos, bounce, read_clip, save_clip
 
-KINDS = ["image", "polynomial", "shape", "video"]
+KINDS = ["field", "image", "polynomial", "shape", "video"]
 
 
 def ball(radius: float = 0.6) -> trimesh.Trimesh:
@@ -42,9 +43,12 @@ def occupancy_folder(tmp_path):
 
 
 @pytest.fixture
-def signal(request, image_folder, occupancy_folder):
+def signal(request, image_folder, occupancy_folder, tmp_path):
     """One of each kind, in small."""
+    y, x = np.mgrid[:24, :40]
+    np.save(tmp_path / "waves.npy", np.sin(x / 5) + np.cos(y / 4 + x / 9))
     made = {
+        "field": lambda: Fields(dataset_name=str(tmp_path / "waves.npy"), patch_size=8),
         "image": lambda: Images(dataset_name=str(image_folder), validation_size=8),
         "polynomial": lambda: Polynomials(num_polynomials=50, validation_size=8),
         "shape": lambda: Shapes(dataset_name=str(occupancy_folder), validation_size=4),
@@ -110,7 +114,7 @@ class TestEveryKind:
 
 
 def test_unknown_kind_and_unfit_file_are_named(tmp_path):
-    with pytest.raises(ValueError, match="--kind: expected one of image, polynomial, shape, video"):
+    with pytest.raises(ValueError, match="--kind: expected one of field, image, polynomial, shape, video"):
         find("audio")
     (tmp_path / "none.py").write_text("x = 1\n")
     with pytest.raises(ValueError, match=r"--kind: expected one subclass of Signal in .*none.py, got none"):

@@ -14,7 +14,7 @@ from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.orders import block_sizes
 from signals.base import Rows
 from signals.image import Images
-from training.batches import EpisodeSizes, make_episode
+from training.episodes import EpisodeSizes, make_episode
 
 
 @pytest.mark.parametrize("size", [1, 7, None])

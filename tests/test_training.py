@@ -24,9 +24,10 @@ from signals.image import Images
 from train_accelerate import train
 from training import setup
 from training.arguments import Arguments, parse_arguments
-from training.batches import EpisodeBatches, EpisodeSampler, make_episode
+from training.batches import EpisodeBatches
 from training.calibration import fit_scales, split_components, without_buffer
 from training.compiling import MASS, PARTS, compiled_layers
+from training.episodes import EpisodeSampler, make_episode
 from training.losses import weighted_loss
 from training.muon import BatchedMuon, orthogonalize
 from training.optimizers import make_ema, make_optimizers, schedule
@@ -213,7 +214,7 @@ def test_compiled_parts_are_those_that_run(grey_model, monkeypatch):
 
 
 def test_beta_weights_the_means_alone():
-    """The gradient of a log-stds is the likelihood's; a mean's is multiplied by the variance to the power beta."""
+    """The gradient of a log-std is the likelihood's; a mean's is multiplied by the variance to the power beta."""
     means = torch.tensor([[0.0, 0.0]]).requires_grad_()
     log_stds = torch.tensor([[0.0, -2.0]]).requires_grad_()
     values = torch.tensor([[[1.0], [0.5]]])
@@ -415,7 +416,7 @@ def test_colours_get_channels_that_depend_on_each_other_and_keep_them(tmp_path):
     flags.init_from, flags.correlated_channels = str(tmp_path / "correlated"), None
     assert torch.equal(setup.make_model(flags, signal, rows).channel_head.weight, model.channel_head.weight)
     flags.correlated_channels = False
-    with pytest.raises(ValueError, match="--correlated_channels: expected true or none beside it, as --init_from"):
+    with pytest.raises(ValueError, match="--correlated_channels: expected true or none with it, as --init_from"):
         setup.make_model(flags, signal, rows)
 
 
@@ -468,7 +469,7 @@ def test_muon_in_float32_makes_singular_values_near_1():
 def test_a_start_with_other_scales_is_refused(image_folder, tmp_path):
     make_model(num_scales=2, quantization_step=1 / 255, value_range=[0.0, 1.0]).save_pretrained(tmp_path / "start")
     flags, signal = arguments(image_folder, tmp_path / "run", init_from=str(tmp_path / "start"), num_scales=3)
-    with pytest.raises(ValueError, match="--num_scales: expected 2, as --init_from .* has, or none beside it, got 3"):
+    with pytest.raises(ValueError, match="--num_scales: expected 2, as --init_from .* has, or none with it, got 3"):
         setup.make_model(flags, signal, signal.load(0)[0])
     flags.num_scales = None
     assert setup.make_model(flags, signal, signal.load(0)[0]).config.num_scales == 2

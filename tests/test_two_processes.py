@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from conftest import ROOT
 from processes import launch
 from signals.streams import Stream
-from training.batches import EpisodeBatches, EpisodeSampler
+from training.batches import EpisodeBatches
+from training.episodes import EpisodeSampler
 from training.journal import read_journal
 
 SAMPLER = EpisodeSampler(seed=0, max_context=40, buffer=8, queries=8, token_budget=256, num_cells=64)

@@ -47,8 +47,8 @@ class Arguments:
     chain_probability: float = flag(
         "Share of steps that learn the cells of one scale given all of a coarser one, or none.", 0.35
     )
-    dab_probability: float = flag(
-        "Share of steps with averages over areas of any size among context and queries.", 0.15
+    average_probability: float = flag(
+        "Share of steps with averages over areas of any size among context and queries.", 0.15, "--dab_probability"
     )
     continuous_probability: float = flag(
         "Share of steps at continuous positions, looked up linearly between cells (the paper's way); the others see "
@@ -131,9 +131,9 @@ class Arguments:
         expect(bool(self.output_dir), "output_dir", "a folder")
         expect(self.num_scales is None or self.num_scales >= 1, "num_scales", "a number of at least 1")
         expect(
-            self.chain_probability + self.dab_probability <= 1,
+            self.chain_probability + self.average_probability <= 1,
             "chain_probability",
-            f"at most 1 together with --dab_probability ({self.dab_probability})",
+            f"at most 1 together with --average_probability ({self.average_probability})",
         )
         expect(
             self.max_train_steps is not None or self.max_train_minutes is not None,
@@ -148,7 +148,7 @@ class Arguments:
         for name in ("buffer_size", "weight_decay", "num_workers", "calibration_steps"):
             expect(getattr(self, name) >= 0, name, "a number of at least 0")
         shares = "zero_probability block_probability long_buffer_probability continuous_probability warmup ema_decay"
-        for name in f"{shares} chain_probability dab_probability pattern_probability query_share beta".split():
+        for name in f"{shares} chain_probability average_probability pattern_probability query_share beta".split():
             expect(0 <= getattr(self, name) <= 1, name, "a number from 0 to 1")
         queries = max(self.max_queries, round(self.query_share * self.max_context))
         needed = self.max_context + 2 * self.buffer_size + queries

@@ -28,7 +28,7 @@ def fit_scales(
 
     Args:
         model: Changed in place.
-        episodes: Arguments of the model, as `training.batches.make_episode` returns them.
+        episodes: Arguments of the model, as `training.episodes.make_episode` returns them.
         precision: Returns the context manager of a forward pass, like `accelerator.autocast`.
         learning_rate (`float`): Peak rate of AdamW, which falls linearly to 0.
     """

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from signals.base import BadRowError, Batch, Rows, Signal, to_device
-from training.batches import EpisodeBatches, EpisodeSampler, make_episode
+from training.batches import EpisodeBatches
+from training.episodes import EpisodeSampler, make_episode
 from training.interruption import ignore_interrupts
 
 

@@ -15,7 +15,7 @@ from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.base import Rows, Signal
 from signals.patterns import PatternMixture
 from training.arguments import Arguments
-from training.batches import EpisodeSampler
+from training.episodes import EpisodeSampler
 
 BINS_FROM = 1000  # signals whose values place the bins
 BINS_PAIRS = 64  # values of each
@@ -37,13 +37,13 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
         except RuntimeError as error:  # shapes that do not fit
             known = PixelTransformerConfig.from_pretrained(arguments.init_from).num_scales
             raise ValueError(
-                f"--num_scales: expected {known}, as --init_from {arguments.init_from!r} has, or none beside it, "
+                f"--num_scales: expected {known}, as --init_from {arguments.init_from!r} has, or none with it, "
                 f"got {arguments.num_scales}"
             ) from error
         known = PixelTransformerConfig.from_pretrained(arguments.init_from)
         if known.correlated_channels and not model.config.correlated_channels:
             raise ValueError(
-                f"--correlated_channels: expected true or none beside it, as --init_from {arguments.init_from!r} has "
+                f"--correlated_channels: expected true or none with it, as --init_from {arguments.init_from!r} has "
                 "coefficients of channels, got false"
             )
         expected = PixelTransformerConfig(signal=signal.kind, **fields)
@@ -101,7 +101,7 @@ def make_sampler(arguments: Arguments, signal: Signal, config: PixelTransformerC
         num_scales=config.num_scales,
         levels=config.levels,
         chain_probability=arguments.chain_probability,
-        dab_probability=arguments.dab_probability,
+        average_probability=arguments.average_probability,
         query_share=arguments.query_share,
         patterns=PatternMixture(arguments.pattern_probability, signal.families)
         if arguments.pattern_probability

@@ -19,7 +19,7 @@ COUNTS = """hidden_size num_encoder_layers num_decoder_layers num_attention_head
     max_context max_queries max_train_steps gradient_accumulation_steps validate_every validation_images save_every
     max_checkpoints num_polynomials validation_size calibration_components"""
 SHARES = """zero_probability block_probability long_buffer_probability continuous_probability warmup ema_decay
-    chain_probability dab_probability pattern_probability query_share beta"""
+    chain_probability average_probability pattern_probability query_share beta"""
 REST = ["--output_dir", "{folder}", "--max_train_steps", "1", "--report_to", "none"]
 
 

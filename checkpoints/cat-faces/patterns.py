@@ -1,8 +1,8 @@
 """Patterns: which positions of a signal are observed, for any kind, and those of images by name.
 
-A pattern scores positions, and the positions of the highest scores are observed. A score is a plain function of
-positions (B, N, P) in [-1, 1]^P and a generator, which draws what is random about it for each of the B signals, and
-returns (B, N). It knows nothing of grids or of kinds of signals: the same half-space serves images, clips and shapes.
+A pattern gives each position a score, and the positions with the highest scores are observed. A score is a function of
+positions (B, N, P) in [-1, 1]^P and of a generator for what is random in each of the B signals; it returns (B, N). It
+knows neither grids nor kinds of signals: the same half-space serves images, clips and shapes.
 """
 
 import math

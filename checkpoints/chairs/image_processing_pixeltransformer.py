@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 
+from .grids import centres, coordinates
 from .patterns import IMAGE_PATTERNS
 from .pictures import as_image, as_list, as_mask, image_to_array, to_image, to_values, upright_size
 
@@ -190,7 +191,7 @@ def _hider(
 
 def _positions(size: tuple[int, int]) -> Tensor:
     """Cell centres (cells, 2) of a picture, row by row."""
-    x, y = ((torch.arange(side) + 0.5) * (2 / side) - 1 for side in size)
+    x, y = (centres(torch.arange(side), side) for side in size)
     return torch.stack((x.expand(size[1], -1), y[:, None].expand(-1, size[0])), -1).reshape(-1, 2)
 
 
@@ -222,7 +223,7 @@ def _put_in(inputs: BatchFeature | dict, row: int, values: Tensor) -> Tensor:
         known, observed = known[mask[row].cpu()], observed[mask[row].cpu()]
     positions = torch.cat((queries, known))
     size = torch.tensor([len(positions[:, axis].unique()) for axis in (0, 1)])
-    cells = (((positions + 1) * size - 1) / 2).round().long().clamp(min=0)
+    cells = coordinates(positions, size).round().long().clamp(min=0)
     whole = torch.full((len(values), *size.flip(0).tolist(), values.shape[-1]), torch.nan)
     if bool((cells < size).all()):
         values = torch.cat((values.detach().cpu().float(), observed.expand(len(values), -1, -1)), 1)

@@ -25,10 +25,11 @@ def random_order(positions: Tensor, streams: Streams) -> Tensor:
 
 
 def spread_order(positions: Tensor, streams: Streams) -> Tensor:
-    """Random permutations (N, Q) of positions (N, Q, P) in which every stretch is spread evenly over the positions.
+    """Random permutations (N, Q) of positions (N, Q, P) in which each stretch of the order covers space evenly.
 
-    Positions are numbered along the Morton curve. A van der Corput sequence, with a random digital shift, gives the
-    order of these numbers. On a full grid with P = 2, stretches of 4^k positions are lattices.
+    Positions are numbered along a Morton curve, on which neighbours are close in space. The order visits these numbers
+    as a van der Corput sequence with a random digital shift does, so that successive positions are far apart. On a full
+    grid with P = 2, each aligned stretch of 4^k positions is a lattice.
     """
     batch, count, axes = positions.shape
     device = positions.device
@@ -105,8 +106,8 @@ def block_sizes(num_queries: int, num_steps: int | None, curve: dict | None = No
 def values_in_context(known: int, sizes: list[int], max_buffer_share: float) -> list[int]:
     """Number of drawn values that are context (the others are buffer): before each block, and after the last one.
 
-    As soon as the buffer holds more than `max_buffer_share` of all known values, all of it becomes context. Buffer
-    tokens have not seen what came after them, which costs some hundredths of a bit when they are many.
+    As soon as the buffer holds more than `max_buffer_share` of all known values, all of it becomes context, because
+    buffer tokens do not see the values after them. A large buffer costs some hundredths of a bit per dimension.
 
     Args:
         known (`int`): Number of values known at the start.

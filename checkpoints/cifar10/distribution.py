@@ -23,10 +23,10 @@ class ValueDistribution(Distribution):
     before it (Salimans et al., PixelCNN++, ICLR 2017, Eq. 3), and each has a standard deviation of its own:
     $v_c \sim \mathcal N(m_{bc} + \sum_{j<c} a_{bcj} (v_j - m_{bj}),\, \sigma_{bc}^2)$.
 
-    With a `quantization_step`, a value is a draw from p that is clamped to `value_range` and rounded to the nearest
-    level, channel by channel. `log_prob` is then the log of the mixture's mass in the value's cell, in nats (the
-    outermost cells include the tails); divide by -V log 2 for bits per dimension. Without a `quantization_step`,
-    `log_prob` is the log-density.
+    With a `quantization_step`, a value is a draw from p, clamped to `value_range` and rounded to the nearest level,
+    channel by channel. `log_prob` is then the log of a probability in nats: the mixture's mass in the cell of the level
+    (the outermost cells include the tails). Divide by -V log 2 for bits per dimension. Without a `quantization_step`,
+    `log_prob` is a log-density.
 
     All results are float32, whatever the dtype of the arguments.
 
@@ -196,8 +196,8 @@ class ValueDistribution(Distribution):
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance of each channel, both `(*batch, V)`; cheaper than `mean` and `variance` separately.
 
-        These are the moments of what `sample` draws: each channel is clamped to the range before the next channel's
-        mean moves with it. Rounding to levels (at most a quarter step² of variance) is ignored.
+        They are the moments of what `sample` draws: each channel is clamped to the range, and then moves the means of
+        the channels after it. Rounding to levels is ignored; it adds at most step² / 4 to the variance.
         """
         weights = self.probs.unsqueeze(-1)
         if self.quantiser is None:

@@ -116,9 +116,10 @@ class ChannelGaussians:
     def clamped_moments(self, low: float, high: float, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of each channel, both (*batch, V), when each is clamped to [low, high] as it is drawn.
 
-        Closed form for the first channel and for independent channels. A later channel depends on clamped earlier ones:
-        where this matters, moments are integrated numerically over the earlier channels; elsewhere the earlier channels
-        are treated as Gaussians with the mean and covariance that they have after clamping.
+        The first channel, and all channels if they are independent, have closed forms. A later channel depends on
+        clamped earlier channels. Where clamping moves it noticeably, its moments are integrated numerically over the
+        earlier channels. Elsewhere, the earlier channels are treated as Gaussians with the mean and covariance that
+        they have after clamping.
 
         Args:
             weights (`Tensor` (*batch)): Weight of each component in its mixture.
@@ -127,6 +128,10 @@ class ChannelGaussians:
             return clamped_gaussian(self.means, self.log_stds.exp(), low, high)
         mean, variance, moved = self._approximate_moments(low, high)
         chosen = weights * moved > MATTERS
+        if torch.compiler.is_exporting():  # a graph cannot depend on how many there are: all are integrated
+            parts = (x.flatten(0, -2) for x in (self.means, self.log_scales, self.coefficients))
+            exact = (part.view_as(mean) for part in ChannelGaussians(*parts)._integrated_moments(low, high))
+            return tuple(torch.where(chosen[..., None], *pair) for pair in zip(exact, (mean, variance), strict=True))
         if not chosen.any():
             return mean, variance
         size = max(1, MOST_NODES // (len(NODES) + 2) ** (self.means.shape[-1] - 1))
@@ -137,9 +142,9 @@ class ChannelGaussians:
         return mean, variance
 
     def _approximate_moments(self, low: float, high: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and variance (*batch, V), treating earlier channels as Gaussians with clamped mean and covariance.
+        """Mean and variance (*batch, V) if earlier channels were Gaussians with the moments of the clamped ones.
 
-        The third result (*batch) bounds how far clamping them moves a later channel.
+        The third result (*batch) is an upper bound on how far clamping earlier channels moves a later one.
         """
         stds = self.log_stds.exp().expand_as(self.means).unbind(-1)
         means, shifts, lost = [], [], []

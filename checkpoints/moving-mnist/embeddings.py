@@ -47,7 +47,7 @@ class NothingObserved(nn.Module):
 
 
 class ScaleEmbedding(nn.Module):
-    """A learned vector for each scale, linear between two of them; the finest scale adds nothing."""
+    """A learned vector for each scale, interpolated linearly between whole scales; scale 0 has the vector 0."""
 
     def __init__(self, num_scales: int, width: int):
         super().__init__()
@@ -60,7 +60,7 @@ class ScaleEmbedding(nn.Module):
 
 
 class PositionEmbedding(nn.Module):
-    """A linear layer of a position's features, plus the vector of a scale where values have one."""
+    """A linear layer of a position's features, plus the embedding of the value's scale."""
 
     def __init__(self, num_features: int, num_scales: int, width: int):
         super().__init__()
@@ -73,10 +73,10 @@ class PositionEmbedding(nn.Module):
 
 
 class RotaryEmbedding(nn.Module):
-    """Angles by which heads are rotated at a continuous position; each head has trained frequency vectors in P axes.
+    """Rotates the queries and keys of each head by angles that are linear in a continuous position.
 
-    Rotating queries by their angle and keys by theirs makes a score depend on the difference of positions
-    (Su et al. 2021; frequencies along mixed axes: Heo et al., ECCV 2024).
+    Each pair of features has a trained frequency vector (P,). As queries and keys are both rotated, an attention score
+    depends on the difference of their positions (Su et al. 2021; with frequency vectors: Heo et al., ECCV 2024).
     """
 
     def __init__(self, position_dim: int, num_heads: int, head_dim: int, max_frequency: float):
@@ -101,7 +101,9 @@ class RotaryEmbedding(nn.Module):
 
 @dataclass
 class EmbeddedPositions:
-    """All that a model computes of positions before any value is known, see `PixelTransformerModel.embed_positions`.
+    """Whatever depends only on positions and scales, see `PixelTransformerModel.embed_positions`.
+
+    A sampler computes it once, before its loop, for all positions.
 
     Attributes:
         tokens (`Tensor` (B, L, W)): Tokens without the encoding of their values.
@@ -116,7 +118,7 @@ class EmbeddedPositions:
     projected: Tensor
 
     def part(self, start: int, stop: int) -> "EmbeddedPositions":
-        """Those from `start` to `stop`."""
+        """The positions from index `start` to `stop`."""
         rotation = None
         if self.rotation is not None:
             cos, sin = self.rotation
@@ -125,7 +127,7 @@ class EmbeddedPositions:
         return EmbeddedPositions(tokens, queries, rotation, self.projected[:, :, start:stop])
 
     def at(self, index: Tensor) -> "EmbeddedPositions":
-        """Those of each row that `index` (B, L) names."""
+        """The positions with indices `index` (B, L), different ones in each row."""
         rows = torch.arange(len(index), device=index.device)[:, None]
 
         def of_heads(x: Tensor) -> Tensor:

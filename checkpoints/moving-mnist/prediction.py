@@ -27,14 +27,14 @@ def predict(
 ) -> ValueDistribution | Tensor | tuple[Tensor, ...]:
     """Marginal distributions, batch shape (B, Q), of any number of queries, or what `reduce` makes of them.
 
-    The context is encoded once; queries are answered `chunk_size` at a time (over the whole batch; `None`: as suits
-    the device), so that memory is bounded up to the result itmodel. A distribution holds `num_bins` × (V + 2)
-    numbers for each query: of a large grid, keep what is needed alone, as in
+    The context is encoded once. Queries are answered in chunks, so that memory is bounded apart from the result. A
+    distribution holds `num_bins` × (V + 2) numbers for each query; for a large grid, keep only what you need, as in
     `mean, variance = model.predict(..., reduce=lambda d: d.moments)`.
 
     Args:
-        reduce (`Callable`): From the `ValueDistribution` of a chunk, batch shape (B, q), to a tensor (B, q, …) or a
-            tuple of them, which are returned for all queries.
+        chunk_size (`int` or `None`): Queries of a chunk, over the whole batch; `None`: a size that suits the device.
+        reduce (`Callable`): Turns the `ValueDistribution` of a chunk, batch shape (B, q), into a tensor (B, q, …) or a
+            tuple of such tensors. Those of all chunks are joined and returned.
 
     Further arguments and errors as in `forward`.
     """

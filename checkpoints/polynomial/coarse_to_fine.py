@@ -1,7 +1,7 @@
-"""From coarse to fine: first averages over large cells, then over ever smaller ones, then the values themselves.
+"""From coarse to fine: first averages over large cells are drawn, then over smaller ones, last the values themselves.
 
-Each scale is drawn given the context and all cells of the scale before it; still larger averages follow from those.
-Given these, the values of one scale hardly depend on each other, so that few passes suffice.
+Each scale is drawn given the context and all cells of the scale before it, which determine all larger averages. Given
+those, the values of a scale hardly depend on each other, so that few passes suffice.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,9 +46,9 @@ def keep_averages(
 ) -> Tensor:
     """Shift values (N, L, V) so that the values in each larger cell have the cell's average, within half a level.
 
-    All drawn values of a cell are shifted by the same amount. This is the smallest correction in the sense of least
-    squares, and it keeps the differences that the model drew. A value that reaches the end of the range stays there,
-    and the others of its cell are shifted further. Cells with missing values are left alone.
+    All drawn values of a cell are shifted by the same amount: the smallest correction in the sense of least squares,
+    which keeps the differences between the values. A value that reaches an end of the range stays there, and the
+    others of its cell are shifted further. Cells of which not all values are given are left unchanged.
 
     Args:
         parents (`Tensor` (N, L)): Index of the larger cell that each value lies in.
@@ -78,11 +78,12 @@ def keep_averages(
 def sibling_order(parents: Tensor, positions: Tensor, streams: Streams) -> Tensor:
     """Permutations (N, Q) in rounds: first one value of each larger cell, then a second one of each, and so on.
 
-    Within a cell the values are shuffled; in every round the cells come in the same spread order.
+    The values of a cell are shuffled. The cells have a spread order, the same in every round. A cell with fewer values
+    than others misses the first rounds, so that all cells end in the last round.
 
-    Example: cell 0 has the values a b c d, shuffled to c a d b; cell 1 has e f g h, shuffled to f h g e; cell 1 comes
-    before cell 0. The rounds are (f c) (h a) (g d) (e b), which makes the order f c h a g d e b. If e is not a query,
-    cell 1 has one value fewer and misses the first round: (c) (f a) (h d) (g b).
+    Example: cell 0 has the values a b c d, shuffled to c a d b. Cell 1 has e f g h, shuffled to f h g e, and comes
+    before cell 0. The rounds are (f c) (h a) (g d) (e b), and the order is f c h a g d e b. Without the query e, cell 1
+    has three values, and the rounds are (c) (f a) (h d) (g b).
 
     Args:
         parents (`Tensor` (N, Q)): Index of the larger cell that each value lies in.
@@ -137,7 +138,7 @@ def known_at(context: Context, positions: Tensor, values: Tensor, scale: float) 
 
 @dataclass
 class ScalePlan:
-    """One scale of the chain: the positions of its values, which of them are observed, and how the others are drawn."""
+    """How one scale is drawn: the positions of its values, which values are observed, and the order of the others."""
 
     scale: int
     positions: Tensor  # (N, L, P)
@@ -218,7 +219,7 @@ def _sizes(counts: tuple[int, ...], num_steps: int | None, curves: list[dict | N
 
 
 class ScaleDrawing:
-    """A scale while it is drawn."""
+    """A scale that is being drawn: its chain, and its values so far."""
 
     def __init__(self, model, plan: ScalePlan, context: Context, coarser: Tensor | None):
         self.plan, self.context, self.coarser, self.config = plan, context, coarser, model.config

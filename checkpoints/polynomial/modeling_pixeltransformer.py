@@ -148,7 +148,7 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         return self.query_position(self._features(positions), scales)
 
     def embed_positions(self, positions: Tensor, scales: Tensor | None = None) -> EmbeddedPositions:
-        """All that can be computed of positions (B, L, P) and scales (B, L) before values are known."""
+        """Whatever depends only on positions (B, L, P) and scales (B, L), computed before values are known."""
         features, rotation = self._features(positions), self.rotation(positions)
         queries = self.query_position(features, scales)
         projected = self.decoder[0].project(queries, rotation)
@@ -269,10 +269,9 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         return self.value_distribution(decoded, memory.bounds)
 
     def value_distribution(self, x: Tensor, bounds: Bounds | None = None) -> ValueDistribution:
-        """Read the mixture off decoded queries (B, Q, W): per bin a logit, a V-dim offset of the mean, a log-stds
-        and, with correlated channels, a log-stds of each channel beside it and coefficients.
+        """The mixture that decoded queries (B, Q, W) describe, see `Bounds.components`.
 
-        `bounds` spares computing them again.
+        Bounds that are known already need not be computed again.
         """
         x = x.to(dtype_of(self.head))
         of_channels = None if self.channel_head is None else self.channel_head(x)
@@ -321,9 +320,9 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
                 `config.num_scales - 1`; `None`: all are native cells.
             return_loss (`bool`): Compute the loss where `query_values` are given.
 
-        Numbers are checked at each call, with two exceptions: in training on an accelerator, where that would wait for
-        it, at the first call and at each hundredth; and within a compiled graph by its own assertions, a
-        `RuntimeError`.
+        Numbers are checked at each call, with two exceptions. In training on an accelerator, only the first and then
+        every hundredth call is checked, because a check waits for the device. A compiled graph checks by assertions of
+        its own, which raise `RuntimeError`.
 
         Raises:
             ValueError: naming the argument, what was expected and what came.

@@ -1,10 +1,18 @@
 """Parts of the page that Gradio does not have: each a small `gr.HTML` with a script beside it."""
 
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+
+_stamps = count(1)
+
+
+def fresh(value: Any, **properties: Any) -> dict[str, Any]:
+    """An update of a widget that the page notices even where the value is what it was: nothing stays dimmed."""
+    return gr.update(value=value, stamp=next(_stamps), **properties)
 
 
 @lru_cache
@@ -23,6 +31,7 @@ class Widget(gr.HTML):
 
     def __init__(self, value: Any, script: str, template: str, **named: Any):
         js = asset("common.js") + asset(script)
+        named = {"stamp": 0, **named}
         super().__init__(value=value, html_template=template, js_on_load=js, apply_default_css=False, **named)
 
     def get_config(self) -> dict[str, Any]:

@@ -13,4 +13,5 @@ const save = (href, name) => {
   link.download = name;
   link.click();
 };
+const whenNew = (call) => watch(["value", "stamp"], call);
 const upToDate = () => delete element.closest("[data-stale]")?.dataset.stale;

@@ -19,4 +19,10 @@ class Slider(_Bounded, gr.Slider):
 
 
 class Number(_Bounded, gr.Number):
-    """A `gr.Number` with `minimum` and `maximum`."""
+    """A `gr.Number` with `minimum` and `maximum`; the field shows what counts when it is left."""
+
+    def mend(self) -> None:
+        """Show the first value in an empty field, and the limit where a number is beyond it; to be called once."""
+        bounded = f"Math.min({self.maximum}, Math.max({self.minimum}, value))"
+        js = f"(value) => value === null || Number.isNaN(Number(value)) ? {self.value} : {bounded}"
+        self.blur(None, self, self, js=js, api_visibility="private")

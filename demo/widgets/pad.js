@@ -4,13 +4,15 @@ const paper = find(".pt-paper input");
 const COLOURS = { "#c8742c": "ginger", "#e8b878": "sand", "#6b4423": "brown", "#141210": "black", "#4c4844": "dark grey",
   "#8c8880": "grey", "#c8c4bc": "light grey", "#ffffff": "white", "#e79a9a": "pink", "#d9443f": "red",
   "#8fae5a": "leaf green", "#3e7a45": "dark green", "#7fb2dd": "sky blue", "#2f5f9e": "dark blue" };
+const FOR = { ginger: "fur", sand: "muzzle", brown: "stripes", black: "pupils", grey: "fur or ground", white: "muzzle",
+  pink: "nose and ears", "leaf green": "eyes" };  // what of a cat one paints with it
 const GREYS = { "#ffffff": "white ink", "#d0d0d0": "light grey", "#a0a0a0": "grey", "#707070": "middle grey",
   "#404040": "dark grey", "#000000": "black paper" };
 const BACKGROUND = "#000000", NEAR = 1.5, FAR = 3.6;  // paper lies so many pixels from ink
 // What is observed: pixels by number, dabs by "left,top,side", which pixels are ink, and what it was made for.
 let grid = [32, 32], cells = new Map(), dabs = new Map(), inked = new Set(), checkpoint = "", source = "";
 let past = [], future = [], sent = null;
-let tool = "paint", colour = "", palette = null, largest = 0, picture = [];
+let tool = "paint", colour = "", palette = null, ghosted = null, largest = 0, picture = [];
 let cursor = null, keyed = false, stroke = false, last = null, stamped = null, own = new Set();
 
 const six = (value, index) => "#" + value.substr(6 * index, 6);
@@ -37,7 +39,7 @@ function load() {
   find(".pt-paper").hidden = props.channels !== 1;
   if (tool === "reveal" && !picture.length) choose("paint");
   const wanted = props.channels === 1 ? GREYS : COLOURS;
-  if (palette !== wanted) fillPalette(wanted);
+  if (palette !== wanted || ghosted !== props.ghost) fillPalette(wanted);
   draw();
 }
 
@@ -49,7 +51,9 @@ function adopt(value) {
 }
 
 function fillPalette(colours) {
+  const kept = palette === colours;
   palette = colours;
+  ghosted = props.ghost;
   const box = find(".pt-palette");
   box.replaceChildren(...Object.entries(colours).map(([each, name]) => {
     const button = document.createElement("button");
@@ -57,6 +61,7 @@ function fillPalette(colours) {
     button.className = "pt-swatch";
     button.style.background = button.dataset.colour = each;
     button.title = button.ariaLabel = name;
+    if (props.ghost && FOR[name]) button.title += ": " + FOR[name];
     button.addEventListener("click", () => pick(each));
     return button;
   }));
@@ -67,11 +72,13 @@ function fillPalette(colours) {
   other.value = "#b08060";
   other.addEventListener("input", () => pick(other.value));
   box.append(other);
-  colour = Object.keys(colours)[0];
+  if (!kept) colour = Object.keys(colours)[0];
   mark();
 }
 
 function mark() {
+  const name = palette[colour] || "a colour of yours";
+  find(".pt-colour").textContent = name + (props.ghost && FOR[name] ? ": " + FOR[name] : "");
   for (const swatch of element.querySelectorAll("button.pt-swatch")) swatch.ariaPressed = swatch.dataset.colour === colour;
 }
 
@@ -136,6 +143,7 @@ function draw() {
     pen.fillStyle = known;
     pen.fillRect(...box(cell % w, Math.floor(cell / w)));
   }
+  if (props.ghost && cells.size + dabs.size < 40) ghost();
   if (props.mark >= 0) ring(box(props.mark % w, Math.floor(props.mark / w)), side);
   if (cursor) {
     const [left, top, size] = under(cursor);
@@ -146,6 +154,35 @@ function draw() {
   acts.undo.disabled = !past.length;
   acts.redo.disabled = !future.length;
   acts.clear.disabled = !cells.size && !dabs.size;
+}
+
+function ghost() {  // a face to paint on, as the photos show it: it fills the picture
+  const s = canvas.width, path = new Path2D();
+  for (const side of [-1, 1]) {
+    const x = (part) => (0.5 + side * part) * s;
+    path.moveTo(x(0.44), 0.46 * s);
+    path.lineTo(x(0.41), 0.06 * s);
+    path.lineTo(x(0.14), 0.23 * s);
+    path.moveTo(x(0.2) + 0.1 * s, 0.49 * s);
+    path.ellipse(x(0.2), 0.49 * s, 0.1 * s, 0.07 * s, 0, 0, 7);
+    path.moveTo(x(0.2) + 0.035 * s, 0.49 * s);
+    path.ellipse(x(0.2), 0.49 * s, 0.035 * s, 0.065 * s, 0, 0, 7);
+  }
+  path.moveTo(0.72 * s, 0.79 * s);
+  path.ellipse(0.5 * s, 0.79 * s, 0.22 * s, 0.16 * s, 0, 0, 7);
+  path.moveTo(0.44 * s, 0.67 * s);
+  path.lineTo(0.56 * s, 0.67 * s);
+  path.lineTo(0.5 * s, 0.74 * s);
+  path.closePath();
+  path.moveTo(0.95 * s, 0.58 * s);
+  path.ellipse(0.5 * s, 0.58 * s, 0.45 * s, 0.4 * s, 0, 0, 7);
+  pen.setLineDash([7, 7]);
+  for (const [width, style] of [[4, "rgba(0,0,0,.35)"], [2, "rgba(255,255,255,.8)"]]) {
+    pen.lineWidth = width;
+    pen.strokeStyle = style;
+    pen.stroke(path);
+  }
+  pen.setLineDash([]);
 }
 
 function ring([left, top, wide, high], side) {
@@ -171,16 +208,10 @@ function cellsOf([left, top, size]) {
   return found;
 }
 
-function average(colours) {
-  const channel = (each, at) => parseInt(each.substr(1 + 2 * at, 2), 16);
-  const mean = (at) => Math.round(colours.reduce((sum, each) => sum + channel(each, at), 0) / colours.length);
-  return "#" + [0, 1, 2].map((at) => mean(at).toString(16).padStart(2, "0")).join("");
-}
-
 function touch(place) {
   const area = under(place), ink = tool === "paint" && props.channels === 1 && colour !== BACKGROUND;
   if (tool === "erase") return cover(area);
-  if (largest > 1 && area[2] > 1 && !(ink && paper.checked)) stamp(place, area);
+  if (largest > 1 && area[2] > 1 && tool !== "reveal" && !(ink && paper.checked)) stamp(place, area);
   else {
     cover(area);
     for (const cell of cellsOf(area)) cells.set(cell, tool === "reveal" ? picture[cell] : colour);
@@ -194,7 +225,7 @@ function stamp(place, area) {  // one value for the whole square, at most every 
   stamped = place;
   cover(area);
   const key = String(area);
-  dabs.set(key, tool === "reveal" ? average(cellsOf(area).map((cell) => picture[cell])) : colour);
+  dabs.set(key, colour);
   own.add(key);
 }
 
@@ -233,12 +264,9 @@ function line(from, to) {
     touch([0, 1].map((axis) => Math.round(from[axis] + (to[axis] - from[axis]) * step / steps)));
 }
 
-const settle = later(250, () => { if (stroke) settle(); else trigger("settle"); });
 let queued = false;
 function changed(event = "input") {
   draw();
-  if (event === "input") settle();
-  else settle.cancel();
   if (queued) return;
   queued = true;
   requestAnimationFrame(() => {
@@ -369,5 +397,5 @@ for (const button of element.querySelectorAll("[data-tool]"))
   button.addEventListener("click", () => choose(button.dataset.tool));
 brush.addEventListener("input", tellBrush);
 paper.addEventListener("change", () => changed());
-watch(["value", "picture", "channels", "largest", "mark"], load);
+watch(["value", "picture", "channels", "largest", "mark", "ghost"], load);
 load();

@@ -20,11 +20,11 @@ class Pad(Widget):
     painted on a grey pad, and `"paper"` those around it, which are observed to be background. `"checkpoint"` and
     `"source"` say for which model, and over which picture, it was made.
 
-    Events: `input` after every change by the visitor, `settle` when they have paused, `recall` instead of `input` when
-    undo or redo came to another checkpoint or source.
+    Events: `input` after every change by the visitor, `recall` instead where undo or redo came to another checkpoint or
+    source.
     Properties besides the value: `channels`, `largest` (side of the largest dab; 1: a large brush paints many pixels),
     `picture` (colours of all cells as one hex string: what the reveal tool uncovers), `mark` (a cell to point at, or
-    -1).
+    -1), `ghost` (the outline of a cat's face lies under the first strokes, and colours say what of it they are for).
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Pad(Widget):
         largest: int = 1,
         picture: str = "",
         mark: int = -1,
+        ghost: bool = False,
         **named: Any,
     ):
         super().__init__(
@@ -44,6 +45,7 @@ class Pad(Widget):
             largest=largest,
             picture=picture,
             mark=mark,
+            ghost=ghost,
             **named,
         )
 

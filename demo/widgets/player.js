@@ -41,10 +41,10 @@ button.addEventListener("click", () => { playing = !playing; state(); });
 bar.addEventListener("input", () => { playing = false; frame = Number(bar.value); state(); paint(); });
 const timer = setInterval(() => {
   if (!element.isConnected) return clearInterval(timer);
-  if (!playing || !props.value) return;
+  if (!playing || !props.value || !element.offsetParent) return;  // nobody sees it in another tab
   frame = (frame + 1) % props.value.frames;
   paint();
 }, 180);
-watch("value", () => { upToDate(); show(); });
+whenNew(() => { upToDate(); show(); });
 state();
 show();

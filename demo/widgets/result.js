@@ -1,6 +1,7 @@
 const large = find(".pt-large"), picture = large.querySelector("img"), ring = find(".pt-ring");
 const thumbs = find(".pt-thumbs"), bar = find("progress"), note = find(".pt-note"), keep = find(".pt-save");
 let tiles = [], fresh = 0, chosen = 0, aim = [0, 0];  // `fresh` of the tiles are of the last request
+let latest = null;  // the request that they are of
 
 function show() {
   const value = props.value || { tiles: [], count: 0, share: 1 };
@@ -9,7 +10,8 @@ function show() {
   if (chosen >= tiles.length) chosen = 0;
   bar.value = value.share;
   bar.style.visibility = value.share < 1 ? "visible" : "hidden";
-  upToDate();
+  if (value.name !== latest || value.share === 1) upToDate();  // else a picture of what was there before the change
+  latest = value.name;
   element.querySelector(".pt-result").dataset.share = value.share;
   paint();
 }
@@ -17,11 +19,12 @@ function show() {
 function paint() {
   const value = props.value || { share: 1 }, tile = tiles[chosen];
   large.hidden = keep.hidden = !tile;
-  note.textContent = value.share < 1 ? "Drawing, " + Math.round(100 * value.share) + " %" : tile ? tile.text : props.empty;
+  note.textContent = value.ahead ? "Waiting: " + value.ahead + (value.ahead > 1 ? " drawings come" : " drawing comes") + " first"
+    : value.share < 1 ? "Drawing, " + Math.round(100 * value.share) + " %" : tile ? tile.text : props.empty;
   if (tile && picture.src !== tile.url) picture.src = tile.url;
   picture.alt = tile ? tile.text : "";
   large.dataset.old = chosen >= fresh;
-  large.title = "Click for the distribution of a pixel's value";
+  large.title = tile ? tile.text + ". Click a pixel for its distribution" : "";
   place();
   while (thumbs.children.length > tiles.length) thumbs.lastChild.remove();
   tiles.forEach((each, index) => {
@@ -63,13 +66,37 @@ large.addEventListener("keydown", (event) => {
   props.mark = aim;
   place();
 });
-keep.addEventListener("click", () => {
-  const sheet = document.createElement("canvas");
-  sheet.width = picture.naturalWidth;
-  sheet.height = picture.naturalHeight;
-  sheet.getContext("2d").drawImage(picture, 0, 0);
-  save(sheet.toDataURL("image/png"), tiles[chosen].name.toLowerCase().replaceAll(" ", "-") + ".png");
-});
-watch("value", show);
+// A card to show around: the sketch, the large sample next to it, the others below.
+function card() {
+  const sheet = document.createElement("canvas"), pen = sheet.getContext("2d"), side = 512, gap = 24;
+  const sketch = document.querySelector("#pad canvas"), others = [...thumbs.querySelectorAll("img")].filter((_, n) => n !== chosen);
+  const small = Math.min(160, (2 * side + gap - gap * (others.length - 1)) / Math.max(1, others.length));
+  sheet.width = 2 * side + 3 * gap;
+  sheet.height = side + 96 + (others.length ? small + gap : 0);
+  pen.fillStyle = "#14161f";
+  pen.fillRect(0, 0, sheet.width, sheet.height);
+  pen.imageSmoothingQuality = "high";
+  if (sketch) pen.drawImage(sketch, gap, 64, side, side);
+  pen.drawImage(picture, 2 * gap + side, 64, side, side);
+  others.forEach((image, n) => pen.drawImage(image, gap + n * (small + gap), side + 64 + gap, small, small));
+  pen.fillStyle = "#ffffff";
+  pen.font = "600 26px system-ui, sans-serif";
+  pen.fillText("My sketch", gap, 42);
+  pen.fillText("PixelTransformer’s picture", 2 * gap + side, 42);
+  return sheet;
+}
+keep.addEventListener("click", () => card().toBlob(async (blob) => {
+  const file = new File([blob], "sketch-and-samples.png", { type: "image/png" });
+  try {
+    if (matchMedia("(pointer: coarse)").matches && navigator.canShare?.({ files: [file] }))
+      return await navigator.share({ files: [file] });
+  } catch (error) {
+    if (error.name === "AbortError") return;  // the visitor thought better of it
+  }
+  const link = URL.createObjectURL(blob);
+  save(link, file.name);
+  setTimeout(() => URL.revokeObjectURL(link), 10000);
+}, "image/png"));
+whenNew(show);
 watch(["mark", "empty"], paint);
 show();

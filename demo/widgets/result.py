@@ -18,6 +18,9 @@ class Result(Widget):
         )
 
 
-def result(tiles: list[dict], count: int, share: float) -> dict:
-    """The first pictures (`tile(...)`) of `count` that are asked for; `share` of the work is done."""
-    return {"tiles": tiles, "count": count, "share": round(share, 4)}
+def result(tiles: list[dict], count: int, share: float, name: int = 0, ahead: int = 0) -> dict:
+    """The first pictures (`tile(...)`) of `count` that are asked for; `share` of the work is done.
+
+    `name` is equal for the same request; `ahead` requests come before it.
+    """
+    return {"tiles": tiles, "count": count, "share": round(share, 4), "name": name, "ahead": ahead}

@@ -47,7 +47,6 @@ function place(ring, aim) {
 
 function show() {
   const tiles = props.value || [];
-  upToDate();
   while (list.children.length > tiles.length || list.querySelector(".pt-empty")) list.lastChild.remove();
   if (!tiles.length && props.empty) {
     const text = document.createElement("p");
@@ -63,12 +62,13 @@ function show() {
     if (image.src !== tile.url) image.src = tile.url;
     image.alt = tile.text;
     look.disabled = !tile.pickable;
-    look.title = tile.pickable ? "Click for the distribution here" : "";
+    look.title = tile.text;
     figure.querySelector("b").textContent = tile.name;
     figure.querySelector("figcaption span").textContent = tile.note;
     figure.querySelector(".pt-save").ariaLabel = "Save " + tile.name + " as PNG";
     if (tile.pickable) place(figure.querySelector(".pt-ring"), props.mark);
   });
 }
-watch(["value", "mark", "empty"], show);
+whenNew(() => { upToDate(); show(); });
+watch(["mark", "empty"], show);
 show();

@@ -1,0 +1,110 @@
+"""Show what is unusual in images, under the likelihood of a checkpoint.
+
+    python -m applications.anomaly --checkpoint checkpoints/mnist images/ --output report/
+
+Each image is cropped and resized to the checkpoint's native grid. docs/ANOMALY.md explains maps and scores.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from applications.anomaly.report import Judged, write_report
+from applications.anomaly.scores import SHAKES, image_scores, read_images
+from applications.anomaly.surprise import DEFAULT, MAPS, Windows, smooth, surprise
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
+from signals.image import endings
+
+FILES_AT_A_TIME = 32
+
+
+def find_images(paths: list[Path]) -> list[tuple[str, Path]]:
+    """Image files among paths and below folders, with names for the report."""
+    found = []
+    for path in paths:
+        if path.is_dir():
+            inside = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in endings() and file.is_file()]
+            found += [(file.relative_to(path).as_posix(), file) for file in inside]
+        else:
+            found.append((path.name, path))
+    if not found:
+        raise ValueError(f"inputs: expected image files or folders of them, got none in {', '.join(map(str, paths))}")
+    return found
+
+
+def open_images(files: list[tuple[str, Path]]) -> list[Image.Image]:
+    images = []
+    for _, path in files:
+        try:
+            images.append(Image.open(path))
+            images[-1].load()
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            raise ValueError(f"{path}: expected an image file, cannot read this one: {error}") from error
+    return images
+
+
+def judge(model, files: list[tuple[str, Path]], flags: argparse.Namespace, windows: Windows, progress) -> list[Judged]:
+    """Maps and scores of some image files."""
+    config = model.config
+    values = read_images(open_images(files), config.native_grid, config.value_dim)
+    maps = smooth(surprise(model, values, windows, progress).maps()[flags.map], flags.smooth)
+    scores = {"map_mean": maps.mean((1, 2)).tolist(), "map_max": maps.amax((1, 2)).tolist()}
+    if not flags.maps_only:
+        scores |= image_scores(model, values, tuple(flags.shake))
+    each = ({name: score[number] for name, score in scores.items()} for number in range(len(files)))
+    return [Judged(name, *one) for (name, _), *one in zip(files, values, maps, each, strict=True)]
+
+
+def _advance(bar: tqdm, images: int, share: float) -> None:
+    bar.update(images * share)
+
+
+def run(flags: argparse.Namespace) -> None:
+    windows, files = Windows(flags.core, flags.window, flags.distance), find_images(flags.inputs)
+    try:
+        model = PixelTransformerModel.from_pretrained(flags.checkpoint).eval()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--checkpoint: cannot load {flags.checkpoint!r}: {error}") from error
+    judged: list[Judged] = []
+    with tqdm(total=len(files), unit="image", bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}]") as bar:
+        for start in range(0, len(files), FILES_AT_A_TIME):
+            part = files[start : start + FILES_AT_A_TIME]
+            each_image = partial(_advance, bar, len(part))
+            judged += judge(model, part, flags, windows, each_image)
+    settings = {name: getattr(flags, name) for name in ("checkpoint", "map", "smooth", "core", "window", "distance")}
+    paths = write_report(judged, flags.output, settings)
+    print(f"{flags.output}: {len(judged)} images, scores in " + " and ".join(path.name for path in paths))
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("applications.anomaly", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("inputs", nargs="+", type=Path, help="image files and folders of them")
+    parser.add_argument("--checkpoint", required=True, help="checkpoint folder or Hub id")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the report")
+    parser.add_argument("--map", choices=MAPS, default=DEFAULT.map, help="what the map shows")
+    parser.add_argument("--smooth", type=float, default=DEFAULT.smooth, help="std of a Gaussian blur, in pixels")
+    parser.add_argument("--core", type=int, default=DEFAULT.windows.core, help="side of what is scored at a time")
+    parser.add_argument("--window", type=int, default=DEFAULT.windows.window, help="side of what is hidden around it")
+    parser.add_argument("--distance", type=int, default=DEFAULT.windows.distance, help="between two windows")
+    parser.add_argument("--shake", nargs="*", choices=SHAKES, default=["turned"], help="scores by shaken versions")
+    parser.add_argument("--maps_only", action="store_true", help="leave out likelihoods of whole images")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    flags = parse(argv)
+    try:
+        with torch.no_grad():
+            run(flags)
+    except (ValueError, OSError) as error:
+        sys.exit(f"applications.anomaly: {error}")
+
+
+if __name__ == "__main__":
+    main()

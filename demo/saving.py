@@ -1,0 +1,51 @@
+"""The visitor's work kept in their own browser: saved after every change, there again after a reload, Back, or a lost
+connection. Nothing of it is stored on the server."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from demo.observed import read_json
+from demo.tab import Page
+
+KEY = "pixeltransformer"
+TAB = f"{KEY}.tab"  # where the tab is kept that was open
+# A browser may refuse to keep anything, or have no room: then the page works all the same.
+SAVE = """(...values) => {{
+  const saved = {names}.map((name, index) => [name, values[index]]);
+  try {{ localStorage.setItem("{key}", JSON.stringify(Object.fromEntries(saved))); }} catch {{ /* no room */ }}
+}}"""
+READ = """() => {{
+  try {{ return ["{key}", "{tab}"].map((name) => localStorage.getItem(name) || ""); }} catch {{ return ["", ""]; }}
+}}"""
+CHOSEN = """() => {{ try {{ localStorage.setItem("{tab}", "{name}"); }} catch {{ /* not kept */ }} }}"""
+
+
+def save_after(page: Page, tab: str, names: list[str], *events: Callable) -> None:
+    """Keep the values of these components after each of the events."""
+    js = SAVE.format(names=json.dumps(names), key=f"{KEY}.{tab}")
+    for event in events:
+        event(None, [page[name] for name in names], None, js=js, api_visibility="private")
+
+
+def remember_tab(item: gr.Tab, tab: str) -> None:
+    """Keep which tab is open."""
+    item.select(None, None, None, js=CHOSEN.format(tab=TAB, name=tab))
+
+
+def reading(tab: str) -> str:
+    """A script that gives what was saved of a tab, and which tab was open; empty texts where nothing was."""
+    return READ.format(key=f"{KEY}.{tab}", tab=TAB)
+
+
+def read_saved(text: Any) -> dict[str, Any] | None:
+    """What `save_after` kept, or `None` where that is nothing of this app's."""
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        saved = read_json(text, "saved")
+    except ValueError:
+        return None
+    return saved if isinstance(saved, dict) else None

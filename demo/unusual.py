@@ -1,0 +1,50 @@
+"""“What is unusual here?” on the image tab: a map of the surprise of each pixel of the picture behind the pad."""
+
+from collections.abc import Callable
+
+import gradio as gr
+
+from applications.anomaly.report import coloured
+from applications.anomaly.surprise import DEFAULT, smooth, surprise
+from demo import models
+from demo.guard import check_time, on_gpu
+from demo.image_handlers import Visit
+from demo.pictures import picture_url, read_picture
+from demo.tab import Page, Updates, outdate
+from demo.widgets.tiles import Tiles, tile
+
+EMPTY = "Bright where a pixel is hard to explain by the rest of the picture."
+TOP = 0.998  # quantile of the map that is shown brightest
+
+
+def lay_out(page: Page) -> None:
+    """The button and the place of the map."""
+    with gr.Row(elem_classes="pt-buttons"):
+        button = gr.Button("What is unusual here?", elem_id="ask-unusual", size="sm", min_width=160)
+    page.add(asked=False, ask_unusual=button, unusual=Tiles(empty=EMPTY, elem_id="unusual", label="Surprise"))
+
+
+def wire(page: Page, changes: list[Callable]) -> None:
+    """A press of the button draws the map; a change of the picture dims it."""
+    page.on(page["ask_unusual"].click, unusual, ["unusual"], show_progress="minimal")
+    for event in changes:
+        event(None, None, None, js=outdate("#unusual"))
+
+
+@on_gpu
+def unusual(visit: Visit) -> Updates:
+    """The picture behind the pad and how surprising each of its pixels is, given what lies further away."""
+    if visit.picture is None:
+        raise ValueError("picture: expected one to look at, got none; upload one or click an example with a photo")
+    config, model = visit.config, models.load(visit.checkpoint)
+    values = read_picture(visit.picture, config.native_grid, config.value_dim)
+    found = surprise(model, values[None], DEFAULT.windows, lambda share: check_time())
+    heat = smooth(found.maps()[DEFAULT.map], DEFAULT.smooth)[0]
+    top = float(heat.flatten().quantile(TOP))
+    row, column = divmod(int(heat.argmax()), heat.shape[1])
+    where = f"largest at column {column + 1}, row {row + 1}"
+    tiles = [
+        tile("Picture", picture_url(values), "The whole picture", pickable=False),
+        tile("Surprise", picture_url(coloured(heat, top)), f"Surprise of each pixel, {where}", where, pickable=False),
+    ]
+    return {"unusual": tiles}

@@ -1,0 +1,122 @@
+"""A map of surprise scores every pixel once, from what lies outside its window, and finds a defect."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from applications.anomaly.__main__ import main
+from applications.anomaly.scores import compressed_bits, image_scores, joint_bits, shuffled, turned
+from applications.anomaly.surprise import MAPS, Windows, smooth, surprise
+from benchmarks.defects import DEFECTS, damage
+from conftest import make_model
+
+COLOUR = dict(value_dim=3, correlated_channels=True)
+
+
+def values_of(model, batch: int = 3) -> torch.Tensor:
+    width, height = model.config.native_grid
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (batch, height, width, model.config.value_dim), generator=generator) / 255
+
+
+@pytest.mark.parametrize("windows", [Windows(), Windows(1, 1, 2), Windows(2, 4, 6), Windows(1, 3, 99)])
+@pytest.mark.parametrize("grid", [[6, 6], [9, 5]])
+def test_each_pixel_is_scored_once_and_its_window_is_hidden(windows, grid):
+    count = torch.zeros(grid[1], grid[0])
+    margin = (windows.window - windows.core) // 2
+    for hidden, scored in windows.groups(grid):
+        hidden, scored = hidden.view(grid[1], grid[0]), scored.view(grid[1], grid[0])
+        count += scored
+        for y, x in scored.nonzero().tolist():
+            assert hidden[max(0, y - margin) : y + margin + 1, max(0, x - margin) : x + margin + 1].all()
+    assert (count == 1).all()
+
+
+@pytest.mark.parametrize("config", [{}, COLOUR], ids=["grey", "colour"])
+def test_surprise_is_the_likelihood_given_everything_outside_the_window(config):
+    model = make_model(**config)
+    values, positions = values_of(model), model.native_positions()
+    found = surprise(model, values, Windows(1, 3, 99))
+    y, x = 2, 4
+    rows, columns = np.divmod(np.arange(36), 6)
+    known = torch.from_numpy((abs(rows - y) > 1) | (abs(columns - x) > 1))
+    flat, cell = values.flatten(1, 2), y * 6 + x
+    given = model.predict(positions[:, known].expand(3, -1, -1), flat[:, known], positions[:, cell : cell + 1])
+    torch.testing.assert_close(found.nats[:, y, x], -given.log_prob(flat[:, cell : cell + 1])[:, 0])
+    torch.testing.assert_close(found.distance[:, y, x], (given.mean[:, 0] - flat[:, cell]).square().mean(-1).sqrt())
+
+
+def test_an_images_map_does_not_depend_on_the_others():
+    model = make_model()
+    values = values_of(model)
+    together, alone = surprise(model, values), surprise(model, values[1:2])
+    for name in MAPS:
+        torch.testing.assert_close(together.maps()[name][1:2], alone.maps()[name])
+
+
+def test_wrong_windows_and_images_are_refused():
+    for wrong in ((0, 1, 2), (4, 2, 8), (2, 4, 3), (4, 8, 10), (2, 3, 4)):
+        with pytest.raises(ValueError, match="windows: expected"):
+            Windows(*wrong)
+    with pytest.raises(ValueError, match=r"values: expected shape \(B, 6, 6, 1\), got"):
+        surprise(make_model(), torch.zeros(1, 5, 6, 1))
+
+
+def test_a_blur_keeps_the_mean_and_spreads_a_point():
+    maps = torch.zeros(1, 21, 21)
+    maps[0, 10, 10] = 1.0
+    blurred = smooth(maps, 1.5)
+    assert blurred.sum().item() == pytest.approx(1.0, abs=1e-5) and blurred.max() == blurred[0, 10, 10] < 0.1
+    assert torch.equal(smooth(maps, 0.0), maps)
+    assert torch.allclose(smooth(torch.full((1, 4, 4), 2.0), 3.0), torch.tensor(2.0))
+
+
+def test_scores_are_likelihoods_and_what_they_are_compared_with():
+    model = make_model()
+    values = values_of(model)
+    found = image_scores(model, values, ("turned", "shuffled"))
+    bits, share = joint_bits(model, values), model.config.max_buffer_share
+    torch.testing.assert_close(torch.tensor(found["plain"]), bits / 36)
+    torch.testing.assert_close(joint_bits(model, values[1:2])[0], bits[1])
+    expected = (bits[0] - compressed_bits(values[0])) / 36
+    assert found["corrected"][0] == pytest.approx(expected.item(), rel=1e-5)
+    others = torch.stack([joint_bits(model, other.contiguous()) for other in turned(values)]).mean(0)
+    torch.testing.assert_close(torch.tensor(found["turned"]), (bits - others) / 36)
+    assert model.config.max_buffer_share == share
+
+
+def test_shaken_images_keep_their_pixels():
+    values = torch.rand(2, 9, 8, 1)
+    for made in (*shuffled(values), *turned(values)):
+        assert not torch.equal(made, values)
+        assert torch.equal(made.flatten(1).sort(1).values, values.flatten(1).sort(1).values)
+    assert len(turned(torch.rand(1, 6, 6, 1))) == 3
+
+
+@pytest.mark.parametrize("kind", DEFECTS)
+def test_a_defects_mask_is_where_the_image_changed(kind):
+    images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
+    made, masks = damage(images, kind, 0)
+    differs = (made != images).any(-1)
+    assert masks.any((1, 2)).all() and not (masks & ~differs).any()
+    assert masks.mean() < 0.2
+
+
+def test_the_command_writes_pictures_maps_and_scores(tmp_path, capsys):
+    make_model().save_pretrained(tmp_path / "model")
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((12, 9), 60 * number, np.uint8)).save(tmp_path / "in" / f"{number}.png")
+    main(["--checkpoint", str(tmp_path / "model"), str(tmp_path / "in"), "--output", str(tmp_path / "report")])
+    report = json.loads((tmp_path / "report" / "scores.json").read_text())
+    rows = list(csv.DictReader((tmp_path / "report" / "scores.csv").open()))
+    assert [one["name"] for one in report["images"]] == [row["name"] for row in rows] == ["0.png", "1.png", "2.png"]
+    assert {"plain", "corrected", "turned", "map_mean", "map_max"} <= set(rows[0])
+    assert np.loadtxt(tmp_path / "report" / "0.png.csv", delimiter=",").shape == (6, 6)
+    assert Image.open(tmp_path / "report" / "0.png.png").width > 600
+    with pytest.raises(SystemExit, match="applications.anomaly: inputs: expected image files"):
+        main(["--checkpoint", "x", str(tmp_path / "model"), "--output", str(tmp_path)])

@@ -1,0 +1,226 @@
+"""The codec gives back every pixel, takes what the model's likelihood says, and never returns a wrong image."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from applications.codec import coding
+from applications.codec.__main__ import main
+from applications.codec.coding import Known, Options, decode, encode
+from applications.codec.container import CodecError, read, write
+from applications.codec.frequencies import PRECISION, Reader, Writer, integer_frequencies
+from applications.codec.pictures import Picture, read_picture, target_of
+from applications.codec.tiles import cut, plan_blocks
+from conftest import make_model
+
+COLOUR = dict(value_dim=3, correlated_channels=True)
+SIZES = [(1, 1), (1, 17), (6, 6), (13, 9)]  # height and width; the native grid is 6×6
+
+
+def make_pictures(channels: int = 1, sizes=SIZES) -> list[Picture]:
+    random = np.random.default_rng(0)
+    arrays = [random.integers(0, 256, (*size, channels), dtype=np.uint8) for size in sizes]
+    arrays.append(np.zeros((7, 5, channels), np.uint8))
+    mode = "L" if channels == 1 else "RGB"
+    return [Picture(f"{number}", array, mode) for number, array in enumerate(arrays)]
+
+
+def same(found, pictures) -> bool:
+    return all(
+        np.array_equal(one.picture.levels, of.levels) and one.picture.mode == of.mode
+        for one, of in zip(found, pictures, strict=True)
+    )
+
+
+def test_frequencies_are_integers_of_at_least_one_that_sum_to_a_power_of_two():
+    masses = np.array([[0.5, 0.25, 0.25], [1.0, 0.0, -1e-8], [0.0, 0.0, 0.0], [1e-30, 3e-30, 0.0]], np.float32)
+    found = integer_frequencies(masses)
+    assert (found >= 1).all() and (found == found.round()).all() and (found.sum(-1) == 2**PRECISION).all()
+    assert found[0, 0] == pytest.approx(2**23, abs=2)
+    assert found[2].max() - found[2].min() <= 2
+    assert found[3, 1] == pytest.approx(3 * found[3, 0], rel=1e-6)
+
+
+def test_symbols_cost_their_frequencies_and_come_back():
+    random = np.random.default_rng(0)
+    frequencies = integer_frequencies(random.dirichlet(np.full(16, 0.1), 2000))
+    symbols = random.integers(0, 16, 2000)  # most of them improbable
+    writer = Writer()
+    writer(frequencies, symbols)
+    payload = writer.payload()
+    bits = -np.log2(frequencies[np.arange(2000), symbols] / 2**PRECISION).sum()
+    assert bits - 8 <= 8 * len(payload) <= bits * 1.001 + 64
+    assert np.array_equal(Reader(payload)(frequencies, None), symbols)
+
+
+@pytest.mark.parametrize("config", [{}, dict(value_dim=3), COLOUR], ids=["grey", "colour", "correlated"])
+@pytest.mark.parametrize("options", [Options(4, 3), Options(1, 1), Options(50, 64, share=0.1)])
+def test_every_pixel_comes_back_whatever_the_size(config, options):
+    model = make_model(**config)
+    pictures = make_pictures(config.get("value_dim", 1))
+    assert same(decode(encode(pictures, model, "x", options).data, model), pictures)
+
+
+@pytest.mark.parametrize("config", [{}, COLOUR], ids=["grey", "correlated"])
+def test_the_payload_is_what_the_likelihood_says(config):
+    model = make_model(**config, max_buffer_share=0.5)
+    pictures = make_pictures(config.get("value_dim", 1), [(6, 6)] * 20)[:20]
+    made = encode(pictures, model, "x", Options(5, 32, share=0.5))
+    order = cut([(6, 6)], [6, 6], [None])[0].coded
+    values = torch.stack([torch.from_numpy(picture.levels).float() / 255 for picture in pictures]).flatten(1, 2)
+    nothing = torch.zeros(20, 0, 2), torch.zeros(20, 0, values.shape[-1])
+    nats = model.log_prob(*nothing, model.native_positions(), values, order=order, num_steps=5)
+    assert made.ideal_bits == pytest.approx(-nats.sum().item() / math.log(2), rel=1e-4)
+    assert made.payload_bits <= 1.01 * made.ideal_bits + 64
+
+
+def test_damage_anywhere_is_an_error():
+    model, pictures = make_model(), make_pictures()
+    data = encode(pictures, model, "x", Options(4, 8)).data
+    for at in range(len(data)):
+        broken = bytearray(data)
+        broken[at] ^= 1 << at % 8
+        with pytest.raises(CodecError, match="file: "):
+            decode(bytes(broken), model)
+    for length in {*range(0, len(data), 7), len(data) - 1}:
+        with pytest.raises(CodecError, match="file: "):
+            decode(data[:length], model)
+    with pytest.raises(CodecError, match="behind its end"):
+        decode(data + b"\0", model)
+
+
+def test_another_checkpoint_is_an_error():
+    pictures = make_pictures()
+    data = encode(pictures, make_model(), "mine", Options(4, 8)).data
+    with pytest.raises(CodecError, match="--checkpoint: expected the weights that the file was coded with .mine"):
+        decode(data, make_model(seed=1))
+
+
+def test_numbers_that_disagree_never_give_an_image(monkeypatch):
+    model, pictures = make_model(), make_pictures()
+    data = encode(pictures, model, "x", Options(4, 8)).data
+    monkeypatch.setattr(coding, "model_digest", lambda model: read(data)[0].digest)
+    with pytest.raises(CodecError, match="the probabilities of this machine are not those of the encoder"):
+        decode(data, make_model(seed=1))
+
+
+def test_known_pixels_cost_nothing_and_must_be_the_same():
+    model, pictures = make_model(), make_pictures(sizes=[(12, 12)])[:1]
+    levels = pictures[0].levels
+    mask = np.zeros((12, 12), bool)
+    mask[:, :5] = True
+    whole = encode(pictures, model, "x", Options(4, 8))
+    part = encode(pictures, model, "x", Options(4, 8), [mask])
+    assert part.payload_bits < 0.75 * whole.payload_bits
+    held = np.where(mask[..., None], levels, 0).astype(np.uint8)
+    assert same(decode(part.data, model, [Known(mask, held)]), pictures)
+    held[0, 0] ^= 1
+    for wrong in ([Known(mask, held)], [Known(~mask, levels)], None):
+        with pytest.raises(CodecError, match="--known, --held: expected the mask and the known pixels"):
+            decode(part.data, model, wrong)
+    everything = encode(pictures, model, "x", Options(4, 8), [np.ones((12, 12), bool)])
+    assert everything.payload_bits == 0
+    assert same(decode(everything.data, model, [Known(np.ones((12, 12), bool), levels)]), pictures)
+
+
+def test_a_region_comes_first_and_the_rest_is_a_mean_with_its_uncertainty():
+    model, pictures = make_model(), make_pictures(sizes=[(12, 11)])[:1]
+    data = encode(pictures, model, "x", Options(4, 8, first=(3, 2, 5, 6))).data
+    assert same(decode(data, model), pictures)
+    found = decode(data, model, only_first=True)[0]
+    region = np.zeros((12, 11), bool)
+    region[2:8, 3:8] = True
+    assert np.array_equal(found.picture.levels[region], pictures[0].levels[region])
+    assert (found.stds[region] == 0).all() and (found.stds[~region] > 0).all()
+    half = decode(data, model, part=0.5)[0]
+    exact = half.stds == 0
+    assert 0.4 < exact.mean() < 1 and np.array_equal(half.picture.levels[exact], pictures[0].levels[exact])
+    plain = encode(pictures, model, "x", Options(4, 8)).data
+    with pytest.raises(CodecError, match="--only_first: expected a file that was coded with --first"):
+        decode(plain, model, only_first=True)
+
+
+def test_the_plan_ends_a_block_where_the_first_region_ends():
+    tile = cut([(6, 6)], [6, 6], [None], first=(0, 0, 4, 3))[0]
+    before, after = plan_blocks(tile, 5, None)
+    assert sum(before) == tile.first == 12 and sum(after) == 24 and min(before + after) > 0
+    assert sorted(tile.coded.tolist()) == list(range(36))
+    assert all(cell % 6 < 4 and cell // 6 < 3 for cell in tile.coded[:12].tolist())
+
+
+def test_a_header_comes_back():
+    pictures = make_pictures()
+    header, batches = read(encode(pictures, make_model(), "some/where", Options(4, 2, first=(0, 0, 3, 200))).data)
+    assert header.checkpoint == "some/where" and header.first == (0, 0, 3, 200) and header.batch_size == 2
+    assert [entry.name for entry in header.entries] == [picture.name for picture in pictures]
+    again = dataclasses.replace(header, entries=header.entries[:1])
+    assert read(write(again, batches)) == (again, batches)
+
+
+def test_what_would_lose_something_is_refused_with_advice(tmp_path):
+    def saved(image: Image.Image, name: str = "a.png", **options):
+        image.save(tmp_path / name, **options)
+        return tmp_path / name
+
+    grey, colours = Image.new("L", (3, 2), 7), Image.new("RGB", (3, 2), (1, 2, 3))
+    with pytest.raises(CodecError, match="transparent pixels; put it on a ground first"):
+        read_picture("a", saved(Image.new("RGBA", (3, 2), (1, 2, 3, 4))), 3)
+    with pytest.raises(CodecError, match="expected 8 bits of grey or RGB, got mode I;16; convert it first"):
+        read_picture("a", saved(Image.fromarray(np.zeros((2, 3), np.uint16))), 1)
+    with pytest.raises(CodecError, match="expected greys"):
+        read_picture("a", saved(colours), 1)
+    with pytest.raises(CodecError, match="got 2 frames; save each as a file"):
+        read_picture("a", saved(grey, "a.gif", save_all=True, append_images=[Image.new("L", (3, 2), 200)]), 1)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    with pytest.raises(CodecError, match="expected an image file"):
+        read_picture("b", tmp_path / "b.png", 1)
+    assert read_picture("a", saved(colours.convert("RGBA")), 3).mode == "RGB"
+    assert read_picture("a", saved(grey.convert("RGB")), 1).levels.shape == (2, 3, 1)
+    assert read_picture("a", saved(colours.quantize(2)), 3).levels[0, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", "a/../../b", "c:\\a", ""])
+def test_no_name_leads_out_of_the_folder(name, tmp_path):
+    with pytest.raises(CodecError, match="expected names below a folder"):
+        target_of(tmp_path, name)
+
+
+def test_the_commands_work_on_files_of_every_mode(tmp_path, capsys):
+    make_model(**COLOUR).save_pretrained(tmp_path / "model")
+    random = np.random.default_rng(0)
+    inputs = tmp_path / "in" / "below"
+    inputs.mkdir(parents=True)
+    arrays = {
+        "colour": random.integers(0, 256, (8, 7, 3), dtype=np.uint8),
+        "grey": random.integers(0, 256, (5, 9), dtype=np.uint8),
+        "bits": random.integers(0, 2, (6, 6)).astype(bool),
+    }
+    for name, array in arrays.items():
+        Image.fromarray(array).save(inputs / f"{name}.png")
+    common = ["--checkpoint", str(tmp_path / "model"), "--num_steps", "3"]
+    main(["encode", str(tmp_path / "in"), *common, "--output", str(tmp_path / "x.ptz")])
+    main(["info", str(tmp_path / "x.ptz")])
+    main(["decode", str(tmp_path / "x.ptz"), "--output", str(tmp_path / "out")])
+    for name, array in arrays.items():
+        assert np.array_equal(np.array(Image.open(tmp_path / "out" / "below" / f"{name}.png")), array)
+    said = capsys.readouterr().out
+    assert "3 images" in said and "-log2 p" in said and "3 passes" in said
+
+    mask = np.zeros((8, 7), np.uint8)
+    mask[:4] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    main(["encode", str(inputs / "colour.png"), *common, "--known", str(tmp_path / "mask.png"),
+          "--output", str(tmp_path / "y.ptz")])  # fmt: skip
+    held = np.where(mask[..., None] > 0, arrays["colour"], 0).astype(np.uint8)
+    Image.fromarray(held).save(tmp_path / "held.png")
+    main(["decode", str(tmp_path / "y.ptz"), "--known", str(tmp_path / "mask.png"),
+          "--held", str(tmp_path / "held.png"), "--output", str(tmp_path / "again")])  # fmt: skip
+    assert np.array_equal(np.array(Image.open(tmp_path / "again" / "colour.png")), arrays["colour"])
+    with pytest.raises(SystemExit, match="applications.codec: --known, --held: expected the mask"):
+        main(["decode", str(tmp_path / "y.ptz"), "--output", str(tmp_path / "again")])
+    main(["decode", str(tmp_path / "x.ptz"), "--part", "0.4", "--output", str(tmp_path / "early")])
+    assert (tmp_path / "early" / "below" / "colour-std.png").exists()

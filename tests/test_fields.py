@@ -1,0 +1,238 @@
+"""Fields: maps of real numbers with missing cells, read, trained on and written back."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+from conftest import ROOT, make_model
+from examples import terrain
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
+from signals.field import Fields
+from signals.field_files import read_field, to_maps, write_field
+from signals.field_maps import Turned, _windows, predict_map
+from train_accelerate import train
+from training.arguments import parse_arguments
+from training.episodes import make_episode
+from training.setup import make_sampler
+
+SMALL = "--hidden_size 16 --num_attention_heads 2 --num_encoder_layers 1 --num_decoder_layers 1 --intermediate_size 16"
+SMALL += " --num_bins 2 --max_context 12 --buffer_size 4 --max_queries 4 --token_budget 128 --max_train_steps 2"
+SMALL += " --validation_contexts 0 4 --validation_images 4 --report_to none --mixed_precision no --patch_size 6"
+
+
+@pytest.fixture
+def field() -> xarray.Dataset:
+    """Temperature and wind on 20×32 cells, in which a hole and a stripe have no values."""
+    y, x = np.mgrid[:20, :32]
+    warm = (15 + 3 * np.sin(x / 4) + 0.2 * y).astype(np.float32)
+    warm[5:8, 3:6] = np.nan
+    warm[:, 20] = np.nan
+    wind = (np.cos(y / 3) * 5).astype(np.float32)
+    return xarray.Dataset(
+        {"t": (("lat", "lon"), warm, {"units": "degC"}), "wind": (("lat", "lon"), wind, {"units": "m s-1"})},
+        {"lat": np.linspace(50, 40, 20), "lon": ("lon", np.linspace(0, 8, 32), {"units": "degrees_east"})},
+        {"title": "made up"},
+    )
+
+
+@pytest.fixture
+def stored(field, tmp_path):
+    return write_field(field, tmp_path / "field.nc")
+
+
+@pytest.mark.parametrize("ending", ["nc", "zarr"])
+def test_units_coordinates_and_missing_cells_survive_a_file(field, tmp_path, ending):
+    for _ in range(2):  # a second writing replaces the first
+        read = read_field(write_field(field, tmp_path / f"field.{ending}"))
+    xarray.testing.assert_identical(read.drop_attrs(), field.drop_attrs())
+    assert (read.t.attrs["units"], read.wind.attrs["units"], read.lon.attrs["units"]) == (
+        "degC",
+        "m s-1",
+        "degrees_east",
+    )
+    assert read_field(tmp_path / f"field.{ending}", ["wind"]).data_vars.keys() == {"wind"}
+
+
+def test_arrays_of_numpy_are_fields_too(field, tmp_path):
+    warm = field.t.values
+    np.save(tmp_path / "a.npy", np.nan_to_num(warm, nan=-9999))
+    assert np.array_equal(read_field(tmp_path / "a.npy", missing_value=-9999).value, warm, equal_nan=True)
+    np.savez(tmp_path / "a.npz", t=warm, x=np.arange(32), facts=np.array(3.0))
+    read = read_field(tmp_path / "a.npz")
+    assert list(read.data_vars) == ["t"] and read.x.values.tolist() == list(range(32))
+    np.save(tmp_path / "many.npy", np.stack([warm, warm + 1, warm + 2]).astype(np.float64))
+    assert to_maps(read_field(tmp_path / "many.npy")).shape == (3, 20, 32, 1)
+
+
+def test_what_is_no_field_is_named(field, tmp_path):
+    (tmp_path / "broken.nc").write_text("no netCDF")
+    np.save(tmp_path / "line.npy", np.zeros(5))
+    np.savez(tmp_path / "two.npz", a=np.zeros((4, 4)), b=np.zeros((5, 4)))
+    wrong = {"broken.nc": "cannot read a field", "line.npy": "two dimensions", "two.npz": "conflicting sizes"}
+    for name, words in wrong.items():
+        with pytest.raises(ValueError, match=f"{name}: .*{words}"):
+            read_field(tmp_path / name)
+    with pytest.raises(ValueError, match=r"expected the maps rain, got t \(20, 32\)"):
+        read_field(write_field(field, tmp_path / "field.nc"), ["rain"])
+    with pytest.raises(ValueError, match="a name that ends in .zarr"):
+        write_field(field, tmp_path / "field.csv")
+    with pytest.raises(ValueError, match="--dataset_name: expected an existing file"):
+        Fields("missing.nc").load(0)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="expected fields .* in the folder"):
+        Fields(str(tmp_path / "empty")).load(0)
+    with pytest.raises(ValueError, match="--test_block: expected x0 y0 x1 y1"):
+        Fields("a.nc", test_block=[0.5, 0, 0.2, 1])
+    with pytest.raises(ValueError, match="--patch_size: expected patches of 24×24 cells"):
+        Fields(str(tmp_path / "field.nc"), patch_size=24).load(0)
+
+
+def test_training_sees_nothing_of_what_is_held_out(field, tmp_path):
+    """Neither in its patches nor in the mean and standard deviation of values."""
+    block = dict(validation_block=[0, 0, 0.5, 0.4], test_block=[0.5, 0.5, 1, 1])
+    standards, patches = [], []
+    for change in (0.0, 1000.0):
+        changed = field.copy(deep=True)
+        changed.t.values[:8, :16] += change
+        changed.t.values[10:, 16:] += change
+        path = write_field(changed, tmp_path / f"{change}.nc")
+        signal = Fields(str(path), patch_size=4, **block)
+        rows, _ = signal.load(0)
+        standards.append(signal.standard)
+        patches.append(torch.stack(list(rows)))
+    assert standards[0] == standards[1] and standards[0]["units"] == ["degC", "m s-1"]
+    assert torch.equal(patches[0].nan_to_num(9), patches[1].nan_to_num(9))
+    whole = torch.cat([patch.flatten(0, 1) for patch in patches[0]])
+    assert whole.nanmean(0).abs().max() < 0.5
+
+
+def test_a_folder_may_say_what_is_held_out(field, tmp_path):
+    for split in ("train", "validation", "test"):
+        write_field(field, tmp_path / "maps" / split / "field.zarr")
+    signal = Fields(str(tmp_path / "maps"), patch_size=5, max_missing=0.0)
+    training, validation = signal.load(0)
+    config = make_model(native_grid=[5, 5], value_dim=2, field=signal.standard).config
+    assert len(validation) == len(signal.load_split("test", config)) and len(training) > len(validation)
+    assert len(signal.load_split("test", config, 2)) == 2
+    with pytest.raises(ValueError, match="--split: expected one of train"):
+        signal.load_split("other", config)
+
+
+def test_missing_cells_are_neither_observed_nor_asked_for(stored):
+    signal = Fields(str(stored), patch_size=6, max_missing=0.4, turn=True, shift=0.5)
+    rows, _ = signal.load(0)
+    holed = [row for row in rows if row.isnan().any()][:6]
+    assert holed and max(float(row.isnan().any(-1).float().mean()) for row in rows) <= 0.4
+    batch = signal.collate(holed)
+    count = signal.num_cells({"native_grid": [6, 6]})
+    assert count < 36
+    positions, values = signal.pairs(batch, count, torch.Generator().manual_seed(0))
+    assert values.isfinite().all() and all(len(row.unique(dim=0)) == count for row in positions)
+    for pattern in signal.patterns.values():
+        seen = signal.observe(batch, pattern, [6, 6], torch.Generator().manual_seed(0))
+        assert all(part.isfinite().all() for part in seen) and seen.query_values.shape[1] > 0
+    arguments, _ = parse_arguments(f"--output_dir x --kind field --dataset_name {stored} {SMALL}".split())
+    model = make_model(native_grid=[6, 6], value_dim=2, value_range=None, quantization_step=None)
+    sampler = make_sampler(arguments, signal, model.config)
+    for step in range(20):
+        episode = make_episode(signal, batch, sampler.sizes(step), 0, step)
+        assert all(part.isfinite().all() for part in episode.values())
+    with pytest.raises(ValueError, match="expected 0 where fields have missing cells"):
+        signal.pairs(batch, 4, continuous=True)
+    with pytest.raises(ValueError, match="--num_scales: expected 1"):
+        signal.pyramid(batch, 2)
+    with pytest.raises(ValueError, match="as whole grids are asked for"):
+        signal.grid_values(batch, [6, 6])
+    assert not signal.is_native(holed[0], [6, 6])
+
+
+def test_turned_and_shifted_patches_hold_the_same_differences(stored):
+    signal = Fields(str(stored), patch_size=5, turn=True, shift=2.0)
+    row = signal.load(0)[0][0]
+    batch = signal.augment(row.expand(40, -1, -1, -1), torch.Generator().manual_seed(0))
+    lowest = batch.flatten(1, 2).amin(1, keepdim=True)
+    ordered = (batch.flatten(1, 2) - lowest).sort(1).values
+    assert torch.allclose(ordered, ordered[:1].expand_as(ordered), atol=1e-5)
+    assert lowest.std() > 1 and len(batch.sub(lowest[:, None]).round(decimals=3).unique(dim=0)) == 8
+
+
+def test_a_trained_field_is_inferred_in_its_own_units(stored, field, tmp_path):
+    flags = f"--kind field --dataset_name {stored} --output_dir {tmp_path}/run {SMALL}"
+    model = PixelTransformerModel.from_pretrained(train(*parse_arguments(flags.split()))).eval()
+    assert model.config.field["variables"] == ["t", "wind"] and model.config.correlated_channels
+    assert "degC" in (tmp_path / "run" / "export" / "README.md").read_text()
+    land = ~np.isnan(field.t.values)
+    kept = np.random.default_rng(0).random(land.shape) < 0.2
+    inferred = predict_map(model, field.where(kept), wanted=land)
+    for name in ("t", "wind"):
+        assert inferred[name].attrs == field[name].attrs
+        assert inferred[f"{name}_std"].attrs["units"] == field[name].attrs["units"]
+        values, std = inferred[name].values, inferred[f"{name}_std"].values
+        assert np.isfinite(values[land]).all() and np.isnan(values[~land & ~kept]).all()
+        assert np.array_equal(values[kept & land], field[name].values[kept & land])
+        assert (std[kept & land] == 0).all() and (std[land & ~kept] > 0).all()
+    xarray.testing.assert_equal(inferred.coords.to_dataset(), field.coords.to_dataset())
+    read = read_field(write_field(inferred, tmp_path / "map.zarr"))
+    assert set(read.data_vars) == {"t", "t_std", "wind", "wind_std"}
+    assert np.isfinite(predict_map(model, field[["t", "wind"]].isel(lat=slice(4), lon=slice(3))).t).all()  # small
+    with pytest.raises(ValueError, match="expected the variables t, wind, got wind"):
+        predict_map(model, field[["wind"]])
+    field.t.attrs["units"] = "K"
+    with pytest.raises(ValueError, match="expected t in 'degC', .* got 'K'"):
+        predict_map(model, field)
+
+
+def test_eight_views_are_mixed_in_equal_parts():
+    """A turned map gives the turned answer, exactly, and the mean is that of the views."""
+    model = make_model(native_grid=[6, 6], value_dim=2, value_range=None, quantization_step=None, offset_radius=None)
+    positions, values, queries = torch.rand(1, 5, 2) - 0.5, torch.randn(1, 5, 2), model.native_positions()
+    found = Turned(model).predict(positions, values, queries)
+    turned = Turned(model).predict(
+        positions.flip(-1) * torch.tensor([1.0, -1.0]), values, queries.flip(-1) * torch.tensor([1.0, -1.0])
+    )
+    assert torch.allclose(found.mean, turned.mean, atol=1e-5)
+    assert torch.allclose(
+        found.log_prob(torch.zeros_like(found.mean)), turned.log_prob(torch.zeros_like(found.mean)), atol=1e-4
+    )
+    mirrored = [model.predict(positions * side, values, queries * side).mean for side in (1.0, -1.0)]
+    assert not torch.allclose(*mirrored, atol=1e-3) and torch.allclose(
+        found.probs.sum(-1), torch.ones(1, 36), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (20, 32), (7, 5), (3, 40), (1, 1)])
+def test_windows_answer_each_cell_once(shape):
+    count = np.zeros(shape, int)
+    for window, core in _windows(shape, (6, 6)):
+        count[core] += 1
+        for whole, part in zip(window, core, strict=True):
+            assert whole.start <= part.start and part.stop <= whole.stop
+    assert (count == 1).all()
+
+
+def test_the_terrain_example_draws_its_map(tmp_path):
+    path = terrain.make_field(tmp_path / "terrain.nc")
+    stored = read_field(path)
+    assert stored.elevation.attrs["units"] == "m" and 0.01 < float(stored.elevation.isnull().mean()) < 0.1
+    standard = {"variables": ["elevation"], "units": ["m"], "center": [500.0], "spread": [150.0]}
+    values = dict(value_range=None, quantization_step=None, offset_radius=None)
+    model = make_model(signal="field", native_grid=[32, 32], field=standard, **values)
+    truth, inferred = terrain.infer_map(model, path, 8)
+    assert np.array_equal(np.isnan(truth.elevation), np.isnan(inferred.elevation))
+    terrain.draw(truth, inferred, tmp_path / "map.png")
+    assert (tmp_path / "map.png").stat().st_size > 10_000
+
+
+def test_the_lines_of_the_page_make_a_map(field, tmp_path, monkeypatch):
+    standard = {"variables": ["t", "wind"], "units": ["degC", "m s-1"], "center": [15.0, 0.0], "spread": [2.0, 3.0]}
+    values = dict(value_dim=2, value_range=None, quantization_step=None, offset_radius=None)
+    make_model(signal="field", field=standard, **values).save_pretrained(tmp_path / "runs" / "heights" / "export")
+    write_field(field.where(np.random.default_rng(0).random((20, 32)) < 0.3), tmp_path / "sensors.nc")
+    write_field(xarray.Dataset({"land": (("lat", "lon"), ~np.isnan(field.t.values))}), tmp_path / "land.nc")
+    page = (ROOT / "docs" / "FIELDS.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    exec(compile(re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1), "page", "exec"), {})
+    assert read_field("map.nc").t.attrs["units"] == "degC"
