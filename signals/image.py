@@ -1,10 +1,11 @@
 """Images as signals: any HF image dataset, local folder of dataset files or of image files, grey or colour."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -53,6 +54,10 @@ class Images(DatasetSignal):
         f"Channels of a value; auto: grey if {LOOKED_AT} images, taken from all over the data, have no colours.", "auto"
     )
     horizontal_flip: bool = flag("Mirror every other image in training.", False)
+    binarise: bool = flag(
+        "Two levels: pixels are 1 with the probability of their grey level. Drawn anew each time in training, once for "
+        "each held-out image.", False
+    )  # fmt: skip
 
     def __post_init__(self):
         super().__post_init__()
@@ -70,30 +75,42 @@ class Images(DatasetSignal):
         sizes = [(size, size) for size in self.image_size] or [None]
         return (
             self._rows(training, column, sizes, channels, self.max_bad_rows),
-            self._rows(validation, column, sizes[:1], channels, self.max_bad_rows),
+            self._held_out(validation, column, sizes[:1], channels, self.max_bad_rows),
         )
 
     def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
         rows = pick_split(self.splits(), split)
         column = find_image_column(rows, self.image_column)
         rows = undecoded(first_rows(rows, limit), column)
-        return self._rows(rows, column, [tuple(config.native_grid)], config.value_dim)
+        return self._held_out(rows, column, [tuple(config.native_grid)], config.value_dim)
+
+    def _held_out(self, *arguments: Any) -> Rows:
+        """As `_rows`; with `--binarise` every image is drawn once and for all."""
+        rows = self._rows(*arguments)
+        if self.binarise:
+            rows.decode = partial(_draw_once, rows.decode)
+        return rows
 
     def _rows(self, rows: Dataset | Stream, column: str, sizes: list, channels: int, skip: int = 0) -> Rows:
         source = EverySize(rows, column, sizes)
         return self.make_rows(source, partial(_read_row, channels), rows, column, skip, len(sizes))
 
     def config_fields(self, rows: Rows) -> dict[str, Any]:
-        return {"native_grid": self.grid_of(rows[0]), "value_dim": rows[0].shape[-1]}
+        fields = {"native_grid": self.grid_of(rows[0]), "value_dim": rows[0].shape[-1]}
+        return fields | {"quantization_step": 1.0, "num_bins": 2} if self.binarise else fields
 
     def values(self, arrays: Tensor) -> Tensor:
         return to_values(arrays)
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
-        if not self.horizontal_flip:
+        if not (self.horizontal_flip or self.binarise):
             return batch
         if not isinstance(batch, Tensor):
             return [self.augment(row[None], generator)[0] for row in batch]
+        if self.binarise:
+            batch = draw_levels(batch, generator)
+        if not self.horizontal_flip:
+            return batch
         mirrored = torch.rand(len(batch), 1, 1, 1, generator=generator, device=batch.device) < 0.5
         return torch.where(mirrored, batch.flip(-2), batch)
 
@@ -212,6 +229,18 @@ def has_colours(image: Image.Image) -> bool:
 def _read_row(channels: int, row: tuple[dict, tuple[int, int] | None]) -> Tensor:
     stored, size = row
     return read(open_image(stored), size, channels)
+
+
+def draw_levels(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images of uint8 with levels 0 and 255 alone, 255 with the probability of their own levels."""
+    noise = torch.rand(images.shape, generator=generator, device=images.device)
+    return torch.where(noise < to_values(images), 255, 0).to(torch.uint8)
+
+
+def _draw_once(decode: Callable[[Any], Tensor], row: Any) -> Tensor:
+    """A decoded image with two levels, whose noise depends on the image alone."""
+    image = decode(row)
+    return draw_levels(image, torch.Generator().manual_seed(crc32(image.numpy().tobytes())))
 
 
 def read(image: Image.Image, size: tuple[int, int] | None, channels: int) -> Tensor:

@@ -368,7 +368,11 @@ def test_pushing_while_saving_is_refused_with_a_way_out(grey_model, tmp_path):
         grey_model.save_pretrained(tmp_path, push_to_hub=True)
 
 
-@pytest.mark.parametrize("folder", sorted((ROOT / "checkpoints").iterdir()), ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    "folder",
+    sorted(path.parent for path in (ROOT / "checkpoints").glob("*/config.json")),
+    ids=lambda folder: folder.name,
+)
 def test_shipped_checkpoint_is_complete_current_and_loads(folder, tmp_path):
     for name in CODE:
         assert (folder / name).read_text() == (ROOT / "pixeltransformer" / name).read_text()

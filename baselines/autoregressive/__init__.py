@@ -1,0 +1,64 @@
+"""The field that PixelTransformer grew from: autoregressive models, each in the file of its family.
+
+`MODELS` lists them by the name that `python -m baselines.train --model NAME` takes. The files import each other by
+relative names alone and lie flat, so that `save_pretrained` can copy those that a model needs beside its weights.
+"""
+
+from dataclasses import dataclass, field
+from importlib import import_module
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model by name: its file, its class, the sizes that make it, and published joint nats on binarised MNIST.
+
+    Attributes:
+        published (`float` or `None`): With dynamic binarisation, unless `static`. Dynamic figures, but LMConv's, are
+            those of github.com/EugenHotaj/pytorch-generative: most papers report static binarisation.
+        curves (`bool`): Whether it models curves, not images.
+        rate (`float`): Peak learning rate of AdamW.
+    """
+
+    file: str
+    name: str
+    config: dict = field(default_factory=dict)
+    published: float | None = None
+    static: bool = False
+    curves: bool = False
+    rate: float = 1e-3
+
+    @property
+    def model(self) -> type:
+        """The class, a `PreTrainedModel`."""
+        return getattr(import_module(f"baselines.autoregressive.{self.file}"), self.name)
+
+    def make(self, **fields):
+        """A new model for data with these fields of its config, e. g. `native_grid`, `num_levels`."""
+        return self.model(self.model.config_class(**{**self.config, **fields}))
+
+
+MODELS = {
+    "pixel-histogram": Entry("counting", "PixelHistogram"),
+    "joint-histogram": Entry("counting", "JointHistogram"),
+    "parametric-pixels": Entry("counting", "ParametricPixels"),
+    "fvsbn": Entry("nade", "FVSBN", published=96.58, rate=3e-3),
+    "nade": Entry("nade", "NADE", published=85.65),
+    "eonade": Entry("nade", "EoNADE", published=84.68, static=True),
+    "rnade": Entry("nade", "NADE", {"hidden_size": 128, "num_levels": None, "native_grid": (256,)}, curves=True),
+    "categorical-nade": Entry("nade", "NADE", {"hidden_size": 64, "features": 4, "num_levels": 256}),
+    "made": Entry("made", "MADE", published=88.40, static=True),
+    "made-orders": Entry("made", "MADE", {"num_orders": 32}, published=84.87),
+    "pixel-sequence": Entry("pixel_rnn", "PixelSequence"),
+    "row-lstm": Entry("pixel_rnn", "PixelRNN", {"layer": "row"}, published=80.54, static=True),
+    "diagonal-bilstm": Entry("pixel_rnn", "PixelRNN", {"layer": "diagonal"}, published=79.20, static=True),
+    "multi-scale": Entry("multiscale", "MultiScalePixelRNN"),
+    "pixelcnn": Entry("pixelcnn", "PixelCNN", published=81.45),
+    "gated-pixelcnn": Entry("pixelcnn", "GatedPixelCNN", published=81.50),
+    "pixelcnn++": Entry("pixelcnn_plus", "PixelCNNPlus"),
+    "pixelsnail": Entry("pixelsnail", "PixelSNAIL", published=78.61),
+    "lmconv": Entry("lmconv", "LMConv", published=77.56),
+    "spatial-pixelcnn": Entry("spatial_pixelcnn", "SpatialPixelCNN"),
+    "spatial-pixelcnn-16": Entry("spatial_pixelcnn", "SpatialPixelCNN", {"patch_size": 16}),
+    "wavenet": Entry("wavenet", "WaveNet", curves=True),
+    "image-gpt": Entry("image_gpt", "ImageGPT", published=79.17),
+}

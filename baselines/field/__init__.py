@@ -1,0 +1,1 @@
+"""Training the autoregressive models of the field and comparing them in one table (`python -m baselines.field`)."""

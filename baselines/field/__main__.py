@@ -1,0 +1,187 @@
+"""Compare all models of a folder: `python -m baselines.field --folder checkpoints/field --dataset_name ylecun/mnist`.
+
+Writes docs/FIELD.md. Scores are kept in a JSON file, so that a stopped call goes on and a new model is added alone.
+"""
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModel, HfArgumentParser
+
+from baselines.field.protocol import FieldModel, num_levels
+from baselines.field.samples import draw, judge
+from baselines.field.scores import HIDDEN, costs, hidden_nats, joint_nats, summary
+from baselines.field.table import page
+from evaluation.classifier import load
+from evaluation.store import weights_digest
+from signals.base import flag, flags
+from signals.image import Images
+from signals.polynomial import Polynomials
+from training.setup import machine
+
+ENLARGED = (1, 2)  # sides of drawn images, in those of the images that a model was trained on
+
+
+@dataclass
+class TableArguments:
+    """Compare the models of a folder, and PixelTransformers, in one table."""
+
+    dataset_name: str = flag("Grey images (Hub dataset or folder), of which binary models see a binarised copy.")
+    folder: str = flag("Folder whose folders each hold a model.", "checkpoints/field")
+    also: list[str] = flags("PixelTransformers and other models beside them, by their folders.", [])
+    colour_name: str | None = flag("Colour images, for the models that handle them.")
+    split: str = flag("Split to measure on.", "test")
+    images: int = flag("Images whose likelihood is measured.", 10_000)
+    colour_images: int = flag("Colour images whose likelihood is measured.", 2_000)
+    ensemble_images: int = flag("Images on which several orders are averaged.", 1_000)
+    orders: int = flag("Orders that are averaged, of models with several.", 8)
+    completions: int = flag("Images that are completed.", 200)
+    classifier: str | None = flag("File of `evaluation.classifier`, which judges drawn images; none: they are not.")
+    samples: int = flag("Images that are drawn and judged, at 28×28 and at twice the side.", 64)
+    scores: str = flag("File that keeps the scores.", "runs/field/scores.json")
+    output: str = flag("Page to write.", "docs/FIELD.md")
+    seed: int = flag("Seed of the hidden pixels.", 0)
+
+    def __post_init__(self):
+        if not self.dataset_name:
+            raise ValueError(f"--dataset_name: expected a Hub dataset or a folder, got {self.dataset_name!r}")
+        for name in ("images", "colour_images", "ensemble_images", "orders", "completions", "samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name}: expected a number above 0, got {getattr(self, name)}")
+
+
+def find_models(arguments: TableArguments) -> dict[str, Path]:
+    """Folders of models by name.
+
+    Raises:
+        ValueError: where there is none, or one that is named holds none.
+    """
+    found = {path.parent.name: path.parent for path in sorted(Path(arguments.folder).glob("*/config.json"))}
+    # A folder of training runs holds each model in `export`.
+    found |= {path.parts[-3]: path.parent for path in sorted(Path(arguments.folder).glob("*/export/config.json"))}
+    for name in arguments.also:
+        if not (Path(name) / "config.json").is_file():
+            raise ValueError(f"--also: expected folders of models, got {name}")
+        path = Path(name)
+        found[path.parent.name if path.name == "export" else path.name] = path
+    if not found:
+        raise ValueError(f"--folder: expected a folder with models, got {arguments.folder}")
+    return found
+
+
+def kind_of(model: FieldModel) -> str:
+    """The data that a model is for: "binary", "grey", "colour" or "curves"."""
+    if len(model.config.native_grid) == 1:
+        return "curves"
+    if model.config.value_dim == 3:
+        return "colour"
+    return "binary" if num_levels(model) == 2 else "grey"
+
+
+def test_values(arguments: TableArguments, model: FieldModel, kind: str) -> torch.Tensor | None:
+    """Held-out images or curves (N, D, V) on the model's grid; `None` where no data of its kind are named."""
+    name = arguments.colour_name if kind == "colour" else arguments.dataset_name
+    if name is None:
+        return None
+    count = arguments.colour_images if kind == "colour" else arguments.images
+    signal = Images(dataset_name=name, binarise=kind == "binary") if kind != "curves" else Polynomials()
+    rows = signal.load_split(arguments.split, model.config, count)
+    return signal.grid_values(signal.collate([rows[index] for index in range(len(rows))]), model.config.native_grid)
+
+
+@torch.no_grad()
+def score(name: str, model: FieldModel, arguments: TableArguments) -> dict[str, Any] | None:
+    """All that the tables say of a model; `None` where there are no data for it."""
+    kind, config = kind_of(model), model.config
+    values = test_values(arguments, model, kind)
+    if values is None:
+        return None
+    made = config.provenance or {}
+    found: dict[str, Any] = {
+        "data": kind,
+        "grid": list(config.native_grid),
+        "values": values[0].numel(),
+        "model": made.get("model", name),
+        "minutes": made.get("minutes"),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "joint": summary(joint_nats(model, values, f"{name}: likelihood")),
+        "costs": costs(model, values),
+        "hidden": {},
+    }
+    if hasattr(model, "orders_of") and found["joint"] and several_orders(model):
+        nats = joint_nats(model, values[: arguments.ensemble_images], f"{name}: orders", num_orders=arguments.orders)
+        found["ensemble"] = summary(nats)
+    if arguments.classifier and kind in ("binary", "grey"):
+        found["samples"] = judged(model, arguments)
+    if kind == "binary":
+        for pattern in HIDDEN:
+            bar = f"{name}: {pattern} hidden"
+            nats = hidden_nats(model, values[: arguments.completions], pattern, arguments.seed, bar)
+            found["hidden"][pattern] = summary(nats)
+    return found
+
+
+def judged(model: FieldModel, arguments: TableArguments) -> dict[str, Any]:
+    """What a classifier says of images that a model draws, by how much larger they are than those it was trained on."""
+    classifier, side = load(arguments.classifier)[0], model.config.native_grid[0]
+    drawn = {enlarge: draw(model, arguments.samples, enlarge, arguments.seed) for enlarge in ENLARGED}
+    return {str(size): judge(images, classifier, side) for size, images in drawn.items() if images is not None}
+
+
+def several_orders(model: FieldModel) -> bool:
+    """Whether a model knows several orders of a whole image."""
+    nothing = torch.zeros(model.config.num_cells, dtype=torch.bool)
+    orders = {tuple(order.tolist()) for order in model.orders_of(nothing, ~nothing)}
+    return len(orders) > 1
+
+
+def compare(arguments: TableArguments) -> Path:
+    """Score all models that the file of scores does not know yet, and write the page."""
+    kept = Path(arguments.scores)
+    known = json.loads(kept.read_text()) if kept.is_file() else {}
+    asked = [arguments.images, arguments.colour_images, arguments.completions, arguments.ensemble_images]
+    asked += [arguments.orders, arguments.seed, arguments.samples, arguments.classifier]
+    scores = {}
+    for name, path in find_models(arguments).items():
+        model = AutoModel.from_pretrained(path, trust_remote_code=True).eval()
+        digest = f"{weights_digest(model)} {asked}"
+        if known.get(name, {}).get("digest") != digest:
+            found = score(name, model, arguments)
+            if found is None:
+                print(f"{name}: left out, as no data of its kind are named", file=sys.stderr)
+                continue
+            known[name] = found | {"digest": digest}
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(known, indent=1) + "\n")
+            print(f"{name}: {json.dumps(found['joint'])}")
+        scores[name] = known[name]
+    for kind in {one["data"] for one in scores.values()}:
+        grids = [tuple(one["grid"]) for one in scores.values() if one["data"] == kind]
+        usual = max(set(grids), key=grids.count)
+        for one in (one for one in scores.values() if one["data"] == kind):
+            one["other_grid"] = tuple(one["grid"]) != usual
+    output = Path(arguments.output)
+    command = f"python -m baselines.field {shlex.join(sys.argv[1:])}"
+    output.write_text(page(scores, list(HIDDEN), command, machine()))
+    return output
+
+
+def main() -> None:
+    """As the command line says; a failure is one line."""
+    try:
+        parser = HfArgumentParser(
+            TableArguments, allow_abbrev=False, prog="python -m baselines.field", description=TableArguments.__doc__
+        )
+        (arguments,) = parser.parse_args_into_dataclasses()
+        print(f"wrote {compare(arguments)}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"baselines.field: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The flags of `baselines.train`: one dataclass, used with that of the signal. Names and meanings as in training."""
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+from transformers import HfArgumentParser
+
+from baselines.autoregressive import MODELS
+from signals import Signal, find
+from signals.base import flag
+
+
+@dataclass
+class FieldArguments:
+    """Train an autoregressive model of the field."""
+
+    model: str = flag(f"One of {', '.join(MODELS)}.")
+    output_dir: str | None = flag(
+        "Folder for training states, the log and the exported model; default: runs/field/MODEL."
+    )
+    sizes: str | None = flag("Sizes that differ from the model's own, as JSON: '{\"hidden_size\": 64}'.")
+
+    batch_size: int = flag("Images or curves of a step on one device.", 32)
+    max_train_steps: int | None = flag("Stop after this many optimiser steps.")
+    max_train_minutes: float | None = flag("Stop after this many minutes of training; the schedule follows the clock.")
+    learning_rate: float | None = flag("Peak rate of AdamW; default: the model's.")
+    weight_decay: float = flag("Decoupled weight decay of matrices.", 1e-4)
+    warmup: float = flag("Share of training in which the rate rises.", 0.02)
+    decay: Literal["linear", "cosine"] = flag("How the rate falls to 0 after that.", "linear")
+    gradient_accumulation_steps: int = flag("Batches per optimiser step.", 1)
+    max_grad_norm: float = flag("Gradients are scaled down to this norm.", 1.0)
+    ema_decay: float = flag("Decay of the running average of the weights, used for validation and export.", 0.999)
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = flag(
+        "Dtype of matrix products in training; auto: bf16 where the hardware multiplies it, else no (float32).", "auto"
+    )
+    seed: int = flag("Seed of weights, data order and noise.", 0)
+    num_workers: int = flag("Processes that read signals; 0: the training process does.", 0)
+
+    validate_every: int = flag("Optimiser steps between two validations.", 500)
+    validation_images: int = flag("Most validation signals that are used during training.", 256)
+    save_every: int = flag("Optimiser steps between two training states.", 500)
+    max_checkpoints: int = flag("Training states kept on disk.", 1)
+    resume: str | None = flag('"latest", or the folder of a training state, to go on from.')
+    overwrite: bool = flag("Delete the training states and the log of another run in --output_dir.", False)
+    report_to: str = flag('Tracker that accelerate knows ("tensorboard", "wandb", …), or "none".', "none")
+    data_note: str | None = flag("A sentence about the data for the model card.")
+
+    optimizer = "adamw"  # what the parts shared with `train_accelerate.py` ask for
+
+    def __post_init__(self):
+        if self.output_dir is None and self.model:
+            self.output_dir = f"runs/field/{self.model}"
+
+    @property
+    def adam_learning_rate(self) -> float:
+        """As the shared parts call it."""
+        return MODELS[self.model].rate if self.learning_rate is None else self.learning_rate
+
+    def check(self) -> None:
+        """Raise `ValueError` for values that cannot work, before any work starts."""
+
+        def expect(ok: bool, name: str, expected: str) -> None:
+            if not ok:
+                raise ValueError(f"--{name}: expected {expected}, got {getattr(self, name)!r}")
+
+        expect(self.model in MODELS, "model", f"one of {', '.join(MODELS)}")
+        counted = MODELS[self.model].file == "counting"
+        expect(
+            counted or self.max_train_steps is not None or self.max_train_minutes is not None,
+            "max_train_steps",
+            "this or --max_train_minutes",
+        )
+        counts = (
+            "max_train_steps max_train_minutes learning_rate batch_size validate_every validation_images save_every"
+        )
+        for name in f"{counts} max_checkpoints gradient_accumulation_steps max_grad_norm".split():
+            value = getattr(self, name)
+            expect(value is None or value > 0, name, "a number above 0")
+        for name in ("warmup", "ema_decay"):
+            expect(0 <= getattr(self, name) <= 1, name, "a number from 0 to 1")
+        for name in ("weight_decay", "num_workers"):
+            expect(getattr(self, name) >= 0, name, "a number of at least 0")
+        expect(
+            not (self.overwrite and self.resume == "latest"),
+            "overwrite",
+            "false with --resume latest, which goes on with what it would delete",
+        )
+        self.chosen_sizes()
+
+    def chosen_sizes(self) -> dict:
+        """The model's sizes that `--sizes` gives.
+
+        Raises:
+            ValueError: for what is no JSON object of fields of the model's config.
+        """
+        if self.sizes is None:
+            return {}
+        own = MODELS[self.model].model.config_class.__annotations__
+        try:
+            found = json.loads(self.sizes)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"--sizes: expected JSON, got {self.sizes!r}: {error}") from error
+        if not isinstance(found, dict) or set(found) - set(own):
+            raise ValueError(f"--sizes: expected an object with some of {', '.join(own)}, got {self.sizes!r}")
+        return found
+
+
+def parse_arguments(argv: list[str]) -> tuple[FieldArguments, Signal]:
+    """Arguments and signal from the command line.
+
+    Raises:
+        ValueError: naming the flag.
+    """
+    given = HfArgumentParser(FieldArguments, add_help=False, allow_abbrev=False).parse_known_args(argv)[0].model
+    curves = given in MODELS and MODELS[given].curves
+    kind = find("polynomial" if curves else "image")
+    parser = HfArgumentParser(
+        (FieldArguments, kind), allow_abbrev=False, prog="python -m baselines.train", description=FieldArguments.__doc__
+    )
+    try:
+        arguments, signal = parser.parse_args_into_dataclasses(argv)
+    except ValueError as error:
+        raise ValueError(str(error).replace("Some specified arguments are not used", "unknown flags")) from error
+    arguments.check()
+    return arguments, signal

@@ -1,0 +1,193 @@
+"""Models of the field train, save, load anywhere, and are compared in one table."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from baselines.autoregressive import MODELS
+from baselines.field.__main__ import TableArguments, compare
+from baselines.field.arguments import parse_arguments
+from baselines.field.export import LARGEST, save
+from baselines.field.table import page
+from baselines.field.train_all import AllArguments, command, jobs
+from baselines.train import train
+from conftest import ROOT, make_model
+from test_field_models import make
+from test_hub import run_outside
+from training.arguments import parse_arguments as parse_pixeltransformer
+
+LOADED = ("pixelcnn++", "nade", "lmconv", "row-lstm", "image-gpt", "made-orders", "spatial-pixelcnn")
+LOAD = """
+import sys, torch
+from transformers import AutoModel
+for folder in sys.argv[1:]:
+    model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+    assert type(model).__module__.startswith("transformers_modules"), type(model).__module__
+    cells = model.config.num_cells
+    values = (torch.arange(cells) % 3 == 0).float().view(1, cells, 1)
+    print(type(model).__name__, model(values, generator=torch.Generator().manual_seed(0)).loss.item())
+"""
+
+
+def words(folder, output, *more: str) -> list[str]:
+    data = ["--dataset_name", str(folder), "--validation_size", "8", "--output_dir", str(output)]
+    return [*data, "--binarise", "true", "--batch_size", "8", "--mixed_precision", "no", *more]
+
+
+def test_saved_models_load_outside_of_the_repository_with_the_same_numbers(tmp_path):
+    expected = []
+    for name in LOADED:
+        model = make(name)
+        save(model, tmp_path / name)
+        again = type(model).from_pretrained(tmp_path / name).eval()
+        assert all(parameter.dtype == torch.float32 for parameter in again.parameters())
+        stored = load_file(tmp_path / name / "model.safetensors")
+        assert all(weight.dtype == torch.bfloat16 for weight in stored.values())
+        values = (torch.arange(16) % 3 == 0).float().view(1, 16, 1)
+        loss = again(values, generator=torch.Generator().manual_seed(0)).loss.item()
+        expected.append((type(model).__name__, loss))
+        assert loss == pytest.approx(model(values, generator=torch.Generator().manual_seed(0)).loss.item(), abs=0.05)
+    printed = run_outside(LOAD, *(str(tmp_path / name) for name in LOADED), folder=tmp_path)
+    found = [line.split() for line in printed.splitlines()]
+    assert [name for name, _ in found] == [name for name, _ in expected]
+    assert [float(loss) for _, loss in found] == pytest.approx([loss for _, loss in expected], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_of_every_model_fit_in_one_mebibyte(name):
+    entry = MODELS[name]
+    for levels in {entry.config.get("num_levels", 2), None if entry.curves else 2}:
+        grid = {"native_grid": (4, 4)} if name == "joint-histogram" else {}
+        model = entry.make(num_levels=levels, **grid) if levels or entry.curves else entry.make()
+        size = sum(2 * parameter.numel() + 120 for parameter in model.parameters())  # a name and a shape each
+        assert size <= LARGEST
+
+
+def test_a_resumed_training_ends_where_one_without_a_break_does(image_folder, tmp_path):
+    base = words(image_folder, tmp_path / "run", "--model", "nade", "--max_train_steps", "4", "--save_every", "2")
+    base += ["--max_checkpoints", "2", "--validate_every", "4"]
+    folder = train(*parse_arguments(base))
+    whole = load_file(folder / "model.safetensors")
+    assert "training" in (folder / "README.md").read_text() and "nats" in (folder / "README.md").read_text()
+    train(*parse_arguments([*base, "--resume", str(tmp_path / "run" / "state-2")]))
+    resumed = load_file(folder / "model.safetensors")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    with pytest.raises(ValueError, match="without another run's work"):
+        train(*parse_arguments(base))
+
+
+def test_what_cannot_work_is_told_in_one_sentence(image_folder, tmp_path):
+    data = ["--dataset_name", str(image_folder), "--output_dir", str(tmp_path / "run"), "--max_train_steps", "1"]
+    data += ["--validation_size", "8"]
+    with pytest.raises(ValueError, match="--binarise: the data do not suit --model fvsbn: num_levels: expected 2"):
+        train(*parse_arguments(["--model", "fvsbn", *data]))
+    with pytest.raises(ValueError, match="--channels: the data do not suit --model made"):
+        train(*parse_arguments(["--model", "made", "--channels", "colour", *data]))
+    with pytest.raises(ValueError, match="--model: expected one of pixel-histogram"):
+        parse_arguments(["--model", "nad", *data])
+    with pytest.raises(ValueError, match="--sizes: expected an object with some of hidden_size"):
+        parse_arguments(["--model", "nade", "--sizes", '{"width": 3}', *data])
+    with pytest.raises(ValueError, match="--max_train_steps: expected this or --max_train_minutes"):
+        parse_arguments(["--model", "nade", "--dataset_name", "x"])
+
+
+def test_a_model_that_counts_is_fitted_by_one_pass(image_folder, tmp_path):
+    folder = train(*parse_arguments(words(image_folder, tmp_path / "run", "--model", "pixel-histogram")))
+    weights = load_file(folder / "model.safetensors")["log_probs"].float()
+    assert weights.shape == (64, 2) and weights.exp().sum(1).sub(1).abs().max() < 0.02
+    assert weights[36].exp()[1] > weights[0].exp()[1]  # discs are bright in the middle
+
+
+def test_binarised_images_are_drawn_once_for_tests_and_anew_in_training(image_folder):
+    signal = parse_arguments(["--model", "nade", "--max_train_steps", "1", *words(image_folder, "x")])[1]
+    training, validation = signal.load(0)
+    assert set(torch.cat(validation.first(8)).unique().tolist()) <= {0, 255}
+    again = signal.load(0)[1]
+    assert torch.equal(validation[0], again[0])
+    assert len(training[0].unique()) > 2
+    batch, generator = training[0][None], torch.Generator().manual_seed(0)
+    drawn = torch.stack([signal.augment(batch, generator) for _ in range(300)]).float() / 255
+    assert (drawn.mean(0) - batch / 255).abs().max() < 0.15
+
+
+@pytest.fixture
+def compared(image_folder, tmp_path) -> Path:
+    """A folder with three small models of 4×4 binary images, and the page that compares them."""
+    small = {"native_grid": (4, 4), "num_levels": 2}
+    for name in ("nade", "eonade", "lmconv", "spatial-pixelcnn"):
+        model = make(name, **small)
+        model.config.provenance = {"model": name, "minutes": 3.0}
+        save(model, tmp_path / "models" / name)
+    save(make("pixelcnn++", num_levels=256), tmp_path / "models" / "pixelcnn++-grey")
+    save(make("joint-histogram", native_grid=(2, 2)), tmp_path / "models" / "joint-histogram")
+    own = make_model(native_grid=[4, 4], quantization_step=1.0, num_bins=2)
+    own.save_pretrained(tmp_path / "own")
+    arguments = TableArguments(
+        dataset_name=str(image_folder),
+        folder=str(tmp_path / "models"),
+        also=[str(tmp_path / "own")],
+        split="train",
+        images=4,
+        completions=2,
+        ensemble_images=2,
+        orders=2,
+        scores=str(tmp_path / "scores.json"),
+        output=str(tmp_path / "FIELD.md"),
+    )
+    compare(arguments)
+    return tmp_path
+
+
+def test_the_table_says_who_can_answer_what(compared):
+    text = (compared / "FIELD.md").read_text()
+    tables = {title.split("\n")[0]: title for title in text.split("\n## ")[1:]}
+    completion = {
+        row.split(" | ")[0].strip("| "): row.split("|")[2:-1] for row in tables["Completion"].splitlines()[2:]
+    }
+    answered = {name: [cell.strip() != "–" for cell in cells] for name, cells in completion.items() if name}
+    assert answered["nade"] == [True, False, False, False, False, False]  # the bottom half alone
+    assert all(answered["own"]) and all(answered["eonade"]) and all(answered["lmconv"])
+    assert "joint-histogram" not in answered and not any(answered["spatial-pixelcnn"])
+    assert "joint-histogram (2×2)" in tables["Binarised images"]
+    assert "pixelcnn++-grey" in tables["Grey images, 8 bits"] and "84.68 (static)" in tables["Binarised images"]
+    scores = json.loads((compared / "scores.json").read_text())
+    assert scores["nade"]["costs"]["passes"] == 16 and scores["own"]["costs"]["passes"] > 0
+    assert scores["nade"]["minutes"] == 3.0 and scores["own"]["joint"]["images"] == 4
+
+
+def test_every_training_of_the_whole_field_parses():
+    arguments = AllArguments(dataset_name="data/mnist", colour_name="data/cifar10", launcher="python")
+    found = jobs(arguments)
+    assert len({job.name for job in found}) == len(found) > 30
+    assert set(MODELS) <= {job.name.removesuffix("-grey") for job in found}
+    for job in found:
+        program, *flags = command(job, arguments)[1:]
+        if program == "-m":
+            assert parse_arguments(flags[1:])[0].max_train_minutes == 20
+        else:
+            assert parse_pixeltransformer(flags)[1].binarise
+    with pytest.raises(ValueError, match="--only: expected some of"):
+        jobs(AllArguments(dataset_name="x", only=["pixelcn"]))
+
+
+@pytest.mark.parametrize("page_name", ["README.md", "docs/FIELD_MODELS.md"])
+def test_commands_of_the_pages_parse(page_name):
+    text = (ROOT / page_name).read_text().replace("\\\n", " ")
+    for line in re.findall(r"-m baselines\.train ([^\n`]*)", text):
+        parse_arguments(shlex.split(line))
+
+
+def test_a_page_without_models_of_a_kind_leaves_its_table_out():
+    assert "Colour" not in page({}, [], "x", "y")
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "checkpoints" / "field").glob("*/")), ids=lambda folder: folder.name)
+def test_shipped_models_of_the_field_hold_the_current_code(folder):
+    for path in folder.glob("*.py"):
+        assert path.read_text() == (ROOT / "baselines" / "autoregressive" / path.name).read_text()
+    assert (folder / "model.safetensors").stat().st_size <= LARGEST
