@@ -15,15 +15,17 @@ TITLE = "PixelTransformer"
 INTRO = f"# {TITLE}\nInfer a whole signal, and how sure one can be of it, from the values at a few positions."
 TABS = {"Image": image_tab, "Polynomial": polynomial_tab, "3D": shape_tab, "Video": video_tab}
 
-# Gradio shows its page about the API on `/?view=api` only to those who came by its button.
+# On a direct visit of `/?view=api` Gradio takes its page about the API for open without having loaded it: its button
+# closes it first, and takes `view` out of the address; another click opens it.
 SHOW_API = """() => {
   if (new URLSearchParams(location.search).get("view") !== "api") return;
   let tries = 40;
   const open = () => {
     if (document.querySelector(".api-docs")) return;
     const button = document.querySelector("button.show-api");
-    if (button) button.click();
-    else if (tries--) setTimeout(open, 250);
+    if (!button) return void (tries-- && setTimeout(open, 250));
+    button.click();
+    if (!new URLSearchParams(location.search).has("view")) button.click();
   };
   open();
 }"""

@@ -146,18 +146,17 @@ def _wire(page: Page, buttons: dict[str, gr.Button]) -> None:
     page["seed"].mend()
     page.on(page["axis"].input, cut, ["slice"])
     page.on(page["depth"].input, cut, ["slice"])
-    first = [
-        page.on(event, handler, ["shape", "truth", "upload", "scan", "up", "opened", *SAMPLES]).then
-        for event, handler in opened
+    dimmed, busy = dict(js=outdate(VIEWERS)), dict(show_progress="minimal")
+    parts = ["shape", "truth", "upload", "scan", "up", "opened", *SAMPLES]
+    updated = [
+        page.on(page.on(event, handler, parts, **dimmed).then, update, SHOWN, **busy) for event, handler in opened
     ]
-    updated = [page.on(event, update, SHOWN, show_progress="minimal") for event in (*first, *changed)]
-    updated.append(page.on(page["slice"].pick, add_point, SHOWN, show_progress="minimal"))
-    updated.append(page.on(page["up"].input, turn, ["truth", *SHOWN], show_progress="minimal"))
+    updated += [page.on(event, update, SHOWN, **dimmed, **busy) for event in changed]
+    updated.append(page.on(page["slice"].pick, add_point, SHOWN, **dimmed, **busy))
+    updated.append(page.on(page["up"].input, turn, ["truth", *SHOWN], **dimmed, **busy))
     for each in updated:
         each.then(None, None, None, js=renew(VIEWERS))
         save_after(page, NAME, SAVED, each.then)
-    for event in (*(event for event, _ in opened), *changed, page["slice"].pick, page["up"].input):
-        event(None, None, None, js=outdate(VIEWERS))
     drawn = page.on(page["go"].click, run, ["files", "state"], **DRAWING)
     shown = page.on(drawn.success, show_files, SAMPLES)
     page.on(page["temperature"].input, forget, SAMPLES)
