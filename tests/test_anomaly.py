@@ -23,7 +23,9 @@ def values_of(model, batch: int = 3) -> torch.Tensor:
     return torch.randint(0, 256, (batch, height, width, model.config.value_dim), generator=generator) / 255
 
 
-@pytest.mark.parametrize("windows", [Windows(), Windows(1, 1, 2), Windows(2, 4, 6), Windows(1, 3, 99)])
+@pytest.mark.parametrize(
+    "windows", [Windows(8, 8, 16), Windows(8, 12, 16), Windows(1, 1, 2), Windows(2, 4, 6), Windows(1, 3, 99)]
+)
 @pytest.mark.parametrize("grid", [[6, 6], [9, 5]])
 def test_each_pixel_is_scored_once_and_its_window_is_hidden(windows, grid):
     count = torch.zeros(grid[1], grid[0])

@@ -28,9 +28,9 @@ class Windows:
             one window at a time.
     """
 
-    core: int = 8
-    window: int = 8
-    distance: int = 16
+    core: int
+    window: int
+    distance: int
 
     def __post_init__(self):
         if not 1 <= self.core <= self.window <= self.distance:
@@ -69,13 +69,20 @@ DOUBT_BLUR = 2.0  # std in pixels of the blur by which doubted pixels are chosen
 class Style:
     """What is shown: the map, the std of its blur in pixels, windows, and shares of pixels that are doubted in turn."""
 
-    map: str = "distance"
-    smooth: float = 2.0
-    windows: Windows = Windows()
-    doubts: tuple[float, ...] = (0.12,)
+    map: str
+    smooth: float
+    windows: Windows
+    doubts: tuple[float, ...]
+
+    @classmethod
+    def of(cls, config) -> "Style":
+        """The best one for a checkpoint: chosen on images held out of training, of digits and of cat faces."""
+        return GREY if config.value_dim == 1 else COLOUR
 
 
-DEFAULT = Style()  # chosen on images held out of training, see docs/ANOMALY.md
+# A stroke is explained by its own ends alone; fur by all fur around it.
+GREY = Style("distance", 2.0, Windows(8, 8, 16), (0.12,))
+COLOUR = Style("nats", 1.0, Windows(8, 12, 16), (0.2,))
 
 
 @dataclass(frozen=True)
@@ -101,22 +108,25 @@ class Surprise:
 def surprise(
     model,
     values: Tensor,
-    windows: Windows = DEFAULT.windows,
-    doubts: tuple[float, ...] = DEFAULT.doubts,
+    windows: Windows | None = None,
+    doubts: tuple[float, ...] | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Surprise:
     """The surprise of each pixel of images.
 
     Args:
         values (`Tensor` (B, height, width, V)): Images on the model's native grid.
-        doubts (`tuple[float, ...]`): After a map is made, this share of the pixels, the most distant ones, is hidden
-            too and a new map is made without them; once for each entry. So a defect does not speak for its neighbours.
+        windows (`Windows` or `None`): `None`: those of the checkpoint's `Style`.
+        doubts (`tuple[float, ...]` or `None`): After a map is made, this share of the pixels, the most distant ones, is
+            hidden too and a new map is made without them; once for each entry. So a defect does not speak for its
+            neighbours.
         progress (`Callable`): Called with the share of the work that a pass did.
 
     Raises:
         ValueError: for images of another shape, models of other signals, and shares that are not between 0 and 1.
     """
-    grid = model.config.native_grid
+    style, grid = Style.of(model.config), model.config.native_grid
+    windows, doubts = windows or style.windows, style.doubts if doubts is None else doubts
     shape = (grid[1], grid[0], model.config.value_dim)
     if model.config.signal != "image" or model.config.quantization_step is None:
         raise ValueError(f"model: expected one of images, got one of signal {model.config.signal!r}")
