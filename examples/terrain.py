@@ -27,7 +27,7 @@ from evaluation.calibration import coverage
 from pixeltransformer import PixelTransformerModel
 from signals.field import Fields, predictor
 from signals.field_files import write_field
-from signals.field_maps import Turned, predict_map
+from signals.field_maps import predict_map
 from train_accelerate import train
 from training.arguments import parse_arguments
 
@@ -166,7 +166,7 @@ def draw(truth: xarray.Dataset, inferred: xarray.Dataset, output: Path) -> None:
 def main(argv: list[str] | None = None) -> Path:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/terrain"), help="folder (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=1800, help="training steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=5000, help="training steps (default: %(default)s)")
     parser.add_argument("--train", choices=["true", "false"], default="true", help="false: use OUTPUT/export")
     parser.add_argument("--shown", type=int, default=32, help="observed cells of each 1,024 in the map")
     parser.add_argument("--split", choices=["validation", "test"], default="test", help="what is compared on")
@@ -182,7 +182,6 @@ def main(argv: list[str] | None = None) -> Path:
     kriging = fit_kriging(signal, model.config)
     methods = {
         "kriging and network": predictor(model),
-        "the same, 8 views": predictor(Turned(model)),
         "kriging, kernel of training patches": kriging,
         "kriging, kernel of the patch": FittedToContext(model.config, kriging.smoothness),
     }

@@ -14,7 +14,7 @@ from examples import terrain
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.field import Fields, predictor
 from signals.field_files import read_field, to_maps, write_field
-from signals.field_maps import Turned, _windows, predict_map
+from signals.field_maps import _windows, predict_map
 from signals.kriging import Kriged, Kriging
 from train_accelerate import train
 from training.arguments import parse_arguments
@@ -186,24 +186,6 @@ def test_a_trained_field_is_inferred_in_its_own_units(stored, field, tmp_path):
     field.t.attrs["units"] = "K"
     with pytest.raises(ValueError, match="expected t in 'degC', .* got 'K'"):
         predict_map(model, field)
-
-
-def test_eight_views_are_mixed_in_equal_parts():
-    """A turned map gives the turned answer, exactly, and the mean is that of the views."""
-    model = make_model(native_grid=[6, 6], value_dim=2, value_range=None, quantization_step=None, offset_radius=None)
-    positions, values, queries = torch.rand(1, 5, 2) - 0.5, torch.randn(1, 5, 2), model.native_positions()
-    found = Turned(model).predict(positions, values, queries)
-    turned = Turned(model).predict(
-        positions.flip(-1) * torch.tensor([1.0, -1.0]), values, queries.flip(-1) * torch.tensor([1.0, -1.0])
-    )
-    assert torch.allclose(found.mean, turned.mean, atol=1e-5)
-    assert torch.allclose(
-        found.log_prob(torch.zeros_like(found.mean)), turned.log_prob(torch.zeros_like(found.mean)), atol=1e-4
-    )
-    mirrored = [model.predict(positions * side, values, queries * side).mean for side in (1.0, -1.0)]
-    assert not torch.allclose(*mirrored, atol=1e-3) and torch.allclose(
-        found.probs.sum(-1), torch.ones(1, 36), atol=1e-5
-    )
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (20, 32), (7, 5), (3, 40), (1, 1)])
