@@ -13,7 +13,7 @@ import torch
 
 from baselines.autoregressive.counting import CountedModel
 from baselines.field.arguments import FieldArguments, parse_arguments
-from baselines.field.export import export
+from baselines.field.export import export, push
 from baselines.field.run import FieldRun, set_up
 from signals.base import Signal
 from training.interruption import Interruption, StoppedError
@@ -85,6 +85,8 @@ def finish(run: FieldRun) -> Path | None:
         return None
     folder = export(run.ema.module, run.signal, run.arguments, rows, run.progress, command())
     print(f"exported to {folder}")
+    if run.arguments.push_to_hub:
+        push(run.arguments.hub_model_id, folder)
     return folder
 
 

@@ -13,10 +13,12 @@ from baselines.autoregressive import MODELS
 from baselines.field.__main__ import TableArguments, compare
 from baselines.field.arguments import parse_arguments
 from baselines.field.export import LARGEST, save
+from baselines.field.samples import draw, judge
 from baselines.field.table import page
 from baselines.field.train_all import AllArguments, command, jobs
 from baselines.train import train
 from conftest import ROOT, make_model
+from evaluation.classifier import Classifier
 from test_field_models import make
 from test_hub import run_outside
 from training.arguments import parse_arguments as parse_pixeltransformer
@@ -158,6 +160,18 @@ def test_the_table_says_who_can_answer_what(compared):
     scores = json.loads((compared / "scores.json").read_text())
     assert scores["nade"]["costs"]["passes"] == 16 and scores["own"]["costs"]["passes"] > 0
     assert scores["nade"]["minutes"] == 3.0 and scores["own"]["joint"]["images"] == 4
+
+
+@torch.no_grad()
+def test_drawn_images_are_judged_at_the_size_that_a_classifier_knows():
+    torch.manual_seed(0)
+    images = torch.rand(3, 1, 56, 56)
+    found = judge(images, Classifier(1, 10).eval(), 28)
+    assert 10 <= 100 * found["confidence"]["mean"] <= 100 and found["similarity"]["images"] == 2
+    assert draw(make("spatial-pixelcnn"), 2, 2, 0).shape == (2, 1, 8, 8)
+    assert draw(make("nade"), 2, 2, 0) is None and draw(make("nade"), 2, 1, 0).shape == (2, 1, 4, 4)
+    own = make_model(native_grid=[4, 4], quantization_step=1.0, num_bins=2)
+    assert draw(own, 2, 2, 0).shape == (2, 1, 8, 8)
 
 
 def test_every_training_of_the_whole_field_parses():

@@ -17,6 +17,7 @@ class Entry:
             those of github.com/EugenHotaj/pytorch-generative: most papers report static binarisation.
         curves (`bool`): Whether it models curves, not images.
         rate (`float`): Peak learning rate of AdamW.
+        batch (`int`): Images of a training step: fewer where a step takes long, so that there are enough steps.
     """
 
     file: str
@@ -26,6 +27,7 @@ class Entry:
     static: bool = False
     curves: bool = False
     rate: float = 1e-3
+    batch: int = 64
 
     @property
     def model(self) -> type:
@@ -48,17 +50,17 @@ MODELS = {
     "categorical-nade": Entry("nade", "NADE", {"hidden_size": 64, "features": 4, "num_levels": 256}),
     "made": Entry("made", "MADE", published=88.40, static=True),
     "made-orders": Entry("made", "MADE", {"num_orders": 32}, published=84.87),
-    "pixel-sequence": Entry("pixel_rnn", "PixelSequence"),
-    "row-lstm": Entry("pixel_rnn", "PixelRNN", {"layer": "row"}, published=80.54, static=True),
-    "diagonal-bilstm": Entry("pixel_rnn", "PixelRNN", {"layer": "diagonal"}, published=79.20, static=True),
-    "multi-scale": Entry("multiscale", "MultiScalePixelRNN"),
-    "pixelcnn": Entry("pixelcnn", "PixelCNN", published=81.45),
-    "gated-pixelcnn": Entry("pixelcnn", "GatedPixelCNN", published=81.50),
-    "pixelcnn++": Entry("pixelcnn_plus", "PixelCNNPlus"),
-    "pixelsnail": Entry("pixelsnail", "PixelSNAIL", published=78.61),
-    "lmconv": Entry("lmconv", "LMConv", published=77.56),
+    "pixel-sequence": Entry("pixel_rnn", "PixelSequence", batch=16),
+    "row-lstm": Entry("pixel_rnn", "PixelRNN", {"layer": "row"}, published=80.54, static=True, batch=16),
+    "diagonal-bilstm": Entry("pixel_rnn", "PixelRNN", {"layer": "diagonal"}, published=79.20, static=True, batch=16),
+    "multi-scale": Entry("multiscale", "MultiScalePixelRNN", batch=16),
+    "pixelcnn": Entry("pixelcnn", "PixelCNN", published=81.45, batch=16),
+    "gated-pixelcnn": Entry("pixelcnn", "GatedPixelCNN", published=81.50, batch=16),
+    "pixelcnn++": Entry("pixelcnn_plus", "PixelCNNPlus", batch=16),
+    "pixelsnail": Entry("pixelsnail", "PixelSNAIL", published=78.61, batch=16),
+    "lmconv": Entry("lmconv", "LMConv", published=77.56, batch=16),
     "spatial-pixelcnn": Entry("spatial_pixelcnn", "SpatialPixelCNN"),
     "spatial-pixelcnn-16": Entry("spatial_pixelcnn", "SpatialPixelCNN", {"patch_size": 16}),
     "wavenet": Entry("wavenet", "WaveNet", curves=True),
-    "image-gpt": Entry("image_gpt", "ImageGPT", published=79.17),
+    "image-gpt": Entry("image_gpt", "ImageGPT", published=79.17, batch=16),
 }

@@ -21,7 +21,7 @@ class FieldArguments:
     )
     sizes: str | None = flag("Sizes that differ from the model's own, as JSON: '{\"hidden_size\": 64}'.")
 
-    batch_size: int = flag("Images or curves of a step on one device.", 32)
+    batch_size: int | None = flag("Images or curves of a step on one device; default: the model's.")
     max_train_steps: int | None = flag("Stop after this many optimiser steps.")
     max_train_minutes: float | None = flag("Stop after this many minutes of training; the schedule follows the clock.")
     learning_rate: float | None = flag("Peak rate of AdamW; default: the model's.")
@@ -32,7 +32,9 @@ class FieldArguments:
     max_grad_norm: float = flag("Gradients are scaled down to this norm.", 1.0)
     ema_decay: float = flag("Decay of the running average of the weights, used for validation and export.", 0.999)
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = flag(
-        "Dtype of matrix products in training; auto: bf16 where the hardware multiplies it, else no (float32).", "auto"
+        "Dtype of matrix products in training; auto: bf16 where the hardware multiplies it, else no (float32). These "
+        "networks are so narrow that bf16 takes longer on CPUs.",
+        "no",
     )
     seed: int = flag("Seed of weights, data order and noise.", 0)
     num_workers: int = flag("Processes that read signals; 0: the training process does.", 0)
@@ -45,6 +47,8 @@ class FieldArguments:
     overwrite: bool = flag("Delete the training states and the log of another run in --output_dir.", False)
     report_to: str = flag('Tracker that accelerate knows ("tensorboard", "wandb", …), or "none".', "none")
     data_note: str | None = flag("A sentence about the data for the model card.")
+    push_to_hub: bool = flag("Upload the exported model when done.", False)
+    hub_model_id: str | None = flag("Repository to upload to.")
 
     optimizer = "adamw"  # what the parts shared with `train_accelerate.py` ask for
 
@@ -86,6 +90,9 @@ class FieldArguments:
             "overwrite",
             "false with --resume latest, which goes on with what it would delete",
         )
+        expect(not self.push_to_hub or bool(self.hub_model_id), "hub_model_id", "a repository with --push_to_hub")
+        if self.batch_size is None:
+            self.batch_size = MODELS[self.model].batch
         self.chosen_sizes()
 
     def chosen_sizes(self) -> dict:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import HfApi, ModelCard, ModelCardData
 from safetensors.torch import load_file, save_file
 
 from baselines.autoregressive.base import AutoregressiveModel
@@ -108,6 +108,25 @@ def save(model: AutoregressiveModel, folder: Path) -> None:
     save_file(weights, path, metadata={"format": "pt"})
     if path.stat().st_size > LARGEST:
         raise ValueError(f"--sizes: expected at most {LARGEST:,} bytes of weights, got {path.stat().st_size:,}")
+
+
+def push(repository: str, folder: Path) -> None:
+    """Upload an exported model, its card and its code.
+
+    Raises:
+        OSError: where that fails, with what remains.
+    """
+    try:
+        api = HfApi()
+        name = api.create_repo(repository, exist_ok=True).repo_id
+        print(
+            "pushed as", api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload model").commit_url
+        )
+    except Exception as error:  # the Hub's library raises kinds of its own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise OSError(
+            f"--push_to_hub: cannot upload to {repository}: {reason}; the model is kept in {folder}"
+        ) from error
 
 
 def card(model: AutoregressiveModel, folder: Path) -> str:
