@@ -73,7 +73,7 @@ def build() -> Tab:
     page["stop"].click(None, cancels=draws)
     _wire_questions(page)
     page["seed"].mend()
-    unusual.wire(page, changes)
+    unusual.wire(page)
     waits = not page["samples"].value["tiles"]
     restored, back = [page[name] for name in RESTORED], page.by_component(recover)
     return Tab(NAME, restored, page.by_component(restore), follow, waits, recover=back)
@@ -91,7 +91,7 @@ def _wire_changes(page: Page, follow: Callable) -> None:
         (page["shuffle"].input, reveal_again, ["pad"]),
     ]
     for event, handler, outputs in changes:
-        follow(page.on(event, handler, outputs, js=outdate(MARGINALS_TOO)).then)
+        follow(page.on(event, handler, outputs, js=outdate(f"{MARGINALS_TOO}, #unusual")).then)
     follow(page["pad"].input, SAMPLES)
     follow(page["resolution"].input)
 

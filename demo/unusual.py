@@ -1,7 +1,5 @@
 """“What is unusual here?” on the image tab: a map of the surprise of each pixel of the picture behind the pad."""
 
-from collections.abc import Callable
-
 import gradio as gr
 
 from applications.anomaly.report import coloured
@@ -10,7 +8,7 @@ from demo import models
 from demo.guard import check_time, on_gpu
 from demo.image_handlers import Visit
 from demo.pictures import picture_url, read_picture
-from demo.tab import Page, Updates, outdate
+from demo.tab import Page, Updates
 from demo.widgets.tiles import Tiles, tile
 
 EMPTY = "Bright where a pixel is hard to explain by the rest of the picture."
@@ -24,11 +22,9 @@ def lay_out(page: Page) -> None:
     page.add(asked=False, ask_unusual=button, unusual=Tiles(empty=EMPTY, elem_id="unusual", label="Surprise"))
 
 
-def wire(page: Page, changes: list[Callable]) -> None:
-    """A press of the button draws the map; a change of the picture dims it."""
+def wire(page: Page) -> None:
+    """A press of the button draws the map."""
     page.on(page["ask_unusual"].click, unusual, ["unusual"], show_progress="minimal")
-    for event in changes:
-        event(None, None, None, js=outdate("#unusual"))
 
 
 @on_gpu
