@@ -82,6 +82,8 @@ class Page:
         """Call a handler at an event of a component, or after another one (`event.then`)."""
         chosen = [self.parts[name] for name in outputs]
         options = {"show_progress": "hidden", **QUICK, **options}
+        if "picked" in inspect.signature(handler).parameters:
+            options["trigger_mode"] = "multiple"  # a call that waited would get what an earlier event carried
         return event(self.bind(handler), self.inputs(), chosen, **options)
 
     def by_component(self, handler: Callable) -> Callable:

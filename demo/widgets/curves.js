@@ -55,7 +55,7 @@ function edit(list) {  // shown at once; the curves follow
   show();
   if (asked) return;
   asked = true;
-  requestAnimationFrame(() => { asked = false; trigger("edit", { points: points }); });
+  setTimeout(() => { asked = false; trigger("edit", { points: points }); }, 60);
 }
 
 function load() {
