@@ -1,7 +1,7 @@
 """Export a checkpoint's mean to ONNX: `python -m examples.export_onnx checkpoints/mnist --output runs/mnist.onnx`.
 
-The file takes context positions, context values and query positions of any B, K and Q, and returns the mean (B, Q, V)
-that `model.predict` returns. onnxruntime serves it without torch:
+The file takes context positions, context values and query positions of one item (B = 1) and any K and Q, and returns
+the mean (1, Q, V) that `model.predict` returns. onnxruntime serves it without torch:
 
     import onnxruntime
     session = onnxruntime.InferenceSession("runs/mnist.onnx")
@@ -46,10 +46,9 @@ def arguments_for(model: nn.Module, batch: int, context: int, queries: int, seed
 
 
 def export_mean(model: nn.Module) -> torch.export.ExportedProgram:
-    """The mean as a graph of torch, for any batch, context of at least 1 and number of queries."""
-    automatic = torch.export.Dim.AUTO
-    shapes = tuple({0: automatic, 1: automatic} for _ in NAMES)
-    return torch.export.export(Mean(model).eval(), arguments_for(model, 2, 7, 9), dynamic_shapes=shapes)
+    """The mean as a graph of torch, for a batch of 1, a context of at least 1 and any number of queries."""
+    shapes = tuple({1: torch.export.Dim.AUTO} for _ in NAMES)
+    return torch.export.export(Mean(model).eval(), arguments_for(model, 1, 7, 9), dynamic_shapes=shapes)
 
 
 def export_onnx(model: nn.Module, path: Path) -> Path:
