@@ -15,6 +15,21 @@ TITLE = "PixelTransformer"
 INTRO = f"# {TITLE}\nInfer a whole signal, and how sure one can be of it, from the values at a few positions."
 TABS = {"Image": image_tab, "Polynomial": polynomial_tab, "3D": shape_tab, "Video": video_tab}
 
+# On a direct visit of `/?view=api` Gradio takes its page about the API for open without having loaded it: its button
+# closes it first, and takes `view` out of the address; another click opens it.
+SHOW_API = """() => {
+  if (new URLSearchParams(location.search).get("view") !== "api") return;
+  let tries = 40;
+  const open = () => {
+    if (document.querySelector(".api-docs")) return;
+    const button = document.querySelector("button.show-api");
+    if (!button) return void (tries-- && setTimeout(open, 250));
+    button.click();
+    if (!new URLSearchParams(location.search).has("view")) button.click();
+  };
+  open();
+}"""
+
 
 def build(checkpoints: list[str] | None = None) -> gr.Blocks:
     """The app over the shipped checkpoints and further ones (folders or Hub ids).
@@ -38,6 +53,7 @@ def build(checkpoints: list[str] | None = None) -> gr.Blocks:
         for tab in tabs:
             _connect(blocks, row, tab)
         api.build()
+        blocks.load(None, None, None, js=SHOW_API)
     return blocks.queue(max_size=MAX_WAITING)
 
 

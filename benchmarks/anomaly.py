@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from applications.anomaly.scores import SHAKES, image_scores
-from applications.anomaly.surprise import DEFAULT, MAPS, smooth, surprise
+from applications.anomaly.surprise import MAPS, smooth, surprise
 from benchmarks.defects import DEFECTS, damage
 from benchmarks.timing import FOLDER, write
 from evaluation.tables import make_table, markdown
@@ -26,7 +26,7 @@ from signals import find
 
 PAGE, START, END = Path("docs/ANOMALY.md"), "<!-- measured -->", "<!-- end -->"
 BLURS = (0.0, 0.7, 1.0, 1.5, 2.0, 3.0)
-TRAINING = 10_000  # images that the references know
+TRAINING = 5_000  # images that the references know
 BATCH = 16
 
 
@@ -70,7 +70,7 @@ def maps_of(model, images: np.ndarray, references: References | None, label: str
     values = as_values(images)
     for start in tqdm(range(0, len(images), BATCH), desc=label):
         part = values[start : start + BATCH]
-        found = surprise(model, part, DEFAULT.windows).maps() | ({} if references is None else references.maps(part))
+        found = surprise(model, part).maps() | ({} if references is None else references.maps(part))
         for name, each in found.items():
             parts.setdefault(name, []).append(each)
     return {name: torch.cat(each) for name, each in parts.items()}
@@ -135,7 +135,7 @@ def separate(model, flags: argparse.Namespace) -> list[dict]:
 def report() -> None:
     """Write the tables of docs/ANOMALY.md between its marks."""
     found = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("anomaly-*.json"))]
-    names = ["nats", "excess", "distance", "nearest training image", "Gaussian per pixel"]
+    names = [*MAPS, "nearest training image", "Gaussian per pixel"]
     places, pairs = [], []
     for one in found:
         for kind in dict.fromkeys(row["defect"] for row in one["localisation"]):
@@ -145,7 +145,7 @@ def report() -> None:
         for row in one["scores"]:
             scores = [f"{row[name]:.3f}" for name in ("plain", "corrected", *SHAKES)]
             pairs.append([f"`{one['checkpoint']}`", row["outliers"], row["images"], *scores])
-    columns = ["checkpoint", "defect", "images", *(f"map `{name}`" for name in MAPS), *names[3:]]
+    columns = ["checkpoint", "defect", "images", *(f"map `{name}`" for name in MAPS), *names[len(MAPS) :]]
     tables = [markdown(make_table([(title, 0) for title in columns], places))]
     columns = ["own images of", "against", "images", "plain", "corrected", *SHAKES]
     tables.append(markdown(make_table([(title, 0) for title in columns], pairs)))
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="checkpoint folder or Hub id")
     parser.add_argument("--dataset_name", help="dataset or folder that the checkpoint was trained on")
     parser.add_argument("--limit", type=int, default=100, help="images of each kind")
-    parser.add_argument("--defects", nargs="*", choices=DEFECTS, default=list(DEFECTS))
+    parser.add_argument("--defects", nargs="*", choices=DEFECTS, default=[], help="kinds to localise")
     parser.add_argument("--outliers", nargs="*", default=[], help="other datasets")
     parser.add_argument("--changed", action="store_true", help="also inverted and turned images as outliers")
     parser.add_argument("--output", help="name of the result, beginning with anomaly-")
@@ -171,14 +171,17 @@ def main() -> None:
         report()
         return
     model = PixelTransformerModel.from_pretrained(flags.checkpoint).eval()
-    words = [f"--checkpoint {flags.checkpoint} --dataset_name data/{Path(flags.dataset_name).name}"]
-    words += [f"--limit {flags.limit}"] + ["--changed"] * flags.changed
-    words += [f"--outliers {' '.join(f'data/{Path(name).name}' for name in flags.outliers)}"] * bool(flags.outliers)
-    command = "python -m benchmarks.anomaly " + " ".join([*words, f"--output {flags.output}"])
-    results = {"checkpoint": Path(flags.checkpoint).name, "localisation": localise(model, flags), "scores": []}
-    write(flags.output, results, command)
-    results["scores"] = separate(model, flags)
-    write(flags.output, results, command)
+    given = {"checkpoint": flags.checkpoint, "dataset_name": f"data/{Path(flags.dataset_name).name}"}
+    given |= {"limit": flags.limit, "defects": " ".join(flags.defects)}
+    given["outliers"] = " ".join(f"data/{Path(name).name}" for name in flags.outliers)
+    words = [f"--{name} {value}" for name, value in given.items() if value]
+    command = " ".join(["python -m benchmarks.anomaly", *words, *["--changed"] * flags.changed])
+    results: dict = {"checkpoint": Path(flags.checkpoint).name, "localisation": [], "scores": []}
+    if flags.defects:
+        results["localisation"] = localise(model, flags)
+    if flags.outliers or flags.changed:
+        results["scores"] = separate(model, flags)
+    write(flags.output, results, f"{command} --output {flags.output}")
     print(json.dumps(results, indent=1))
 
 

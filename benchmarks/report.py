@@ -288,6 +288,30 @@ of about {found["losses"]["plain"][-1]:.1f}.
 """
 
 
+def codec(found: list[dict]) -> str:
+    """(e) The lossless codec, both ways."""
+    rows = []
+    for one in found:
+        sums = one["total"]
+        name = f"`{one['checkpoint']}`" + (", photographs" if one["photographs"] else "")
+        cells = [name, f"{sums['images']:,}", one["num_steps"], f"{one['share']:g}"]
+        for way in ("encode", "decode"):
+            cells += [number(sums["images"] / sums[f"{way}_{kind}"]) for kind in ("cpu_seconds", "seconds")]
+        rows.append(cells)
+    columns = ["checkpoint", "images", "passes", "share"]
+    columns += ["encoded a second of one core", "by the clock", "decoded a second of one core", "by the clock"]
+    commands = "\n".join(f"- {source(one)}" for one in found)
+    return f"""## Lossless codec
+
+Images a second; sizes are in [CODEC.md](CODEC.md). "By the clock" is what a machine gave that did other
+work at the same time; the work of one core is what compares.
+
+{table(columns, rows)}
+
+{commands}
+"""
+
+
 def plot_training(found: dict, path: Path) -> None:
     """Both losses over the steps."""
     figure, axes = plt.subplots(figsize=(6, 3), constrained_layout=True)
@@ -319,6 +343,8 @@ quality: each comes with a likelihood, or with a difference of results."""
             parts.append(steps(names))
         elif section and (found := read(name)):
             parts.append(section(found))
+    if coded := [read(path.stem) for path in sorted(FOLDER.glob("codec-*.json"))]:
+        parts.append(codec(coded))
     DOCUMENT.write_text("\n\n".join(part.strip() for part in [*parts, TRIED.read_text()]) + "\n")
     print(f"wrote {DOCUMENT}")
 

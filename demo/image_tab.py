@@ -56,22 +56,19 @@ def build() -> Tab:
         """Samples follow an event, after a handler that noted that they are wanted."""
         draws.append(page.on(event, handler, DRAWN_PARTS, **DRAWING))
 
-    def follow(event: Callable) -> None:
+    def follow(event: Callable, outdated: str = MARGINALS_TOO) -> None:
         """Marginals and samples follow an event, and the browser saves what is there."""
-        shown = page.on(event, live, LIVE_PARTS)
+        shown = page.on(event, live, LIVE_PARTS, js=outdate(outdated))
         redraw(shown.then)
         save_after(page, NAME, SAVED, shown.then)
 
-    changes = _wire_changes(page, follow)
+    _wire_changes(page, follow)
     settings = [page[name].input for name in ("number", "speed", "order", "temperature")] + [page["seed"].change]
     save_after(page, NAME, SAVED, page["pad"].input, *settings)
     for event in settings:
-        redraw(page.on(event, note, ["samples"]).then)
+        redraw(page.on(event, note, ["samples"], js=outdate(SAMPLES)).then)
     redraw(page.on(page["go"].click, note, ["samples"]).then, run)
     panel.connect(page, state_of, restore, RESTORED, follow)
-    for parts, events in ((MARGINALS_TOO, changes), (SAMPLES, [page["pad"].input, *settings])):
-        for event in events:
-            event(None, None, None, js=outdate(parts))
     page["stop"].click(None, None, None, js=STOPPED)
     page["stop"].click(None, cancels=draws)
     _wire_questions(page)
@@ -82,8 +79,8 @@ def build() -> Tab:
     return Tab(NAME, restored, page.by_component(restore), follow, waits, recover=back)
 
 
-def _wire_changes(page: Page, follow: Callable) -> list[Callable]:
-    """Whatever changes the pad, or what is asked about it: the events."""
+def _wire_changes(page: Page, follow: Callable) -> None:
+    """Whatever changes the pad, or what is asked about it."""
     changes = [
         (page["pad"].recall, recall, [*SETTINGS, "pad"]),
         (page["checkpoint"].input, change_model, [*SETTINGS, "pad"]),
@@ -94,10 +91,9 @@ def _wire_changes(page: Page, follow: Callable) -> list[Callable]:
         (page["shuffle"].input, reveal_again, ["pad"]),
     ]
     for event, handler, outputs in changes:
-        follow(page.on(event, handler, outputs).then)
-    follow(page["pad"].input)
+        follow(page.on(event, handler, outputs, js=outdate(MARGINALS_TOO)).then)
+    follow(page["pad"].input, SAMPLES)
     follow(page["resolution"].input)
-    return [event for event, _, _ in changes] + [page["resolution"].input]
 
 
 def _wire_questions(page: Page) -> None:

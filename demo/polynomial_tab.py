@@ -49,7 +49,7 @@ def build() -> Tab:
 
     def follow(event) -> None:
         """Bands, then sampled curves follow an event; the old ones are dimmed until then."""
-        shown = page.on(event, redraw, ["plot", "density"])
+        shown = page.on(event, redraw, ["plot", "density"], js=outdate("#curves"))
         page.on(shown.then, run, ["plot"], **DRAWING)
         save_after(page, NAME, SAVED, shown.then)
 
@@ -108,7 +108,7 @@ def _controls(page: Page) -> None:
 
 def _wire(page: Page, buttons: dict[str, gr.Button], follow) -> None:
     page["seed"].mend()
-    follow(page.on(page["plot"].edit, edit, ["points"]).then)
+    follow(page.on(page["plot"].edit, edit, ["points"], js=outdate("#curves")).then)
     page.on(page["plot"].ask, tell, ["density"])
     direct = [page["points"].blur, page["seed"].change]
     direct += [page[name].input for name in ("number", "temperature", "checkpoint")]
@@ -118,6 +118,4 @@ def _wire(page: Page, buttons: dict[str, gr.Button], follow) -> None:
     for event in direct:
         follow(event)
     for event, handler in changes:
-        follow(page.on(event, handler, ["points", "truth"]).then)
-    for event in (page["plot"].edit, *direct[1:], *(event for event, _ in changes)):
-        event(None, None, None, js=outdate("#curves"))
+        follow(page.on(event, handler, ["points", "truth"], js=outdate("#curves")).then)

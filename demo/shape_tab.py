@@ -43,6 +43,7 @@ INTRO = (
 MESHES = [".obj", ".off", ".ply", ".stl", ".glb"]
 RESTORED = [*SAVED, "known", "shape", "truth", *SAMPLES]
 SHOWN = [*VIEWS, *SAMPLES]
+OPENED = ["shape", "truth", "up", "opened", *SHOWN]
 VIEWERS = "#shape-mean, #shape-points"
 CLICK = "Choose an example: a click on this slice then observes the distance there."
 
@@ -62,7 +63,7 @@ def build() -> Tab:
     panel.connect(page, state_of, restore, RESTORED, follow)
 
     def choose(event) -> None:
-        page.on(event, begin, ["shape", "truth", *SHOWN])
+        page.on(event, begin, OPENED)
 
     restored, back = [page[name] for name in RESTORED], page.by_component(recover)
     return Tab(NAME, restored, page.by_component(restore), follow, False, choose, back, recovers_alone=True)
@@ -145,18 +146,17 @@ def _wire(page: Page, buttons: dict[str, gr.Button]) -> None:
     page["seed"].mend()
     page.on(page["axis"].input, cut, ["slice"])
     page.on(page["depth"].input, cut, ["slice"])
-    first = [
-        page.on(event, handler, ["shape", "truth", "upload", "scan", "up", "opened", *SAMPLES]).then
-        for event, handler in opened
+    dimmed, busy = dict(js=outdate(VIEWERS)), dict(show_progress="minimal")
+    parts = ["shape", "truth", "upload", "scan", "up", "opened", *SAMPLES]
+    updated = [
+        page.on(page.on(event, handler, parts, **dimmed).then, update, SHOWN, **busy) for event, handler in opened
     ]
-    updated = [page.on(event, update, SHOWN, show_progress="minimal") for event in (*first, *changed)]
-    updated.append(page.on(page["slice"].pick, add_point, SHOWN, show_progress="minimal"))
-    updated.append(page.on(page["up"].input, turn, ["truth", *SHOWN], show_progress="minimal"))
+    updated += [page.on(event, update, SHOWN, **dimmed, **busy) for event in changed]
+    updated.append(page.on(page["slice"].pick, add_point, SHOWN, **dimmed, **busy))
+    updated.append(page.on(page["up"].input, turn, ["truth", *SHOWN], **dimmed, **busy))
     for each in updated:
         each.then(None, None, None, js=renew(VIEWERS))
         save_after(page, NAME, SAVED, each.then)
-    for event in (*(event for event, _ in opened), *changed, page["slice"].pick, page["up"].input):
-        event(None, None, None, js=outdate(VIEWERS))
     drawn = page.on(page["go"].click, run, ["files", "state"], **DRAWING)
     shown = page.on(drawn.success, show_files, SAMPLES)
     page.on(page["temperature"].input, forget, SAMPLES)

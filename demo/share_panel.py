@@ -54,7 +54,11 @@ class SharePanel:
         made = page.on(self.make.click, lambda visit: packed(state_of(visit)), parts)
         made.then(None, [self.text, self.code, self.name], js=COPY)
         opened = self.open.click(
-            guarded(page.by_component(restore)), self.text, [page[name] for name in restored], **QUICK
+            guarded(page.by_component(restore)),
+            self.text,
+            [page[name] for name in restored],
+            show_progress="hidden",
+            **QUICK,
         )
         follow(opened.success)
 

@@ -103,8 +103,12 @@ def at_start(make: Callable[[], Any]) -> Any:
 
 
 def outdate(selector: str) -> str:
-    """A script that dims these parts of the page until they are new."""
-    return f"() => {{ for (const part of document.querySelectorAll({selector!r})) part.dataset.stale = ''; }}"
+    """A script, `js=` of the event that will renew them, that dims these parts of the page until they are new.
+
+    As an event of its own it might, in a busy browser, come after the answer, and what is new would stay dimmed.
+    """
+    parts = f"document.querySelectorAll({selector!r})"
+    return f"(...values) => {{ for (const part of {parts}) part.dataset.stale = ''; return values; }}"
 
 
 def renew(selector: str) -> str:

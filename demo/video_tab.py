@@ -108,14 +108,13 @@ def _wire(page: Page, buttons: dict[str, gr.Button]) -> list:
     resampled = [page["temperature"].input, page["seed"].change]
     page["seed"].mend()
     draws = [page.on(page["go"].click, run, DRAWN, **DRAWING)]
-    first = [page.on(event, handler, ["truth", "upload", "opened"]) for event, handler in opened]
+    dimmed = dict(js=outdate("#player"))
+    first = [page.on(event, handler, ["truth", "upload", "opened"], **dimmed) for event, handler in opened]
     updates = [page.on(event.then, update, SHOWN) for event in first]
-    updates += [page.on(event, update, SHOWN) for event in changed]
-    updates += [page.on(event, note_if_known, ["player"]) for event in resampled]
+    updates += [page.on(event, update, SHOWN, **dimmed) for event in changed]
+    updates += [page.on(event, note_if_known, ["player"], **dimmed) for event in resampled]
     for each in updates:
         save_after(page, NAME, SAVED, each.then)
         draws.append(page.on(each.then, run_if_known, DRAWN, **DRAWING))
-    for event in (*(event for event, _ in opened), *changed, *resampled):
-        event(None, None, None, js=outdate("#player"))
     page["stop"].click(lambda: "", None, page["state"], cancels=draws, api_visibility="private")
     return draws

@@ -96,7 +96,7 @@ def marginals_against_context(
                 stored = stored.double()  # where the posterior is narrow, float32 values lie many deviations off
             generator = torch.Generator(model.device).manual_seed(scoring.seed + start)
             positions, values = signal.pairs(stored, count, generator)
-            score_batch(model, scores, positions, values, context, scoring)
+            score_batch(signal.predictor(model), scores, positions, values, context, scoring)
         table.append(make_row(context, scores, scoring.reference, model.config.value_dim))
     return table
 

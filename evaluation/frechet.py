@@ -102,14 +102,14 @@ def ways(arguments: Arguments, pixels: int) -> list[Way]:
     """The ways that are compared, of images with so many pixels."""
     coarse = {"order": "coarse-to-fine", "num_steps": 64}
     compared = [
-        Way("coarse to fine, 64 steps", coarse),
-        Way("coarse to fine, 64 steps, pixels by their mean", coarse | {"finish": "mean"}),
-        Way("coarse to fine, scale 1 and the pixels alone, 64 steps", coarse, [1, 0]),
-        Way("spread order, 64 steps", {"num_steps": 64}),
-        Way("random order, 64 steps", {"num_steps": 64, "order": "random"}),
+        Way("coarse to fine, 64 passes", coarse),
+        Way("coarse to fine, 64 passes, pixels by their mean", coarse | {"finish": "mean"}),
+        Way("coarse to fine, scale 1 and the pixels alone, 64 passes", coarse, [1, 0]),
+        Way("spread order, 64 passes", {"num_steps": 64}),
+        Way("random order, 64 passes", {"num_steps": 64, "order": "random"}),
     ]
     if arguments.exact:
-        compared.append(Way(f"random order, {pixels - arguments.context:,} steps (exact)", {"order": "random"}))
+        compared.append(Way(f"random order, {pixels - arguments.context:,} passes (exact)", {"order": "random"}))
     return compared
 
 

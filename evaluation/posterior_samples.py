@@ -30,7 +30,7 @@ def against_posterior(job: Job) -> Found:
     columns |= {"distance of two samples": 3, "distance, exact posterior": 3}
     text = (
         f"{len(rows)} {job.signal.plural} of split `{job.split}`: {plan.samples} joint samples at {PLACES} random "
-        "positions, one value per step, temperature 1, next to as many of the exact posterior. Error and distance are "
+        "positions, one value per pass, temperature 1, next to as many of the exact posterior. Error and distance are "
         "root mean square differences, to the truth and of two samples of one signal, averaged over signals."
     )
     lines = ["distance of two samples", "distance, exact posterior"]

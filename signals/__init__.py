@@ -18,6 +18,7 @@ HELPERS = (
     "field_files",
     "field_maps",
     "folders",
+    "kriging",
     "measures",
     "mesh",
     "mesh_repair",

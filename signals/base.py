@@ -230,6 +230,10 @@ class Signal(ABC):
             parts += [x.gather(1, indices[..., None].expand(-1, -1, x.shape[-1])) for x in (positions, values)]
         return Observation(*parts)
 
+    def predictor(self, model: Any) -> Any:
+        """What answers `predict` for this kind's values: the model, unless it was trained on what is made of them."""
+        return model
+
     @classmethod
     def evaluation_plan(cls) -> EvaluationPlan:
         """How this kind is evaluated and shown. What only an evaluation needs is imported here, not by the app."""

@@ -6,7 +6,7 @@ for. Values are standardised, channel by channel; the config records how, and th
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,12 +20,14 @@ from torch import Tensor
 from signals.base import Batch, FlagError, GridSignal, Observation, Rows, flag, flags, say
 from signals.cells import cell_positions, values_at_cells
 from signals.field_files import find_fields, read_field, to_maps, units_of
+from signals.kriging import Kriged, Kriging
 from signals.patterns import Pattern, anywhere, around_center, blobs, outside, strokes, toward
 from signals.plan import EvaluationPlan, SamplePlan
 
 SHOWN = 2.5  # standardised values that a picture shows, above and below 0
 NOTHING = (110, 110, 110)  # colour of a cell without a value
 SPLITS = ("train", "validation", "test")
+FITTED_PATCHES, FITTED_CELLS = 24, 120  # by which the kernel of kriging is chosen
 
 
 @dataclass
@@ -58,6 +60,10 @@ class Fields(GridSignal):
         "Part of each map to test on, where no folder is called test, as --validation_block.", [0.75, 0.5, 1.0, 1.0]
     )
     turn: bool = flag("Turn and mirror training patches at random.", False)
+    kriging: bool = flag(
+        "Train on what kriging leaves: a Gaussian process is fitted to training patches, and the network learns its "
+        "residuals, see signals/kriging.py.", False
+    )  # fmt: skip
     shift: float = flag(
         "Standard deviation of a number added to all values of a training patch, in standard deviations of a value: "
         "the larger, the less the model relies on absolute values.", 0.0
@@ -136,8 +142,15 @@ class Fields(GridSignal):
         return Patches(maps, corners, grid, fewest)
 
     @cached_property
-    def standard(self) -> dict[str, list]:
-        """Names and units of the channels, and mean and standard deviation of the values that are trained on."""
+    def standard(self) -> dict[str, Any]:
+        """What a checkpoint's config records: names and units of the channels, mean and standard deviation of the
+        values that are trained on and, with `--kriging`, the kernel."""
+        units = units_of(self._read(next(iter(find_fields(self.dataset_name).values()))[0]))
+        named = {"variables": list(units), "units": list(units.values())} | self._moments
+        return named | ({"kernel": asdict(self.kriged)} if self.kriging else {})
+
+    @cached_property
+    def _moments(self) -> dict[str, list[float]]:
         maps, blocks = self._blocks("train")
         parts = []
         for one in maps:
@@ -153,11 +166,38 @@ class Fields(GridSignal):
             raise ValueError(
                 f"--dataset_name: expected values that differ in each variable, got spreads {spread.tolist()}"
             )
-        units = units_of(self._read(next(iter(find_fields(self.dataset_name).values()))[0]))
-        return {
-            "variables": list(units), "units": list(units.values()),
-            "center": center.tolist(), "spread": spread.tolist(),
-        }  # fmt: skip
+        return {"center": center.tolist(), "spread": spread.tolist()}
+
+    @cached_property
+    def kriged(self) -> Kriging:
+        """The kernel under which some whole training patches are most likely."""
+        grid, generator = [self.patch_size] * 2, torch.Generator().manual_seed(0)
+        rows = self._rows(self.patches("train", grid), self._moments)
+        found = []
+        for index in torch.randperm(len(rows), generator=generator).tolist():
+            if not (row := rows[index]).isnan().any():
+                found.append(row.flatten(0, 1))
+            if len(found) == FITTED_PATCHES:
+                break
+        if not found:
+            raise ValueError("--kriging: expected patches without missing cells to fit a kernel to, got none")
+        cells = torch.randperm(len(found[0]), generator=generator)[:FITTED_CELLS]
+        values = torch.stack(found)[:, cells].movedim(-1, 1).flatten(0, 1)  # (patches · V, cells)
+        return Kriging.fit(self.positions(grid)[cells], values, isotropic=self.turn)
+
+    def predictor(self, model: Any) -> Any:
+        return predictor(model)
+
+    def revise(
+        self, batch: Batch, positions: Tensor, values: Tensor, context: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """With `--kriging`, residuals: of each observed value given the others, of the rest given what is observed."""
+        if not self.kriging:
+            return positions, values
+        known = positions[:, :context], values[:, :context]
+        mean, std = self.kriged.predict(*known, positions[:, context:])
+        rest = (values[:, context:] - mean) / std
+        return positions, torch.cat((self.kriged.left_out(*known), rest), 1).to(values.dtype)
 
     def load(self, seed: int) -> tuple[Rows, Rows]:
         grid = [self.patch_size] * 2
@@ -166,6 +206,11 @@ class Fields(GridSignal):
         return tuple(self._rows(part, self.standard, seed) for part in (training, validation))
 
     def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
+        if "kernel" in config.field and not self.kriging:
+            raise ValueError(
+                "--kriging: expected true for a checkpoint that was trained on what kriging leaves, of which only "
+                "`--sections likelihood` knows, got false"
+            )
         patches = self.patches(split, config.native_grid)
         patches.corners = patches.corners[:limit]
         return self._rows(patches, config.field)
@@ -227,7 +272,7 @@ class Fields(GridSignal):
         return values
 
     def is_native(self, row: Tensor, grid: list[int]) -> bool:
-        return super().is_native(row, grid) and not bool(row.isnan().any())
+        return super().is_native(row, grid) and not self.kriging and not bool(row.isnan().any())
 
     def observe(
         self, batch: Batch, pattern: Pattern, grid: list[int], generator: torch.Generator | None = None
@@ -305,6 +350,14 @@ class Patches(Sequence):
     def __getitem__(self, index: int) -> Tensor:
         number, y, x = self.corners[index]
         return self.maps[number][y : y + self.grid[1], x : x + self.grid[0]]
+
+
+def predictor(model: Any) -> Any:
+    """What answers for a checkpoint for fields: itself or, if it was trained on residuals, kriging and the model."""
+    kernel = (model.config.field or {}).get("kernel")
+    if kernel is None:
+        return model
+    return Kriged(model, Kriging(kernel["variance"], tuple(kernel["lengths"]), kernel["noise"]))
 
 
 def missing_cells(batch: Tensor) -> Tensor:

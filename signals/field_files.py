@@ -112,7 +112,7 @@ def units_of(dataset: xarray.Dataset) -> dict[str, str]:
 
 
 def write_field(dataset: xarray.Dataset, path: str | Path) -> Path:
-    """Write a dataset as netCDF or Zarr, by the ending of the path, in place of what is there.
+    """Write a dataset as netCDF or Zarr, by the ending of the path, replacing what is there.
 
     Raises:
         ValueError: for another ending.

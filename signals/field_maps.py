@@ -1,10 +1,7 @@
 """From observed cells to a whole map: mean and standard deviation in each cell, in the units of the field."""
 
 import itertools
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,37 +9,8 @@ import xarray
 from torch import Tensor
 
 from pixeltransformer.grids import centres
+from signals.field import predictor
 from signals.field_files import to_maps, units_of
-
-
-@dataclass(frozen=True)
-class Turned:
-    """A model asked eight times, the positions turned and mirrored, whose answers are mixed in equal parts.
-
-    For a model trained with `--turn true`, which gives nearly the same answer each time: what is left of its errors is
-    averaged. Takes eight times as long.
-    """
-
-    model: Any
-
-    @property
-    def config(self):
-        return self.model.config
-
-    def predict(
-        self, context_positions: Tensor, context_values: Tensor, query_positions: Tensor, reduce: Callable | None = None
-    ) -> Any:
-        """As `model.predict`: marginals, batch shape (B, Q), or what `reduce` makes of them."""
-        views = []
-        for swapped, x, y in itertools.product((False, True), (1.0, -1.0), (1.0, -1.0)):
-            turned = [part * torch.tensor([x, y]).to(part) for part in (context_positions, query_positions)]
-            turned = [part.flip(-1) if swapped else part for part in turned]
-            views.append(self.model.predict(turned[0], context_values, turned[1]))
-        axis = len(views[0].batch_shape)  # of the components
-        parts = {name: torch.cat([view.parts[name] for view in views], axis) for name in views[0].parts}
-        parts["log_weights"] = parts["log_weights"] - math.log(len(views))
-        mixed = views[0].with_parts(**parts)
-        return mixed if reduce is None else reduce(mixed)
 
 
 def predict_map(model, observed: xarray.Dataset, wanted: np.ndarray | None = None) -> xarray.Dataset:
@@ -52,8 +20,7 @@ def predict_map(model, observed: xarray.Dataset, wanted: np.ndarray | None = Non
     each cell is answered by the window whose centre is nearest. A window sees the observed cells inside it.
 
     Args:
-        model: A checkpoint whose config has `field` (names, units, mean and standard deviation of its channels), or
-            such a checkpoint as `Turned`.
+        model: A checkpoint whose config has `field` (names, units, mean and standard deviation of its channels).
         observed (`xarray.Dataset`): One map for each variable, NaN where nothing was observed.
         wanted (`np.ndarray` (y, x) or `None`): True in the cells to infer; `None`: all. Others without a value stay
             NaN: cells that do not exist, like the sea on a map of heights, are neither observed nor inferred.
@@ -76,8 +43,9 @@ def predict_map(model, observed: xarray.Dataset, wanted: np.ndarray | None = Non
     asked = unknown if wanted is None else unknown & torch.from_numpy(np.asarray(wanted, dtype=bool))
     mean, std = values.clone(), torch.zeros_like(values)
     mean[unknown], std[unknown] = torch.nan, torch.nan
+    answering = predictor(model)
     for window, core in _windows(values.shape[:2], model.config.native_grid[::-1]):
-        _fill(model, values, unknown, asked, window, core, mean, std)
+        _fill(answering, values, unknown, asked, window, core, mean, std)
     mean, std = mean * spread + center, std * spread
     made = observed.copy()
     for channel, (name, part) in enumerate(observed.data_vars.items()):

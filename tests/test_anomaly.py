@@ -23,7 +23,9 @@ def values_of(model, batch: int = 3) -> torch.Tensor:
     return torch.randint(0, 256, (batch, height, width, model.config.value_dim), generator=generator) / 255
 
 
-@pytest.mark.parametrize("windows", [Windows(), Windows(1, 1, 2), Windows(2, 4, 6), Windows(1, 3, 99)])
+@pytest.mark.parametrize(
+    "windows", [Windows(8, 8, 16), Windows(8, 12, 16), Windows(1, 1, 2), Windows(2, 4, 6), Windows(1, 3, 99)]
+)
 @pytest.mark.parametrize("grid", [[6, 6], [9, 5]])
 def test_each_pixel_is_scored_once_and_its_window_is_hidden(windows, grid):
     count = torch.zeros(grid[1], grid[0])
@@ -40,14 +42,15 @@ def test_each_pixel_is_scored_once_and_its_window_is_hidden(windows, grid):
 def test_surprise_is_the_likelihood_given_everything_outside_the_window(config):
     model = make_model(**config)
     values, positions = values_of(model), model.native_positions()
-    found = surprise(model, values, Windows(1, 3, 99))
+    found = surprise(model, values, Windows(1, 3, 99), ())
     y, x = 2, 4
     rows, columns = np.divmod(np.arange(36), 6)
     known = torch.from_numpy((abs(rows - y) > 1) | (abs(columns - x) > 1))
     flat, cell = values.flatten(1, 2), y * 6 + x
     given = model.predict(positions[:, known].expand(3, -1, -1), flat[:, known], positions[:, cell : cell + 1])
     torch.testing.assert_close(found.nats[:, y, x], -given.log_prob(flat[:, cell : cell + 1])[:, 0])
-    torch.testing.assert_close(found.distance[:, y, x], (given.mean[:, 0] - flat[:, cell]).square().mean(-1).sqrt())
+    mean = (given.probs[..., None] * given.means).sum(-2).clamp(0, 1)[:, 0]
+    torch.testing.assert_close(found.distance[:, y, x], (mean - flat[:, cell]).square().mean(-1).sqrt())
 
 
 def test_an_images_map_does_not_depend_on_the_others():
@@ -56,6 +59,26 @@ def test_an_images_map_does_not_depend_on_the_others():
     together, alone = surprise(model, values), surprise(model, values[1:2])
     for name in MAPS:
         torch.testing.assert_close(together.maps()[name][1:2], alone.maps()[name])
+
+
+def test_doubted_pixels_are_no_context():
+    model = make_model()
+    values = values_of(model, 1)
+    doubted = smooth(surprise(model, values, Windows(1, 1, 99), ()).distance, 2.0)[0]
+    doubted = doubted >= doubted.flatten().quantile(0.8)
+    found = surprise(model, values, Windows(1, 1, 99), (0.2,))
+    again = values.clone()
+    again[0, doubted] = 1 - again[0, doubted]
+    y, x = (~doubted).nonzero()[0].tolist()
+    hidden = doubted.flatten().clone()
+    hidden[y * 6 + x] = True
+    positions = model.native_positions()
+    for each in (values, again):
+        flat = each.flatten(1, 2)
+        given = model.predict(positions[:, ~hidden], flat[:, ~hidden], positions[:, [y * 6 + x]])
+        torch.testing.assert_close(found.nats[0, y, x], -given.log_prob(flat[:, [y * 6 + x]])[0, 0])
+    with pytest.raises(ValueError, match="doubts: expected shares between 0 and 1"):
+        surprise(model, values, doubts=(1.5,))
 
 
 def test_wrong_windows_and_images_are_refused():

@@ -5,7 +5,18 @@ import torch
 from app_server import checkpoints
 from PIL import Image
 
-from demo import image_handlers, models, polynomial_handlers, saving, share, unusual, video_actions, video_handlers
+from demo import (
+    image_handlers,
+    models,
+    polynomial_handlers,
+    saving,
+    shape_handlers,
+    shape_tab,
+    share,
+    unusual,
+    video_actions,
+    video_handlers,
+)
 from demo.answers import FAST, Sampling
 from demo.density import colour_name
 from demo.image_handlers import Visit
@@ -248,3 +259,18 @@ def test_the_map_of_what_is_unusual_is_of_the_picture_behind_the_pad():
     assert [shown["name"], surprise["name"]] == ["Picture", "Surprise"] and surprise["note"].startswith("largest at")
     with pytest.raises(ValueError, match="picture: expected one to look at, got none"):
         unusual.unusual(visit())
+
+
+def test_the_3d_tab_updates_no_more_than_its_outputs():
+    """Anything more would fail in the page."""
+    values = dict(checkpoint="chairs", count=32, where="near the surface", side=12, temperature=1.0, seed=0, up="z")
+    values |= dict(axis="y", depth=16, opened="Stool", shape=None, known=None, upload=None, scan=None)
+    opened = shape_handlers.begin(shape_handlers.Visit(values))
+    assert set(opened) <= set(shape_tab.OPENED) and opened["opened"] == "Stool"
+    values |= {name: opened[name] for name in ("shape", "known")}
+    turned = shape_handlers.turn(shape_handlers.Visit(values | {"up": "y"}))
+    more = shape_handlers.add_point(shape_handlers.Visit(values), {"x": 0.1, "y": 0.1})
+    assert set(turned) <= {"truth", *shape_tab.SHOWN} and set(more) <= set(shape_tab.SHOWN)
+    assert len(more["known"]) == 33
+    with pytest.raises(ValueError, match="a distance is measured where the whole surface is known"):
+        shape_handlers.add_point(shape_handlers.Visit(values | {"shape": None}), {"x": 0.1, "y": 0.1})

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(NODE is None, reason="Node is not installed; tes
 def steps() -> dict[str, dict]:
     """What the pad sends after each step of `pad_without_browser.js`."""
     script = Path(__file__).parent / "pad_without_browser.js"
-    command = [NODE, script, WIDGETS / "common.js", WIDGETS / "pad.js"]
+    command = [NODE, script, *(WIDGETS / name for name in ("common.js", "ghost.js", "pad.js"))]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 

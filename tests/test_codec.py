@@ -161,6 +161,14 @@ def test_a_header_comes_back():
     assert read(write(again, batches)) == (again, batches)
 
 
+def test_a_header_that_asks_for_too_much_is_refused():
+    header, batches = read(encode(make_pictures(), make_model(), "x", Options(4, 2)).data)
+    large = dataclasses.replace(header.entries[0], width=2**20, height=2**20)
+    for wrong in (dict(entries=[large]), dict(batch_size=10**6), dict(threads=10**5), dict(num_steps=0)):
+        with pytest.raises(CodecError, match="file: expected"):
+            read(write(dataclasses.replace(header, **wrong), batches))
+
+
 def test_what_would_lose_something_is_refused_with_advice(tmp_path):
     def saved(image: Image.Image, name: str = "a.png", **options):
         image.save(tmp_path / name, **options)

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 import xarray
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from conftest import ROOT, make_model
 from examples import terrain
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
-from signals.field import Fields
+from signals.field import Fields, predictor
 from signals.field_files import read_field, to_maps, write_field
-from signals.field_maps import Turned, _windows, predict_map
+from signals.field_maps import _windows, predict_map
+from signals.kriging import Kriged, Kriging
 from train_accelerate import train
 from training.arguments import parse_arguments
 from training.episodes import make_episode
@@ -185,24 +188,6 @@ def test_a_trained_field_is_inferred_in_its_own_units(stored, field, tmp_path):
         predict_map(model, field)
 
 
-def test_eight_views_are_mixed_in_equal_parts():
-    """A turned map gives the turned answer, exactly, and the mean is that of the views."""
-    model = make_model(native_grid=[6, 6], value_dim=2, value_range=None, quantization_step=None, offset_radius=None)
-    positions, values, queries = torch.rand(1, 5, 2) - 0.5, torch.randn(1, 5, 2), model.native_positions()
-    found = Turned(model).predict(positions, values, queries)
-    turned = Turned(model).predict(
-        positions.flip(-1) * torch.tensor([1.0, -1.0]), values, queries.flip(-1) * torch.tensor([1.0, -1.0])
-    )
-    assert torch.allclose(found.mean, turned.mean, atol=1e-5)
-    assert torch.allclose(
-        found.log_prob(torch.zeros_like(found.mean)), turned.log_prob(torch.zeros_like(found.mean)), atol=1e-4
-    )
-    mirrored = [model.predict(positions * side, values, queries * side).mean for side in (1.0, -1.0)]
-    assert not torch.allclose(*mirrored, atol=1e-3) and torch.allclose(
-        found.probs.sum(-1), torch.ones(1, 36), atol=1e-5
-    )
-
-
 @pytest.mark.parametrize("shape", [(6, 6), (20, 32), (7, 5), (3, 40), (1, 1)])
 def test_windows_answer_each_cell_once(shape):
     count = np.zeros(shape, int)
@@ -236,3 +221,54 @@ def test_the_lines_of_the_page_make_a_map(field, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1), "page", "exec"), {})
     assert read_field("map.nc").t.attrs["units"] == "degC"
+
+
+def test_kriging_is_the_gaussian_process_of_scikit_learn():
+    """At any number of observed values; what is left out is predicted from the others."""
+    kriging = Kriging(1.3, (0.4, 0.8), 0.01)
+    kernel = ConstantKernel(1.3) * Matern([0.4, 0.8], nu=1.5) + WhiteKernel(0.01)
+    positions, values = torch.rand(2, 9, 2, dtype=torch.double) * 2 - 1, torch.randn(2, 9, 3, dtype=torch.double)
+    queries = torch.rand(2, 5, 2, dtype=torch.double)
+    mean, std = kriging.predict(positions, values, queries)
+    for row in range(2):
+        reference = GaussianProcessRegressor(kernel, optimizer=None).fit(positions[row], values[row])
+        expected = reference.predict(queries[row], return_std=True)
+        assert np.allclose(mean[row], expected[0], atol=1e-4) and np.allclose(std[row], expected[1][:, :1], atol=1e-4)
+    nothing = kriging.predict(positions[:, :0], values[:, :0], queries)
+    assert (nothing[0] == 0).all() and torch.allclose(nothing[1], torch.full_like(std, 1.31**0.5))
+    left_out = kriging.left_out(positions, values)
+    for index in range(9):
+        others = [number for number in range(9) if number != index]
+        mean, std = kriging.predict(positions[:, others], values[:, others], positions[:, [index]])
+        assert torch.allclose(left_out[:, [index]], (values[:, [index]] - mean) / std, atol=1e-3)
+
+
+def test_the_fitted_kernel_is_that_of_the_values():
+    positions = torch.rand(60, 2, dtype=torch.double) * 2 - 1
+    true = Kriging(2.0, (0.5, 0.5), 1e-4)
+    factor = torch.linalg.cholesky(true.covariance(positions[None], positions[None])[0] + 1e-4 * torch.eye(60))
+    values = (factor @ torch.randn(60, 40, dtype=torch.double, generator=torch.Generator().manual_seed(0))).T
+    found = Kriging.fit(positions, values, isotropic=True)
+    assert found.variance == pytest.approx(2.0, rel=0.3) and found.lengths == pytest.approx((0.5, 0.5), rel=0.2)
+
+
+def test_a_model_of_residuals_answers_in_values(stored, tmp_path):
+    """What it was trained on is (value - kriging's mean) / std, and its answers are turned back."""
+    flags = f"--kind field --dataset_name {stored} --output_dir {tmp_path}/run {SMALL} --kriging true --turn true"
+    arguments, signal = parse_arguments(flags.split())
+    model = PixelTransformerModel.from_pretrained(train(arguments, signal)).eval()
+    answering = predictor(model)
+    assert isinstance(answering, Kriged) and answering.kriging == signal.kriged
+    rows = [row for row in signal.load_split("train", model.config) if not row.isnan().any()][:3]
+    positions, values = signal.pairs(torch.stack(rows), 20, torch.Generator().manual_seed(0))
+    for context in (0, 7):
+        same, residuals = signal.revise(torch.stack(rows), positions, values, context, None)
+        assert torch.equal(same, positions)
+        known, asked = slice(context), slice(context, None)
+        found = answering.predict(positions[:, known], values[:, known], positions[:, asked])
+        of_residuals = model.predict(positions[:, known], residuals[:, known], positions[:, asked])
+        _, std = signal.kriged.predict(positions[:, known], values[:, known], positions[:, asked])
+        expected = of_residuals.log_prob(residuals[:, asked]) - 2 * std[..., 0].log()  # two channels
+        assert torch.allclose(found.log_prob(values[:, asked]).double(), expected.double(), atol=1e-3)
+    with pytest.raises(ValueError, match="--kriging: expected true"):
+        Fields(str(stored), patch_size=6).load_split("test", model.config)

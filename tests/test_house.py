@@ -13,8 +13,8 @@ LONGEST_FUNCTION, LONGEST_FILE = 60, 400  # lines; a function's docstring does n
 LAYERS = [
     {"pixeltransformer"},
     {"signals", "configuration_pixeltransformer", "modeling_pixeltransformer", "handler"},
-    {"baselines", "demo"},
-    {"evaluation"},
+    {"baselines", "applications"},
+    {"demo", "evaluation"},
     {"training", "evaluate"},
     {"train_accelerate", "app", "baselines.train", "baselines.field"},
     {"examples", "benchmarks"},

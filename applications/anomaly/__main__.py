@@ -7,6 +7,7 @@ Each image is cropped and resized to the checkpoint's native grid. docs/ANOMALY.
 
 import argparse
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from applications.anomaly.report import Judged, write_report
 from applications.anomaly.scores import SHAKES, image_scores, read_images
-from applications.anomaly.surprise import DEFAULT, MAPS, Windows, smooth, surprise
+from applications.anomaly.surprise import MAPS, Style, Windows, smooth, surprise
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.image import endings
 
@@ -48,11 +49,23 @@ def open_images(files: list[tuple[str, Path]]) -> list[Image.Image]:
     return images
 
 
-def judge(model, files: list[tuple[str, Path]], flags: argparse.Namespace, windows: Windows, progress) -> list[Judged]:
+def chosen(flags: argparse.Namespace, default: Style) -> Style:
+    """The style that the flags ask for; what they leave open is the checkpoint's."""
+    own = default.windows
+    asked = (flags.core, flags.window, flags.distance)
+    sides = [
+        usual if side is None else side for side, usual in zip(asked, (own.core, own.window, own.distance), strict=True)
+    ]
+    blur = default.smooth if flags.smooth is None else flags.smooth
+    doubts = default.doubts if flags.doubt is None else tuple(flags.doubt)
+    return Style(flags.map or default.map, blur, Windows(*sides), doubts)
+
+
+def judge(model, files: list[tuple[str, Path]], flags: argparse.Namespace, style: Style, progress) -> list[Judged]:
     """Maps and scores of some image files."""
     config = model.config
     values = read_images(open_images(files), config.native_grid, config.value_dim)
-    maps = smooth(surprise(model, values, windows, progress).maps()[flags.map], flags.smooth)
+    maps = smooth(surprise(model, values, style.windows, style.doubts, progress).maps()[style.map], style.smooth)
     scores = {"map_mean": maps.mean((1, 2)).tolist(), "map_max": maps.amax((1, 2)).tolist()}
     if not flags.maps_only:
         scores |= image_scores(model, values, tuple(flags.shake))
@@ -65,19 +78,18 @@ def _advance(bar: tqdm, images: int, share: float) -> None:
 
 
 def run(flags: argparse.Namespace) -> None:
-    windows, files = Windows(flags.core, flags.window, flags.distance), find_images(flags.inputs)
+    files = find_images(flags.inputs)
     try:
         model = PixelTransformerModel.from_pretrained(flags.checkpoint).eval()
     except (OSError, ValueError) as error:
         raise ValueError(f"--checkpoint: cannot load {flags.checkpoint!r}: {error}") from error
-    judged: list[Judged] = []
+    style, judged = chosen(flags, Style.of(model.config)), []
     with tqdm(total=len(files), unit="image", bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}]") as bar:
         for start in range(0, len(files), FILES_AT_A_TIME):
             part = files[start : start + FILES_AT_A_TIME]
             each_image = partial(_advance, bar, len(part))
-            judged += judge(model, part, flags, windows, each_image)
-    settings = {name: getattr(flags, name) for name in ("checkpoint", "map", "smooth", "core", "window", "distance")}
-    paths = write_report(judged, flags.output, settings)
+            judged += judge(model, part, flags, style, each_image)
+    paths = write_report(judged, flags.output, {"checkpoint": flags.checkpoint, **asdict(style)})
     print(f"{flags.output}: {len(judged)} images, scores in " + " and ".join(path.name for path in paths))
 
 
@@ -87,11 +99,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("inputs", nargs="+", type=Path, help="image files and folders of them")
     parser.add_argument("--checkpoint", required=True, help="checkpoint folder or Hub id")
     parser.add_argument("--output", type=Path, required=True, help="folder for the report")
-    parser.add_argument("--map", choices=MAPS, default=DEFAULT.map, help="what the map shows")
-    parser.add_argument("--smooth", type=float, default=DEFAULT.smooth, help="std of a Gaussian blur, in pixels")
-    parser.add_argument("--core", type=int, default=DEFAULT.windows.core, help="side of what is scored at a time")
-    parser.add_argument("--window", type=int, default=DEFAULT.windows.window, help="side of what is hidden around it")
-    parser.add_argument("--distance", type=int, default=DEFAULT.windows.distance, help="between two windows")
+    parser.add_argument("--map", choices=MAPS, help="what the map shows; defaults here and below: by the checkpoint")
+    parser.add_argument("--smooth", type=float, help="std of a Gaussian blur, in pixels")
+    parser.add_argument("--core", type=int, help="side of what is scored at a time")
+    parser.add_argument("--window", type=int, help="side of what is hidden around it")
+    parser.add_argument("--distance", type=int, help="between two windows")
+    parser.add_argument("--doubt", type=float, nargs="*", help="shares of pixels to doubt")
     parser.add_argument("--shake", nargs="*", choices=SHAKES, default=["turned"], help="scores by shaken versions")
     parser.add_argument("--maps_only", action="store_true", help="leave out likelihoods of whole images")
     return parser.parse_args(argv)

@@ -21,8 +21,8 @@ from applications.codec.tiles import Tile, cut
 # Of the config, what the probabilities depend on, besides what shows in the shapes of the weights.
 FIELDS = (
     *("native_grid", "value_range", "quantization_step", "num_attention_heads", "norm", "norm_position", "qk_norm"),
-    *("rotary", "rotary_max_frequency", "fourier_scale", "value_fourier_scale", "offset_radius", "min_scale"),
-    *("max_scale", "activation", "step_losses"),
+    *("rotary", "rotary_max_frequency", "position_bandwidth", "value_bandwidth", "offset_radius", "min_std"),
+    *("max_std", "activation", "step_losses"),
 )
 
 Box = tuple[int, int, int, int]  # x, y, width, height
@@ -172,9 +172,9 @@ def decode(
             coded = _read_batch(coder, of_batch, context, batch, only_first, part)
             _check_pixels(header, batch, of_batch, coded, f"batch {number} of {len(parts)}", only_first)
             for tile, levels, std in zip(of_batch, coded.levels, coded.stds, strict=True):
-                places = tile.rows_columns(tile.coded, model.config.native_grid[0])
-                arrays[tile.image][places] = levels.numpy()
-                stds[tile.image][places] = std.numpy()
+                cells = tile.rows_columns(tile.coded, model.config.native_grid[0])
+                arrays[tile.image][cells] = levels.numpy()
+                stds[tile.image][cells] = std.numpy()
     return [
         Decoded(Picture(entry.name, array, entry.mode), std)
         for entry, array, std in zip(header.entries, arrays, stds, strict=True)

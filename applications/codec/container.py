@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 MAGIC, VERSION = b"PTZ", 1
 MODES = ("L", "RGB", "1")
+# A file with consistent checksums may still be made to harm: limits on what its header asks for.
+MAX_PIXELS, MAX_NAMES, MAX_BATCH, MAX_THREADS = 2**28, 2**24, 4096, 1024
 
 
 class CodecError(ValueError):
@@ -177,6 +179,11 @@ def read(data: bytes) -> tuple[Header, list[Batch]]:
     return header, batches
 
 
+def _check(right: bool, expected: str) -> None:
+    if not right:
+        raise CodecError(f"file: expected {expected}")
+
+
 def _read_body(body: _Bytes) -> tuple[Header, list[tuple[int, int, int, int]]]:
     flags, digest = body.take(1)[0], body.take(8)
     checkpoint, arithmetic = body.text(), body.text()
@@ -185,11 +192,19 @@ def _read_body(body: _Bytes) -> tuple[Header, list[tuple[int, int, int, int]]]:
     known = body.word() if flags & 2 else None
     count, deflated = body.varint(), body.take(1)[0]
     stored = body.take(body.varint())
-    names = (zlib.decompress(stored) if deflated else stored).decode().split("\0")
+    if deflated:
+        stored = zlib.decompressobj().decompress(stored, MAX_NAMES)
+    names = stored.decode().split("\0")
     entries: list[Entry] = []
     while len(entries) < count:
         run, width, height, mode = (body.varint() for _ in range(4))
-        entries += [Entry(name, width, height, MODES[mode]) for name in names[len(entries) : len(entries) + run]]
+        part = names[len(entries) : len(entries) + run]
+        _check(len(part) == run > 0 and mode < len(MODES), f"{count} images with names, sizes and modes")
+        entries += [Entry(name, width, height, MODES[mode]) for name in part]
+    pixels = sum(entry.width * entry.height for entry in entries)
+    _check(pixels <= MAX_PIXELS, f"at most {MAX_PIXELS:,} pixels, got {pixels:,}")
+    _check(0 < batch_size <= MAX_BATCH and num_steps > 0, f"batches of 1 to {MAX_BATCH} tiles, got {batch_size}")
+    _check(0 < threads <= MAX_THREADS, f"1 to {MAX_THREADS} threads, got {threads}")
     lengths = []
     while body.at < len(body.data):
         length, check, pixels = body.varint(), body.word(), body.word()

@@ -101,14 +101,14 @@ def _code_chunk(distribution: ValueDistribution, coder: Coder, wanted: Tensor | 
     index = torch.zeros(count, channels, dtype=torch.int64)
     values = torch.zeros(count, 1, channels)
     for channel in range(channels):
-        log_scales = components.log_scales[..., min(channel, components.log_scales.shape[-1] - 1)]
+        log_stds = components.log_stds[..., min(channel, components.log_stds.shape[-1] - 1)]
         means = components.conditional_means(values)[..., channel]
-        steps = MixtureSteps(levels, means.contiguous(), torch.exp(-log_scales), log_weights.softmax(-1))
+        steps = MixtureSteps(levels, means.contiguous(), torch.exp(-log_stds), log_weights.softmax(-1))
         index[:, channel] = steps.code(coder, None if wanted is None else wanted[:, channel])
         values[:, 0, channel] = levels.at(index[:, channel])
         if wanted is None and channel == channels - 1:
             return index, torch.zeros(count)
-        one = ChannelGaussians(means[..., None], log_scales[..., None])
+        one = ChannelGaussians(means[..., None], log_stds[..., None])
         # What the channel says of the component that the value is from.
         log_weights = log_weights + one.log_cell_masses(values[..., channel : channel + 1], levels)[..., 0]
     return index, log_weights.logsumexp(-1)

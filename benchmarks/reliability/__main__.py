@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.reliability.parts import SAVE_EVERY, STEPS, Faults, try_everything
 from benchmarks.reliability.tally import Tally
+from evaluation.tables import make_table, markdown
 from training.setup import machine, num_cores
 
 ROOT = Path(__file__).parent.parent.parent
@@ -22,55 +23,52 @@ TARGET = ROOT / "docs" / "RELIABILITY.md"
 
 
 def fault_table(rows: Faults) -> str:
-    lines = ["| fault | runs | losses |", "|---|---:|---:|"]
-    lines += [f"| {name} | {runs} | {len(lost)} |" for name, runs, lost in rows]
-    lines.append(f"| all | {sum(runs for _, runs, _ in rows)} | {sum(len(lost) for _, _, lost in rows)} |")
-    return "\n".join(lines)
+    cells = [[name, runs, len(lost)] for name, runs, lost in rows]
+    cells.append(["all", sum(runs for _, runs, _ in rows), sum(len(lost) for _, _, lost in rows)])
+    return markdown(make_table(dict.fromkeys(("fault", "runs", "losses"), 0), cells))
 
 
 def input_table(tallies: dict[str, Tally]) -> str:
     """A row for each part, and their sum."""
     columns = ("crashes", "unclear", "accepted", "wrong")
-    lines = ["| input to | tried | crashes | unclear messages | bad, not refused | odd, read wrongly |"]
-    lines.append("|---|---:|---:|---:|---:|---:|")
+    titles = ("input to", "tried", "crashes", "unclear messages", "bad, not refused", "odd, read wrongly")
     counts = {name: [t.tried, *(len(getattr(t, column)) for column in columns)] for name, t in tallies.items()}
     counts["all"] = [sum(column) for column in zip(*counts.values(), strict=True)]
-    lines += [f"| {name} | " + " | ".join(map(str, numbers)) + " |" for name, numbers in counts.items()]
-    return "\n".join(lines)
+    return markdown(make_table(dict.fromkeys(titles, 0), [[name, *numbers] for name, numbers in counts.items()]))
 
 
 def load_table(report: dict) -> str:
     """The figures of `benchmarks.app_load`, one a row; numbers as they stand in its report."""
-    lines = ["| load on the app | |", "|---|---:|"]
     figures = {name: value for name, value in report.items() if not isinstance(value, list | dict)}
-    lines += [f"| {name.replace('_', ' ')} | {value} |" for name, value in figures.items()]
-    return "\n".join(lines)
+    rows = [[name.replace("_", " "), str(value)] for name, value in figures.items()]
+    return markdown(make_table({"load on the app": 0, "": 0}, rows))
 
 
-def report(rows: Faults, tallies: dict[str, Tally], load: str) -> str:
-    """The page, from faults, inputs and a table of the load."""
+def report(rows: Faults, tallies: dict[str, Tally], load: str, note: str = "") -> str:
+    """The page, from faults, inputs, a table of the load and a note on the run."""
+    command = shlex.join(["python", "-m", "benchmarks.reliability", *sys.argv[1:]])
     return f"""# Reliability
 
-Written by `{shlex.join(["python", "-m", "benchmarks.reliability", *sys.argv[1:]])}` on {machine()}.
+Written by `{command}` on {machine()}.
+{note}
 
 ## Faults injected into trainings
 
-Each training ({STEPS} steps of two batches, a state every {SAVE_EVERY} steps, fixed seed) is a process of its own;
-after the fault it is resumed, and its losses, the order of its data, its final weights, running average, moments and
-exported model are compared bit for bit with one that was left alone. A difference, a state that was lost, or a message
-that does not name what happened counts as a loss.
+Each training ({STEPS} steps of two batches, a state every {SAVE_EVERY} steps, fixed seed) is a process of its own.
+After the fault it is resumed. Its losses, the order of its data, and its final weights, running average, moments and
+exported model must equal those of an undisturbed training bit for bit. A difference, a lost state, or a message that
+does not name what happened counts as a loss.
 
 {fault_table(rows)}
 
-A full disk is the system's refusal to let a file grow (a limit of the process); read-only is a folder without write
-permission.
+"Disk full" is a limit of the process on the size of files; "read-only" is a folder without write permission.
 
 ## Bad and odd input
 
-Bad input must be refused: by an error that names the flag, argument, key or file (and a non-zero exit code on the
-command line). Odd input is valid and must be read as what it is: a file called `train_1.png` in a folder of others, a
-clip that its container turns upright, overlapping bodies, positions at 1.0000001. Spoilt files of a dataset count as
-odd: they must be named and left out, and all others used.
+Bad input must be refused by an error that names the flag, argument, key or file, and on the command line by a non-zero
+exit code. Odd input is valid and must be read correctly: a file called `train_1.png` among other images, a clip that
+its container rotates, overlapping bodies, positions at 1.0000001. Broken files of a dataset count as odd: they must be
+named and left out, and all others used.
 
 {input_table(tallies)}
 
@@ -89,6 +87,7 @@ def main() -> None:
     parser.add_argument(
         "--jobs", type=int, default=num_cores(), help="parts tried at a time; default: one a core (%(default)s)"
     )
+    parser.add_argument("--note", default="", help="a sentence on the run, below the heading")
     parser.add_argument("--output", type=Path, default=TARGET, help="default: %(default)s")
     arguments = parser.parse_args()
     if arguments.app_load is not None and not arguments.app_load.is_file():
@@ -101,7 +100,7 @@ def main() -> None:
         if arguments.app_load is not None
         else "Not measured in this run (`--app_load`)."
     )
-    text = report(rows, tallies, load)
+    text = report(rows, tallies, load, arguments.note)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(text)
     print(text)

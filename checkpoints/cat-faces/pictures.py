@@ -81,11 +81,11 @@ def as_image(picture: Any, name: str = "images") -> "Image.Image":
 
 def _channels_last(array: np.ndarray, channels_first: bool, name: str) -> np.ndarray:
     """An array (y, x) or (y, x, 2 to 4)."""
-    places = [axis for axis in ((0, -1) if channels_first else (-1, 0)) if array.ndim == 3 and array.shape[axis] <= 4]
-    if array.ndim != 2 and not places or 0 in array.shape:
+    axes = [axis for axis in ((0, -1) if channels_first else (-1, 0)) if array.ndim == 3 and array.shape[axis] <= 4]
+    if array.ndim != 2 and not axes or 0 in array.shape:
         raise ValueError(f"{name}: expected shape (y, x), (y, x, channels) or (channels, y, x), got {array.shape}")
     if array.ndim == 3:
-        array = np.moveaxis(array, places[0], -1)
+        array = np.moveaxis(array, axes[0], -1)
         array = array[..., 0] if array.shape[-1] == 1 else array
     return np.ascontiguousarray(array)
 

@@ -111,7 +111,7 @@ class PixelTransformerImageProcessor(BaseImageProcessor):
         Args:
             inputs (`BatchFeature`): What the processor made of the pictures.
             values (`Tensor` (B, Q, V) or (n, B, Q, V)): Values at the queries, or n samples of them.
-            return_tensors (`str` or `None`): "pt" for tensors (y, x, V) in place of PIL images.
+            return_tensors (`str` or `None`): "pt" for tensors (y, x, V) instead of PIL images.
 
         Returns:
             `list`: For each of B pictures an image, or a list of n images where there are samples.

@@ -129,7 +129,7 @@ class ChannelGaussians:
         mean, variance, moved = self._approximate_moments(low, high)
         chosen = weights * moved > MATTERS
         if torch.compiler.is_exporting():  # a graph cannot depend on how many there are: all are integrated
-            parts = (x.flatten(0, -2) for x in (self.means, self.log_scales, self.coefficients))
+            parts = (x.flatten(0, -2) for x in (self.means, self.log_stds, self.coefficients))
             exact = (part.view_as(mean) for part in ChannelGaussians(*parts)._integrated_moments(low, high))
             return tuple(torch.where(chosen[..., None], *pair) for pair in zip(exact, (mean, variance), strict=True))
         if not chosen.any():

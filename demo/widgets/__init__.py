@@ -25,12 +25,12 @@ class Widget(gr.HTML):
     """A part of the page whose script `common.js` and `script` make; further arguments are its properties.
 
     Args:
-        script (`str`): A file of this folder.
+        script (`str`): A file of this folder, or several, with spaces between.
         template (`str`): HTML, rendered with the properties.
     """
 
     def __init__(self, value: Any, script: str, template: str, **named: Any):
-        js = asset("common.js") + asset(script)
+        js = "".join(map(asset, ["common.js", *script.split()]))
         named = {"stamp": 0, **named}
         super().__init__(value=value, html_template=template, js_on_load=js, apply_default_css=False, **named)
 

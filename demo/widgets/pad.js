@@ -60,8 +60,8 @@ function fillPalette(colours) {
     button.type = "button";
     button.className = "pt-swatch";
     button.style.background = button.dataset.colour = each;
-    button.title = button.ariaLabel = name;
-    if (props.ghost && FOR[name]) button.title += ": " + FOR[name];
+    button.ariaLabel = name;
+    button.title = purpose(name);
     button.addEventListener("click", () => pick(each));
     return button;
   }));
@@ -76,9 +76,10 @@ function fillPalette(colours) {
   mark();
 }
 
+const purpose = (name) => name + (props.ghost && FOR[name] ? ": " + FOR[name] : "");
+
 function mark() {
-  const name = palette[colour] || "a colour of yours";
-  find(".pt-colour").textContent = name + (props.ghost && FOR[name] ? ": " + FOR[name] : "");
+  find(".pt-colour").textContent = purpose(palette[colour] || "a colour of yours");
   for (const swatch of element.querySelectorAll("button.pt-swatch")) swatch.ariaPressed = swatch.dataset.colour === colour;
 }
 
@@ -143,7 +144,7 @@ function draw() {
     pen.fillStyle = known;
     pen.fillRect(...box(cell % w, Math.floor(cell / w)));
   }
-  if (props.ghost && cells.size + dabs.size < 40) ghost();
+  if (props.ghost && cells.size + dabs.size < 40) ghost(pen, canvas.width);
   if (props.mark >= 0) ring(box(props.mark % w, Math.floor(props.mark / w)), side);
   if (cursor) {
     const [left, top, size] = under(cursor);
@@ -154,35 +155,6 @@ function draw() {
   acts.undo.disabled = !past.length;
   acts.redo.disabled = !future.length;
   acts.clear.disabled = !cells.size && !dabs.size;
-}
-
-function ghost() {  // a face to paint on, as the photos show it: it fills the picture
-  const s = canvas.width, path = new Path2D();
-  for (const side of [-1, 1]) {
-    const x = (part) => (0.5 + side * part) * s;
-    path.moveTo(x(0.44), 0.46 * s);
-    path.lineTo(x(0.41), 0.06 * s);
-    path.lineTo(x(0.14), 0.23 * s);
-    path.moveTo(x(0.2) + 0.1 * s, 0.49 * s);
-    path.ellipse(x(0.2), 0.49 * s, 0.1 * s, 0.07 * s, 0, 0, 7);
-    path.moveTo(x(0.2) + 0.035 * s, 0.49 * s);
-    path.ellipse(x(0.2), 0.49 * s, 0.035 * s, 0.065 * s, 0, 0, 7);
-  }
-  path.moveTo(0.72 * s, 0.79 * s);
-  path.ellipse(0.5 * s, 0.79 * s, 0.22 * s, 0.16 * s, 0, 0, 7);
-  path.moveTo(0.44 * s, 0.67 * s);
-  path.lineTo(0.56 * s, 0.67 * s);
-  path.lineTo(0.5 * s, 0.74 * s);
-  path.closePath();
-  path.moveTo(0.95 * s, 0.58 * s);
-  path.ellipse(0.5 * s, 0.58 * s, 0.45 * s, 0.4 * s, 0, 0, 7);
-  pen.setLineDash([7, 7]);
-  for (const [width, style] of [[4, "rgba(0,0,0,.35)"], [2, "rgba(255,255,255,.8)"]]) {
-    pen.lineWidth = width;
-    pen.strokeStyle = style;
-    pen.stroke(path);
-  }
-  pen.setLineDash([]);
 }
 
 function ring([left, top, wide, high], side) {

@@ -39,7 +39,7 @@ class Pad(Widget):
     ):
         super().__init__(
             value,
-            "pad.js",
+            "ghost.js pad.js",
             asset("pad.html"),
             channels=channels,
             largest=largest,
