@@ -32,8 +32,8 @@ class LMConvConfig(FieldConfig):
 
     model_type = "field-lmconv"
 
-    hidden_size: int = 36
-    num_layers: int = 6
+    hidden_size: int = 32
+    num_layers: int = 5
     kernel_size: int = 3
     dilation: int = 2
     order: str = "s-curve"

@@ -27,8 +27,8 @@ class PixelCNNConfig(FieldConfig):
 
     model_type = "field-pixelcnn"
 
-    hidden_size: int = 48
-    num_layers: int = 8
+    hidden_size: int = 40
+    num_layers: int = 7
 
 
 def _causal(inputs: int, outputs: int, size: int, kind: str) -> CausalConv:
@@ -85,8 +85,8 @@ class GatedPixelCNNConfig(FieldConfig):
 
     model_type = "field-gated-pixelcnn"
 
-    hidden_size: int = 40
-    num_layers: int = 8
+    hidden_size: int = 32
+    num_layers: int = 6
     kernel_size: int = 3
 
 

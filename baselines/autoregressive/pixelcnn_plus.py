@@ -28,7 +28,7 @@ class PixelCNNPlusConfig(FieldConfig):
     model_type = "field-pixelcnn-plus"
 
     hidden_size: int = 24
-    num_layers: int = 3
+    num_layers: int = 2
     num_halvings: int = 1
     dropout: float | int = 0.1
 

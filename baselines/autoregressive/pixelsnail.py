@@ -26,9 +26,9 @@ class PixelSNAILConfig(FieldConfig):
 
     model_type = "field-pixelsnail"
 
-    hidden_size: int = 36
-    num_blocks: int = 4
-    num_layers: int = 3
+    hidden_size: int = 32
+    num_blocks: int = 3
+    num_layers: int = 2
     key_size: int = 16
 
 
