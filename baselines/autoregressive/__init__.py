@@ -26,7 +26,7 @@ class Entry:
     published: float | None = None
     static: bool = False
     curves: bool = False
-    rate: float = 1e-3
+    rate: float = 2e-3
     batch: int = 64
 
     @property
@@ -43,13 +43,13 @@ MODELS = {
     "pixel-histogram": Entry("counting", "PixelHistogram"),
     "joint-histogram": Entry("counting", "JointHistogram"),
     "parametric-pixels": Entry("counting", "ParametricPixels"),
-    "fvsbn": Entry("nade", "FVSBN", published=96.58, rate=3e-3),
-    "nade": Entry("nade", "NADE", published=85.65),
-    "eonade": Entry("nade", "EoNADE", published=84.68, static=True),
+    "fvsbn": Entry("nade", "FVSBN", published=96.58, rate=5e-3),
+    "nade": Entry("nade", "NADE", published=85.65, rate=3e-3),
+    "eonade": Entry("nade", "EoNADE", published=84.68, static=True, rate=3e-3),
     "rnade": Entry("nade", "NADE", {"hidden_size": 128, "num_levels": None, "native_grid": (256,)}, curves=True),
     "categorical-nade": Entry("nade", "NADE", {"hidden_size": 64, "features": 4, "num_levels": 256}),
-    "made": Entry("made", "MADE", published=88.40, static=True),
-    "made-orders": Entry("made", "MADE", {"num_orders": 32}, published=84.87),
+    "made": Entry("made", "MADE", published=88.40, static=True, rate=5e-3),
+    "made-orders": Entry("made", "MADE", {"num_orders": 32}, published=84.87, rate=5e-3),
     "pixel-sequence": Entry("pixel_rnn", "PixelSequence", batch=16),
     "row-lstm": Entry("pixel_rnn", "PixelRNN", {"layer": "row"}, published=80.54, static=True, batch=16),
     "diagonal-bilstm": Entry("pixel_rnn", "PixelRNN", {"layer": "diagonal"}, published=79.20, static=True, batch=16),
@@ -62,5 +62,5 @@ MODELS = {
     "spatial-pixelcnn": Entry("spatial_pixelcnn", "SpatialPixelCNN"),
     "spatial-pixelcnn-16": Entry("spatial_pixelcnn", "SpatialPixelCNN", {"patch_size": 16}),
     "wavenet": Entry("wavenet", "WaveNet", curves=True),
-    "image-gpt": Entry("image_gpt", "ImageGPT", published=79.17, batch=16),
+    "image-gpt": Entry("image_gpt", "ImageGPT", published=79.17, rate=1e-3, batch=16),
 }
