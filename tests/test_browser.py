@@ -22,7 +22,10 @@ SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 # Seconds for one wait, more where a machine is crowded; how fast the app is, is measured by benchmarks/app_latency.py.
 PATIENCE = 1000 * int(os.environ.get("BROWSER_PATIENCE", "60"))
 LONGEST = 4 * PATIENCE // 1000  # seconds for one test
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
+pytestmark = [
+    pytest.mark.skipif(not os.environ.get("BROWSER_TESTS"), reason="tests in a browser run with BROWSER_TESTS=1"),
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
+]
 expect = sync_api.expect
 LARGE, MEAN = "#samples .pt-large img", '#marginals figure[data-name="Mean"] img'
 SKETCH = 60  # values of the sketch that the page opens with, at least
