@@ -2,7 +2,7 @@
 
 Chen et al., ICML 2020. The paper reduces colours to a palette of 512 and trains up to 6.8 billion parameters for
 features, not likelihoods; here grey levels are the vocabulary. Dynamically binarised MNIST: 79.17 nats for a model of
-this kind (pytorch-generative). A start token comes first; keys and values are cached in sampling.
+this kind (source not traced). A start token comes first; keys and values are cached in sampling.
 """
 
 import torch

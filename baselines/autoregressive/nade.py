@@ -1,7 +1,7 @@
 """FVSBN, NADE and its kin: one-layer models that share weights between the conditionals.
 
 - FVSBN: logistic regression of each pixel on those before it (Frey 1996; Bengio & Bengio 2000). Binarised MNIST, with
-  dynamic binarisation: 96.58 nats (pytorch-generative).
+  dynamic binarisation: 96.58 nats (source not traced).
 - NADE (Larochelle & Murray 2011): h_i = σ(c + Σ_{j<i} W_j v_j), p(v_i) = σ(b_i + V_i h_i). Published: 88.86 nats with
   500 units and static binarisation; 85.65 with dynamic binarisation (pytorch-generative).
 - EoNADE (Uria et al. 2014): one deep network for all orders, trained to predict the hidden pixels of a random subset.
