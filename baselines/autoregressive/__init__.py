@@ -14,8 +14,8 @@ class Entry:
 
     Attributes:
         published (`float` or `None`): With dynamic binarisation, unless `static`. Dynamic figures of NADE, MADE,
-            PixelCNN, Gated PixelCNN and PixelSNAIL are those of github.com/EugenHotaj/pytorch-generative, as most papers
-            report static binarisation; those of FVSBN, ImageGPT and LMConv have not been traced to a source.
+            PixelCNN, Gated PixelCNN and PixelSNAIL are those of github.com/EugenHotaj/pytorch-generative, as most
+            papers report static binarisation; those of FVSBN, ImageGPT and LMConv have not been traced to a source.
         curves (`bool`): Whether it models curves, not images.
         rate (`float`): Peak learning rate of AdamW.
         batch (`int`): Images of a training step: fewer where a step takes long, so that there are enough steps.
