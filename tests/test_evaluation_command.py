@@ -1,12 +1,10 @@
 """`evaluate.py` and `evaluation.report` do what their help says."""
 
-import ast
 import dataclasses
 import json
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features
@@ -267,28 +265,3 @@ def test_the_classifier_s_script_learns(tmp_path):
     assert done.returncode == 0, done.stderr
     _, facts = classifier.load(tmp_path / "c.safetensors")
     assert facts["accuracy"] == 1 and facts["images"] == 40 and "100.00%" in done.stdout
-
-
-def imported(path: Path) -> set[str]:
-    """First words of the modules that a file imports, anywhere in it."""
-    nodes = list(ast.walk(ast.parse(path.read_text())))
-    names = [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
-    names += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    return {name.split(".")[0] for name in names}
-
-
-@pytest.mark.parametrize(
-    ("folder", "above"),
-    [
-        ("pixeltransformer", {"signals", "baselines", "evaluation", "training", "benchmarks", "demo"}),
-        ("signals", {"evaluation", "training", "benchmarks", "demo"}),
-        ("baselines", {"evaluation", "training", "benchmarks", "demo"}),
-        ("evaluation", {"training", "benchmarks", "demo"}),
-        ("training", {"benchmarks", "demo"}),
-    ],
-)
-def test_no_import_runs_upward(folder, above):
-    scripts = {"evaluate", "train_accelerate", "app", "handler"}
-    found = {path.name: imported(path) & (above | scripts) for path in (ROOT / folder).rglob("*.py")}
-    assert found
-    assert not {name: names for name, names in found.items() if names}

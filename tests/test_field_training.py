@@ -75,7 +75,7 @@ def test_a_resumed_training_ends_where_one_without_a_break_does(image_folder, tm
     base += ["--max_checkpoints", "2", "--validate_every", "4"]
     folder = train(*parse_arguments(base))
     whole = load_file(folder / "model.safetensors")
-    assert "training" in (folder / "README.md").read_text() and "nats" in (folder / "README.md").read_text()
+    assert "## Training" in (folder / "README.md").read_text() and "nats" in (folder / "README.md").read_text()
     train(*parse_arguments([*base, "--resume", str(tmp_path / "run" / "state-2")]))
     resumed = load_file(folder / "model.safetensors")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)

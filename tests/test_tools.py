@@ -82,7 +82,7 @@ def test_gradients_reach_the_context_and_are_those_of_differences():
         index = np.unravel_index(int(gradient.abs().argmax()), gradient.shape)
         moved[index] = 1e-3
         ends = [
-            score(*(part.detach() + side * moved * (number == which) for which, part in enumerate(inputs)))
+            score(*(part.detach() + (side * moved if number == which else 0) for which, part in enumerate(inputs)))
             for side in (-1, 1)
         ]
         assert ((ends[1] - ends[0]) / 2e-3).item() == pytest.approx(gradient[index].item(), rel=2e-2)

@@ -202,7 +202,11 @@ class PixelTransformerConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any):
         """As inherited; fields replaced by `kwargs` are checked like those of a new config."""
         replaced = {name: kwargs.pop(name) for name in cls.own_fields() if name in kwargs}
-        return super().from_dict({**config_dict, **replaced}, **kwargs)
+        given, replaced = (
+            {cls.attribute_map.get(name, name): value for name, value in part.items()}
+            for part in (config_dict, replaced)
+        )
+        return super().from_dict({**given, **replaced}, **kwargs)
 
     @classmethod
     def own_fields(cls) -> list[str]:
