@@ -269,7 +269,7 @@ class Noise:
         return Noise(self.choice[rows, numbers], self.normal[rows, numbers], self.accept[rows, numbers])
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def draw_blocks(
     chain: Chain,
     sizes: list[list[int]],

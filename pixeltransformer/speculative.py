@@ -26,12 +26,12 @@ from .row_memory import windows
 from .streams import Streams
 
 FIRST, SHORTEST, LONGEST = 8, 8, 64  # drafts per round: in the first round, at least, at most
-GROWTH = 3.0  # drafts per recently accepted value
+GROWTH, AHEAD = 2.5, 2.0  # drafts, and proposals for values after them, per recently accepted value
 TRIES = 24  # draws for a residual that are tried at once, at first
 ATTEMPTS = 2**16  # approximate limit of draws for one residual; see `draw_residual`
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def draw_speculatively(
     chain: Chain, streams: Streams, temperature: float, use_cache: bool = True, complete: bool = False
 ) -> Iterator[None]:
@@ -59,7 +59,7 @@ def draw_speculatively(
             for own, found, stop, start in zip(pace, proposed, stops, starts, strict=True)
         ]
         ahead = [
-            min(own.length, total - start - length)
+            min(own.ahead, total - start - length)
             for own, total, start, length in zip(pace, chain.totals, starts, lengths, strict=True)
         ]
         part = noise.at(starts, max(lengths))
@@ -90,17 +90,25 @@ def draw_speculatively(
 
 
 class Pace:
-    """How many values a row drafts: somewhat more than were accepted in recent rounds."""
+    """How many values a row drafts, and how many further ones get proposals: somewhat more than were accepted lately.
+
+    More of them save rounds, but what is dropped was computed in vain, and several rows keep all cores busy. The
+    factors are a compromise: on CIFAR-10, 2.5 and 2 take 50 rounds where 3 and 3 take 49, and 8 % less time.
+    """
 
     def __init__(self, total: int):
         self.longest = min(LONGEST, total)
         self.recent, self.length = 0.0, min(FIRST, total)
+        self.ahead = min(2 * FIRST, total)
 
     def learn(self, accepted: int, length: int) -> None:
         """Record that `accepted` of `length` drafts were accepted."""
-        if length:
-            self.recent = 0.5 * self.recent + 0.5 * accepted
-            self.length = min(SHORTEST + round(GROWTH * self.recent), self.longest)
+        if not length:
+            return
+        self.recent = 0.5 * self.recent + 0.5 * accepted
+        least = 2 * length if accepted == length else SHORTEST
+        self.length = min(max(SHORTEST + round(GROWTH * self.recent), least), self.longest)
+        self.ahead = min(max(SHORTEST + round(AHEAD * self.recent), least), self.longest)
 
 
 def _judge(chain: Chain, starts: list[int], lengths: list[int], ahead: list[int]) -> ValueDistribution:

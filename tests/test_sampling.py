@@ -155,6 +155,21 @@ def test_hybrid_fills_the_rest_with_the_conditional_mean(model):
     assert torch.allclose(filled, model.predict(positions, values, queries).mean, atol=1e-4)
 
 
+@pytest.mark.parametrize("options", [{}, {"num_steps": 3}, {"num_autoregressive": 4}, {"order": "coarse-to-fine"}])
+def test_what_is_drawn_can_be_changed_and_trained_on(options):
+    """Values are drawn in inference mode, whose tensors could be neither."""
+    model = make_model(num_scales=2 if "order" in options else 1)
+    positions, values = make_context(model)
+    queries = model.native_positions()
+    for state in model.sample_iter(positions, values, queries, **options):
+        for part in (state.values, state.drawn, state.coarse):
+            assert part is None or not part.is_inference()
+    drawn = state.values[0]
+    drawn[:, 0] = 0.5
+    model(positions, values, queries.expand(2, -1, -1), drawn).loss.backward()
+    assert model.head.weight.grad.abs().sum() > 0
+
+
 def test_hybrid_needs_room_only_for_what_it_draws(grey_model):
     grey_model.config.max_tokens = 12
     context, queries = make_context(grey_model, context=5), grey_model.native_positions()

@@ -259,7 +259,7 @@ class ScaleDrawing:
         return keep_averages(config, values, plan.parents, coarser, known, children, plan.fixed)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def draw_scales(
     model, context: Context, query_positions: Tensor, streams: Streams, options: SamplingOptions
 ) -> Iterator[tuple[int | None, float, int, Callable[[], tuple[Tensor, Tensor]]]]:

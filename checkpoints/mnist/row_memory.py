@@ -58,7 +58,10 @@ class RowMemory(Memory):
             if min(self.starts) == num_keys:
                 return None
             seen = torch.tensor(self.starts, device=self.layers[0][0].device)[:, None]
-        return (torch.arange(num_keys, device=seen.device) < seen[..., None])[:, None]
+        # Numbers instead of bools, which every layer's attention would turn into numbers again.
+        hidden = torch.arange(num_keys, device=seen.device) >= seen[..., None]
+        dtype = self.layers[0][0].dtype
+        return torch.zeros(hidden.shape, dtype=dtype, device=seen.device).masked_fill_(hidden, -torch.inf)[:, None]
 
 
 def windows(starts: list[int], count: int, device) -> tuple[Tensor, Tensor]:

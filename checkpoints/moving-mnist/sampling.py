@@ -53,13 +53,13 @@ class SampleState:
     @property
     def values(self) -> Tensor:
         """Values (S, B, Q, V) drawn so far; NaN where none is drawn yet."""
-        values = self.so_far()[0]
+        values = _ordinary(self.so_far()[0])
         return values.new_full(self.shape, torch.nan) if self.scale else values.view(self.shape)
 
     @property
     def drawn(self) -> Tensor:
         """Mask (S, B, Q), True where a value is drawn."""
-        drawn = self.so_far()[1]
+        drawn = _ordinary(self.so_far()[1])
         return drawn.new_zeros(self.shape[:3]) if self.scale else drawn.view(self.shape[:3])
 
     @property
@@ -70,8 +70,13 @@ class SampleState:
         """
         if not self.scale:
             return None
-        cells = self.so_far()[0]
+        cells = _ordinary(self.so_far()[0])
         return cells.view(*self.shape[:2], *cells.shape[1:])
+
+
+def _ordinary(x: Tensor) -> Tensor:
+    """A tensor that may be changed in place and used in training, which one made in inference mode may not."""
+    return x.clone() if x.is_inference() else x
 
 
 def sample_iter(
@@ -214,7 +219,7 @@ def _blocks(config, count: int, num_steps: int | None, known: list[int]) -> list
     return [block_sizes(count, num_steps, curve, number) if count else [] for number in known]
 
 
-@torch.no_grad()
+@torch.inference_mode()  # its operations cost less than those under `no_grad`, and a chain has thousands of small ones
 def _one_scale(
     model,
     context: Context,

@@ -20,8 +20,11 @@ Rotation = tuple[Tensor, Tensor] | None  # rotary cosines and sines (B, H, L, D)
 
 @dataclass
 class Span:
-    """Tokens start:stop of a sequence attend to the first `num_keys` keys, where `mask` (broadcastable to
-    (B, H, stop - start, num_keys), True = visible) allows it."""
+    """Tokens start:stop of a sequence attend to the first `num_keys` keys, where `mask` allows it.
+
+    A mask is broadcastable to (B, H, stop - start, num_keys). It is True where a key is visible or, outside training,
+    a number that is added to the score: 0 or minus infinity.
+    """
 
     start: int
     stop: int
