@@ -139,7 +139,7 @@ SKETCH = [
 
 def painted(strokes: list[tuple], side: int = 32) -> ObservedLists:
     """Strokes as the pad sets them: a dab, the average over its square, at most every half side; pixels for side 1."""
-    positions, values, scales = [], [], []
+    found = {}  # of two dabs at the same place the later one stays
     for colour, brush, corners in strokes:
         latest = None
         for position in _along(corners):
@@ -147,10 +147,11 @@ def painted(strokes: list[tuple], side: int = 32) -> ObservedLists:
                 continue
             latest = position
             low = [min(side - brush, max(0, at - (brush - 1) // 2)) for at in position]
-            positions.append([round((at + brush / 2) * 2 / side - 1, 6) for at in low])
-            values.append([round(int(colour[i : i + 2], 16) / 255, 6) for i in (1, 3, 5)])
-            scales.append(math.log2(brush))
-    return {"positions": positions, "values": values, "scales": scales}
+            place = *(round((at + brush / 2) * 2 / side - 1, 6) for at in low), math.log2(brush)
+            found.pop(place, None)
+            found[place] = [round(int(colour[i : i + 2], 16) / 255, 6) for i in (1, 3, 5)]
+    positions, scales = [list(place[:-1]) for place in found], [place[-1] for place in found]
+    return {"positions": positions, "values": list(found.values()), "scales": scales}
 
 
 def _along(corners: list[tuple[int, int]]):

@@ -91,7 +91,7 @@ def _wire_changes(page: Page, follow: Callable) -> None:
         (page["shuffle"].input, reveal_again, ["pad"]),
     ]
     for event, handler, outputs in changes:
-        follow(page.on(event, handler, outputs, js=outdate(f"{MARGINALS_TOO}, #unusual")).then)
+        follow(page.on(event, handler, outputs, js=outdate(MARGINALS_TOO)).then)
     follow(page["pad"].input, SAMPLES)
     follow(page["resolution"].input)
 

@@ -8,7 +8,7 @@ from demo import models
 from demo.guard import check_time, on_gpu
 from demo.image_handlers import Visit
 from demo.pictures import picture_url, read_picture
-from demo.tab import Page, Updates
+from demo.tab import QUICK, Page, Updates
 from demo.widgets.tiles import Tiles, tile
 
 EMPTY = "Bright where a pixel is hard to explain by the rest of the picture."
@@ -23,8 +23,11 @@ def lay_out(page: Page) -> None:
 
 
 def wire(page: Page) -> None:
-    """A press of the button draws the map."""
-    page.on(page["ask_unusual"].click, unusual, ["unusual"], show_progress="minimal")
+    """A press of the button draws the map. Another picture or model stops that, and takes the map away."""
+    asked = page.on(page["ask_unusual"].click, unusual, ["unusual"], show_progress="minimal")
+    changes = page["pad"].recall, page["checkpoint"].input, page["examples"].pick, page["upload"].upload
+    for change in changes:
+        change(list, None, page["unusual"], cancels=asked, show_progress="hidden", **QUICK)
 
 
 @on_gpu

@@ -95,6 +95,8 @@ def test_a_dab_becomes_a_pixel_for_a_checkpoint_without_averages():
     moved = refit(dabs_and_pixels(), "plain", [32, 32])
     assert moved.scales is None and len(moved) == 22
     assert torch.allclose(moved.positions[0], torch.tensor([3.5, 6.5]) / 8 - 1)  # of 16 columns and rows
+    twice = refit(dabs_and_pixels() + dabs_and_pixels(), "plain", [32, 32])
+    assert len(twice) == 22  # no place counts twice
     kept = refit(dabs_and_pixels(), "scaled", [64, 64])
     assert torch.allclose(kept.scales[:2], torch.tensor([2.0, 1.5]).log2())
 
