@@ -1,7 +1,8 @@
 """What a training step sees: how many values of how many signals, of which scales, and at which positions.
 
-A step is an episode of one of three kinds: `Pixels`, `Averages` or `OneScale`. Everything is a function of (seed, step,
-process), so that a resumed run continues exactly.
+A step is an episode of one of three kinds: `Pixels`, `Averages` or `OneScale`. It has a context (observed), a buffer
+(values revealed after it in order, as when a signal is drawn) and queries; see `PixelTransformerModel.forward`.
+Everything is a function of (seed, step, process), so that a resumed run continues exactly.
 """
 
 import itertools
@@ -118,9 +119,9 @@ class EpisodeSizes:
     """Sizes of one training step. All signals of a step have the same ones, so that nothing is padded.
 
     Attributes:
-        context, buffer, queries (`int`): K, M and Q of each signal. Its context may hold further values, see `kind`.
+        context, buffer, queries (`int`): K, M and Q of each signal. The kind may add context, see `added`.
         block (`int`): Size of the buffer's blocks.
-        signals (`int`): Batch size that fills the token budget.
+        signals (`int`): Batch size, the largest that the token budget and `max_signals` allow.
         continuous (`bool`): If true, positions are continuous; otherwise they are cell centres.
         candidates (`int`): Number of positions that patterns choose from; 0: no patterns, positions are random.
         patterns (`PatternMixture` or `None`): Decides which candidates become context, buffer and queries.
@@ -138,7 +139,7 @@ class EpisodeSizes:
 
 
 class Chances(NamedTuple):
-    """The random numbers of a step, uniform in [0, 1), by what they decide about."""
+    """One uniform random number in [0, 1) for each decision about a step."""
 
     nothing_observed: float
     context: float
@@ -166,7 +167,7 @@ class EpisodeSampler:
         num_cells (`int`): Number of cells of a signal, of which distinct ones are chosen. 0: positions are continuous.
         continuous_probability (`float`): Share of steps at continuous positions.
         token_budget (`int`): Most tokens and queries of a step on one device: K + 2 M + Q for each signal.
-        query_share (`float`): Queries are at least this share of K: encoding a large context should teach much.
+        query_share (`float`): Q is at least this share of K, so that encoding a large context pays.
         patterns (`PatternMixture` or `None`): See `EpisodeSizes`.
         grid (`tuple[int, ...]`): The model's native grid.
         num_scales, levels: As in the model's config. With one scale all episodes are `Pixels`.

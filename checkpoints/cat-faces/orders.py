@@ -28,8 +28,8 @@ def spread_order(positions: Tensor, streams: Streams) -> Tensor:
     """Random permutations (N, Q) of positions (N, Q, P) in which each stretch of the order covers space evenly.
 
     Positions are numbered along a Morton curve, on which neighbours are close in space. The order visits these numbers
-    as a van der Corput sequence with a random digital shift does, so that successive positions are far apart. On a full
-    grid with P = 2, each aligned stretch of 4^k positions is a lattice.
+    as a van der Corput sequence does: in bit-reversed order, with a random XOR. Successive positions are far apart.
+    On a square grid with a power of 2 as its side, positions n 4^k to (n + 1) 4^k - 1 of the order form a lattice.
     """
     batch, count, axes = positions.shape
     device = positions.device
@@ -85,8 +85,8 @@ def losses_at(curve: dict, known: int, count: int) -> Tensor:
 def block_sizes(num_queries: int, num_steps: int | None, curve: dict | None = None, known: int = 0) -> list[int]:
     """Number of queries that each pass draws: `num_steps` positive sizes that sum to `num_queries`.
 
-    All values of a block are drawn given what was known before the block. Dynamic programming finds the sizes with the
-    smallest expected loss (Hoogeboom et al., Autoregressive Diffusion Models, ICLR 2022, §3).
+    The values of a block are drawn independently of each other, given what was known before it. Dynamic programming
+    finds the sizes with the smallest expected loss (Hoogeboom et al., Autoregressive Diffusion Models, ICLR 2022, §3).
 
     Args:
         num_steps (`int` or `None`): Number of passes; `None`: one query per pass.

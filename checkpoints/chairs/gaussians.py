@@ -1,4 +1,4 @@
-"""The components of a value distribution: Gaussians over channels that may depend on the channels before them."""
+"""The components of a value distribution: Gaussians whose channels may depend on earlier channels."""
 
 import math
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class ChannelGaussians:
 
     Args:
         means (`Tensor` (*batch, V)): m.
-        log_stds (`Tensor` (*batch, 1 or V)): log σ, one for all channels, or one for each given earlier channels.
+        log_stds (`Tensor` (*batch, 1 or V)): log σ: for all channels, or for each, conditional on earlier ones.
         coefficients (`Tensor` (*batch, V (V - 1) / 2) or `None`): The entries of A below its diagonal, row by row;
             `None`: 0.
     """
@@ -40,7 +40,7 @@ class ChannelGaussians:
         return [entries[c * (c - 1) // 2 : c * (c + 1) // 2] for c in range(self.means.shape[-1])]
 
     def conditional_means(self, values: Tensor) -> Tensor:
-        """Mean of each channel given the earlier channels of `values` (…, V), (…, V)."""
+        """Mean (…, V) of each channel given the earlier channels of `values` (…, V)."""
         if self.coefficients is None:
             return self.means
         distances = (values - self.means).unbind(-1)
@@ -52,7 +52,7 @@ class ChannelGaussians:
         return torch.stack(means, -1)
 
     def log_density(self, values: Tensor) -> Tensor:
-        """Log-density of values (…, V), (…)."""
+        """Log-density (…) of values (…, V)."""
         standard = (values - self.conditional_means(values)) / self.log_stds.exp()
         channels = self.means.shape[-1]
         spread = self.log_stds.expand_as(self.means).sum(-1) + 0.5 * channels * math.log(2 * math.pi)
@@ -142,7 +142,7 @@ class ChannelGaussians:
         return mean, variance
 
     def _approximate_moments(self, low: float, high: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and variance (*batch, V) if earlier channels were Gaussians with the moments of the clamped ones.
+        """Mean and variance (*batch, V) with clamped earlier channels replaced by Gaussians of equal moments.
 
         The third result (*batch) is an upper bound on how far clamping earlier channels moves a later one.
         """

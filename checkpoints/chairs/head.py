@@ -14,7 +14,7 @@ CHANNEL_COEFFICIENT = 0.6  # initial value, for each channel by the one before: 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Bounds on the parameters of the components, and the maps from the head's outputs to values inside the bounds.
+    """Bounds on the parameters of the components, and the maps from the head's outputs to parameters inside them.
 
     Outputs are near 0 when training starts, so the offsets decide the initial parameters.
 
@@ -23,7 +23,7 @@ class Bounds:
 
     Attributes:
         min_log_std, log_std_range (`float`): Smallest log-std, and largest minus smallest.
-        log_std_offset (`float`): Makes initial stds about as large as the distance between two bins.
+        log_std_offset (`float`): Makes initial stds about 0.6 of the value range over the number of bins.
         mean_center (`Tensor` (bins, V)): Centre of the interval that each component's mean lies in; the bin's centre if
             means are unbounded.
         mean_radius (`Tensor` (bins, V) or `None`): Half the width of that interval; `None`: means are unbounded.

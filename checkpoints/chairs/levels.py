@@ -13,7 +13,7 @@ _ERFC += (-0.18628806, 0.09678418, 0.37409196, 1.00002368, -1.26551223)
 
 
 class Levels(NamedTuple):
-    """The levels low, low + step, …, high of a quantised channel. A value counts as the nearest level.
+    """The levels low, low + step, …, high of a quantised channel. A level's cell is the interval that rounds to it.
 
     Example:
 
@@ -86,7 +86,7 @@ class LogGaussianMass(torch.autograd.Function):
 
     Args:
         means (`Tensor` (N, B, V)), log_stds (`Tensor` (N, B, 1 or V)): The Gaussians.
-        lower, upper (`Tensor` (N, 1 or B, V)): The edges, lower < upper; infinite ones are tails.
+        lower, upper (`Tensor` (N, 1 or B, V)): The edges, lower < upper; an infinite edge includes the tail.
     """
 
     @staticmethod

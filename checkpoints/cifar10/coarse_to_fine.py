@@ -44,18 +44,19 @@ def keep_averages(
     children: int,
     fixed: Tensor,
 ) -> Tensor:
-    """Shift values (N, L, V) so that the values in each larger cell have the cell's average, within half a level.
+    """Shift values (N, L, V) so that those in each larger cell average to the cell's, up to rounding to levels.
 
     All drawn values of a cell are shifted by the same amount: the smallest correction in the sense of least squares,
     which keeps the differences between the values. A value that reaches an end of the range stays there, and the
-    others of its cell are shifted further. Cells of which not all values are given are left unchanged.
+    others of its cell are shifted further. Cells with a value that is neither drawn nor observed stay as they are.
 
     Args:
         parents (`Tensor` (N, L)): Index of the larger cell that each value lies in.
         averages (`Tensor` (N, C, V)): Averages of the larger cells.
-        observed (`tuple[Tensor, Tensor]`): Sum (N, C, V) and number (N, C) of the observed values in each larger cell.
+        observed (`tuple[Tensor, Tensor]`): Sum (N, C, V) and number (N, C) of observed values in each larger cell
+            that are not among `values`.
         children (`int`): Number of values in a larger cell.
-        fixed (`Tensor` (N, L)): True for observed values, which are not shifted.
+        fixed (`Tensor` (N, L)): True for those of `values` that are observed; they are not shifted.
     """
     low, high = config.value_range
     into = parents[..., None].expand_as(values)
@@ -78,7 +79,7 @@ def keep_averages(
 def sibling_order(parents: Tensor, positions: Tensor, streams: Streams) -> Tensor:
     """Permutations (N, Q) in rounds: first one value of each larger cell, then a second one of each, and so on.
 
-    The values of a cell are shuffled. The cells have a spread order, the same in every round. A cell with fewer values
+    The values of a cell are shuffled. Every round visits the cells in the same spread order. A cell with fewer values
     than others misses the first rounds, so that all cells end in the last round.
 
     Example: cell 0 has the values a b c d, shuffled to c a d b. Cell 1 has e f g h, shuffled to f h g e, and comes
@@ -173,10 +174,10 @@ def plan_scales(
     streams: Streams,
     with_queries: bool = True,
 ) -> list[ScalePlan]:
-    """Plan the scales of `config.chain`, the largest cells first, and their blocks.
+    """Plan the scales of `config.chain`, the largest cells first: what is drawn, in which order and in which blocks.
 
     Args:
-        query_positions (`Tensor` (N, Q, P)): Positions of scale 0, the last one.
+        query_positions (`Tensor` (N, Q, P)): What is asked for: scale 0, which is drawn last.
         num_steps (`int` or `None`): Passes in all, divided among the scales by measured losses (`config.step_losses`);
             `None`: blocks of one value.
         with_queries (`bool`): Whether scale 0 is drawn, too.

@@ -15,7 +15,7 @@ LOG_STDS = (-20.0, 20.0)
 
 
 class ValueDistribution(Distribution):
-    r"""Mixture of Gaussians over bins, as in Eq. 1-2 of Tulsiani & Gupta (ICML 2021), but normalised:
+    r"""Mixture of Gaussians over bins, as in Eq. 1-2 of Tulsiani & Gupta (ICML 2021), normalised unlike there:
 
     $$p(v) = \sum_b q_b \, \mathcal N(v;\, m_b, \sigma_b^2 I)$$
 
@@ -24,11 +24,11 @@ class ValueDistribution(Distribution):
     $v_c \sim \mathcal N(m_{bc} + \sum_{j<c} a_{bcj} (v_j - m_{bj}),\, \sigma_{bc}^2)$.
 
     With a `quantization_step`, a value is a draw from p, clamped to `value_range` and rounded to the nearest level,
-    channel by channel. `log_prob` is then the log of a probability in nats: the mixture's mass in the cell of the level
-    (the outermost cells include the tails). Divide by -V log 2 for bits per dimension. Without a `quantization_step`,
-    `log_prob` is a log-density.
+    channel by channel. `log_prob` is then the log of a probability in nats: the mixture's mass in the
+    interval that rounds to the level (the cell of the level; the outermost ones include the tails). Divide by
+    -V log 2 for bits per dimension. Without a `quantization_step`, `log_prob` is a log-density.
 
-    All results are float32, whatever the dtype of the arguments.
+    All results are float32, whatever the dtype of the arguments. Below, B is the number of bins, not the batch size.
 
     Args:
         logits (`Tensor` of shape `(*batch, B)`): Unnormalised log-probabilities of the bins.

@@ -8,10 +8,10 @@ One pass gives the distribution p_i of each value given all values before it. Dr
 min(1, p_i(x_i) / q_i(x_i)). The first rejected draft is drawn again from the residual distribution, proportional to
 max(0, p_i - q_i), and the drafts after it are dropped.
 
-The values that remain have exactly the distribution of drawing one value per pass. This holds for any proposal q_i that
-does not depend on the random numbers of value i and of later values. Proposals therefore come from the round before:
-for values whose drafts were dropped, the distributions p_i of that round; for values further on, predictions given that
-whole block.
+What is kept has exactly the distribution that drawing one value per pass would give. This holds for any proposal q_i
+that does not depend on the random numbers of value i or of later values. Proposals are therefore taken from the round
+before: for values whose drafts were dropped, the distributions p_i of that round; for values beyond the block,
+predictions given all drafts of the block. In the first round they are predictions given the context.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from .row_memory import windows
 from .streams import Streams
 
 FIRST, SHORTEST, LONGEST = 8, 8, 64  # drafts per round: in the first round, at least, at most
-GROWTH, AHEAD = 2.5, 2.0  # drafts, and proposals for values after them, per recently accepted value
+GROWTH, AHEAD = 2.5, 2.0  # per value accepted lately: drafts, and proposals for values after the drafts
 TRIES = 24  # draws for a residual that are tried at once, at first
 ATTEMPTS = 2**16  # approximate limit of draws for one residual; see `draw_residual`
 
@@ -150,12 +150,13 @@ def draw_residual(target: ValueDistribution, proposal: ValueDistribution, stream
     """Draw values (R, V) from the residual, proportional to max(0, p - q), with p the target and q the proposal.
 
     Rejection sampling: a draw from the target is accepted with probability max(0, 1 - q / p). The closer p and q are,
-    the more draws a residual takes and the more rarely it is needed, so that the average is below one draw per value.
-    A row without an accepted draw after about `ATTEMPTS` draws keeps the last one: p and q then agree to about 1e-5,
-    and their difference is rounding.
+    the more draws a residual takes, but the more rarely one is needed: at total variation distance d, a share d of the
+    drafts needs 1 / d draws each, which is one draw per draft on average.
+    A row without an accepted draw after about `ATTEMPTS` draws keeps the last one: the total variation
+    distance of p and q is then about 1e-5, a rounding error.
 
     Args:
-        streams (`Streams`): Random numbers of the R rows.
+        streams (`Streams`): Random numbers of the R rows, one for each rejected draft.
         numbers (`Tensor` (R,), on the CPU): Index of each value in its chain.
     """
     channels, device = target.event_shape[0], target.means.device

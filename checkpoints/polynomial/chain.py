@@ -3,6 +3,9 @@
 A row is one sample of one item of the batch. Its tokens lie in slots: slot 0 holds the "nothing observed" token, slots
 1, …, K the context, and the slots after them the values of the chain in their order. A token or query always sees the
 first n slots, for some n. Rows can therefore have different numbers of known and of drawn values.
+
+A drawn value is *buffer* at first: it is encoded once, and later values do not change it. From time to time all drawn
+values of a row become *context*: they are encoded again, and then all see each other, which predicts better.
 """
 
 import itertools
@@ -90,13 +93,13 @@ def _part(x: Tensor | None, start: int, stop: int) -> Tensor | None:
 
 
 class Chain:
-    """Rows of values to draw at given positions, what is drawn so far, and the memory that holds it.
+    """Rows of values to draw at given positions, the values drawn so far, and the memory of their keys and values.
 
-    Attributes (a number for each row):
+    Attributes (lists with one number per row):
         known (`list[int]`): Values known before the chain starts.
         drawn (`list[int]`): Values drawn so far.
         held (`list[int]`): Drawn values that are context; the others are buffer.
-        encoded (`list[int]`): Drawn values that the memory holds.
+        encoded (`list[int]`): Drawn values whose keys and values the memory holds.
         totals (`list[int]`): Values to draw in all.
     """
 
@@ -113,7 +116,7 @@ class Chain:
 
         Args:
             positions, scales (`Tensor` (N, L, P) and (N, L)): In the order of drawing; L is at least the largest total.
-            spare (`int`): Free slots after the last value.
+            spare (`int`): Free slots after the last value, see `speculative.spare`.
         """
         times = len(positions) // len(context.positions)
         positions, scales = positions[:, : max(totals)], _part(scales, 0, max(totals))
@@ -279,14 +282,14 @@ def draw_blocks(
     complete: bool = False,
     values_of: Callable[[ValueDistribution, list[int], list[int]], Tensor] | None = None,
 ) -> Iterator[None]:
-    """Draw the values of a chain in blocks; yields after each block.
+    """Draw the values of a chain block by block, those of a block independently; yields after each block.
 
     Drawn values form the buffer: each is encoded once, and its keys and values are cached. When the buffer of a row
-    exceeds `config.max_buffer_share` of all its values, everything becomes context and is encoded again. A value is
-    encoded 1 + 1 / share times on average.
+    exceeds `config.max_buffer_share` of its known values, everything becomes context and is encoded again. In a long
+    chain a value is encoded about 1 + 1 / share times on average, and once if the share is 1.
 
     Args:
-        sizes (`list[list[int]]`): Block sizes of each row. All rows have the same number of blocks; some may be empty.
+        sizes (`list[list[int]]`): Block sizes of each row. All rows have equally many; blocks may be empty.
         use_cache (`bool`): `False` encodes everything again for each block, under the masks that the cache implies.
         complete (`bool`): Encode the last block too, so that the memory holds all values at the end.
         values_of (`Callable` or `None`): Supplies the values (N, L, V) of a block instead of random numbers, given

@@ -1,4 +1,4 @@
-"""Section: any observed set. Marginals, calibration and joint likelihoods given each pattern of the kind of signal."""
+"""Section: any observed set. Marginals, calibration and joint likelihoods under each named pattern of the kind."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from pixeltransformer.orders import ORDERS
 from signals.base import Observation
 from signals.patterns import Pattern, anywhere
 
-MEAN_OF = 2000  # training signals whose mean signal is compared with
+MEAN_OF = 2000  # training signals that the mean signal, a baseline, averages
 MEAN = "mean signal"
 MAX_JOINT = 1024  # hidden positions of a signal that joint likelihoods are measured on
 BATCH = 8
@@ -62,7 +62,7 @@ def score_marginals(job: Job, rows: list[Tensor], name: str, pattern: Pattern, m
 def score_joint(
     job: Job, rows: list[Tensor], name: str, pattern: Pattern, most: int | None = MAX_JOINT
 ) -> dict[str, Tensor]:
-    """Joint negative log-likelihood (N,) per hidden value in nats along each order, of the same values."""
+    """Joint negative log-likelihood (N,) per hidden value in nats along each order; the values are the same."""
     found: dict[str, list[Tensor]] = {order: [] for order in ORDERS}
     for start, chunk in batches(rows, BATCH):
         seen = observe(job, chunk, start, name, pattern, most)
@@ -74,7 +74,7 @@ def score_joint(
 
 @torch.no_grad()
 def score_unusual(job: Job, rows: list[Tensor]) -> Table | None:
-    """Values that no typical signal has: the gap to the exact posterior."""
+    """Marginals given values that no typical signal has, and their gap to the exact posterior's."""
     lines = []
     for name, make in job.plan.unusual.items():
         scores = Scores(CENTRAL)
