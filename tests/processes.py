@@ -57,12 +57,15 @@ exec(compile(wait() or "", "script", "exec"))
 
 # What the commands of this repository import, and what their libraries import when they first need it.
 COMMANDS = """
-import sys
 sys.path.insert(0, {root!r})
 import evaluate, evaluation.classifier, train_accelerate, benchmarks.reliability.faults
 import matplotlib.figure, matplotlib.backends.backend_agg, tensorboard, torch.distributed.run
+import torch.distributed.fsdp, torch.distributed.launcher.api
 from signals import image, polynomial
+from training import processes
 from transformers import pipelines
+if "PYTEST_XDIST_WORKER" in os.environ:
+    processes.num_cores = lambda: 1
 """
 
 # What users of a checkpoint import, who know nothing of this repository.

@@ -24,7 +24,7 @@ FAULTS = """
 import sys
 from pathlib import Path
 from benchmarks.reliability import faults
-folder, steps, every = Path(sys.argv[1]), 20, 6
+folder, steps, every = Path(sys.argv[1]), 16, 5
 reference = faults.whole(folder, steps, every)
 print(faults.kill_at_random(folder, reference, steps, every, kills=3, seed=1))
 print(faults.kill_while_writing(folder, reference[0], steps, every, ["seal", "replace_folder"]))

@@ -321,6 +321,15 @@ def test_what_is_exported_is_the_running_average(image_folder, tmp_path):
     assert not all(torch.equal(last[name], exported[name]) for name in exported)
 
 
+# As `torchrun --nproc_per_node 2 train_accelerate.py`, whose processes are forks: modules are imported already.
+TORCHRUN = """
+import train_accelerate
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+settings = dict(rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id="two", start_method="fork")
+elastic_launch(LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2, **settings), train_accelerate.main)()
+"""
+
+
 def test_two_processes_train_and_stop_together(image_folder, tmp_path):
     """Under a limit by the clock too, where each process has its own."""
     flags = {}
@@ -329,9 +338,7 @@ def test_two_processes_train_and_stop_together(image_folder, tmp_path):
     flags |= {"max_train_steps": 1000, "max_train_minutes": 0.02, "validate_every": 5, "report_to": "none"}
     preset = tmp_path / "preset.json"
     preset.write_text(json.dumps(flags))
-    command = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
-    command += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "train_accelerate.py", "--preset", preset]
-    done = python(*command)
+    done = python("-c", TORCHRUN, "--preset", preset)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "run" / "export" / "model.safetensors").exists()
 
