@@ -51,10 +51,10 @@ def export_mean(model: nn.Module) -> torch.export.ExportedProgram:
     return torch.export.export(Mean(model).eval(), arguments_for(model, 1, 7, 9), dynamic_shapes=shapes)
 
 
-def export_onnx(model: nn.Module, path: Path) -> Path:
-    """Write the mean as an ONNX file."""
+def export_onnx(mean: torch.export.ExportedProgram, path: Path) -> Path:
+    """Write the mean that `export_mean` returns as an ONNX file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    program = torch.onnx.export(export_mean(model), input_names=NAMES, output_names=["mean"], dynamo=True)
+    program = torch.onnx.export(mean, input_names=NAMES, output_names=["mean"], dynamo=True)
     program.save(path)
     return path
 
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> float:
     parser.add_argument("--context", type=int, default=64, help="observed values of the comparison")
     own = parser.parse_args(argv)
     model = AutoModel.from_pretrained(own.checkpoint, trust_remote_code=True).eval()
-    export_onnx(model, own.output)
+    export_onnx(export_mean(model), own.output)
     session = onnxruntime.InferenceSession(own.output)
     inputs = arguments_for(model, 1, own.context, model.native_positions().shape[1] - own.context)
     named = {name: tensor.numpy() for name, tensor in zip(NAMES, inputs, strict=True)}

@@ -28,7 +28,11 @@ CODE = sorted(path.name for path in (ROOT / "pixeltransformer").glob("*.py") if 
 
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig  # noqa: E402
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel  # noqa: E402
+from training import processes as training_processes  # noqa: E402
 from training.setup import num_cores  # noqa: E402
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # trainings would take, and leave, a thread for each core
+    training_processes.num_cores = lambda: 1
 
 # The files that take longest start first, so that workers end together.
 LONGEST = [

@@ -2,7 +2,6 @@
 
 import os
 import struct
-import subprocess
 import sys
 import zlib
 from fractions import Fraction
@@ -17,7 +16,7 @@ from datasets import Dataset, Features, Value
 from PIL import Image
 from test_training import arguments
 
-from conftest import PATIENCE, ROOT
+from processes import python
 from signals import find
 from signals.base import Rows
 from signals.image import Images
@@ -176,11 +175,11 @@ def test_a_truncated_image_is_named_and_left_out(tmp_path, image_folder, capsys)
 def test_more_bad_rows_than_allowed_end_a_training_in_one_line(tmp_path, image_folder, workers):
     for name in ("03", "04", "05"):
         spoil(image_folder / f"{name}.png")
-    command = [sys.executable, "train_accelerate.py", "--dataset_name", image_folder, "--output_dir", tmp_path / "run"]
+    command = ["train_accelerate.py", "--dataset_name", image_folder, "--output_dir", tmp_path / "run"]
     flags = "--max_train_steps 40 --max_bad_rows 1 --validation_size 8 --validation_contexts 0 --max_context 8 "
     flags += "--buffer_size 2 --max_queries 2 --token_budget 64 --report_to none --hidden_size 16 --bins uniform "
     command += [*flags.split(), "--num_encoder_layers", "1", "--num_workers", workers]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    done = python(*command)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr[-2000:]
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("train_accelerate.py: row ") and "of the data" in last and ".png" in last

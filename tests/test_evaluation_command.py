@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import shlex
-import subprocess
-import sys
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features
@@ -12,12 +10,13 @@ from datasets import Image as ImageFeature
 from PIL import Image
 
 import evaluate
-from conftest import ROOT, make_model
+from conftest import make_model
 from evaluate import Request
 from evaluation import classifier, report
 from evaluation.job import Found
 from evaluation.report import section_command
 from evaluation.sections import SECTIONS
+from processes import python
 from signals.image import Images
 from signals.plan import SamplePlan
 
@@ -44,14 +43,14 @@ def run(flags: list[str]) -> dict:
 
 
 def test_the_command_writes_its_report(tmp_path, flags):
-    command = [sys.executable, "evaluate.py", *flags, "--sections", "likelihood", "quality", "--quality", "8"]
-    done = subprocess.run([*command, "--output", tmp_path / "r.json"], cwd=ROOT, capture_output=True, text=True)
+    command = ["evaluate.py", *flags, "--sections", "likelihood", "quality", "--quality", "8"]
+    done = python(*command, "--output", tmp_path / "r.json")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "r.json").read_text())
     assert [row["context"] for row in found["rows"]] == [0, 8] and found["signals"] == 6
     assert 0 < found["quality"][0]["SSIM"] < 1 and "SSIM of nearest neighbour" in done.stdout
     assert "| 8 |" in done.stdout and (tmp_path / "r-curves.png").exists()
-    done = subprocess.run([*command, "--split", "dev"], cwd=ROOT, capture_output=True, text=True)
+    done = python(*command, "--split", "dev")
     assert done.returncode == 1 and "--split: expected one of train, got 'dev'" in done.stderr
 
 
@@ -259,9 +258,9 @@ def test_the_classifier_s_script_learns(tmp_path):
     folder.mkdir()
     for split, part in DatasetDict(train=made, test=made).items():
         part.to_parquet(folder / f"{split}.parquet")
-    command = [sys.executable, "-m", "evaluation.classifier", "--dataset_name", folder, "--epochs", "8"]
+    command = ["-m", "evaluation.classifier", "--dataset_name", folder, "--epochs", "8"]
     command += ["--batch_size", "8", "--output", tmp_path / "c.safetensors"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = python(*command)
     assert done.returncode == 0, done.stderr
     _, facts = classifier.load(tmp_path / "c.safetensors")
     assert facts["accuracy"] == 1 and facts["images"] == 40 and "100.00%" in done.stdout

@@ -2,8 +2,6 @@
 
 import copy
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,12 +10,13 @@ from peft import PeftModel
 from PIL import Image
 from scipy.io import wavfile
 
-from conftest import ROOT, make_context, make_model
+from conftest import make_context, make_model
 from evaluation import figure
 from evaluation.command import parse_flags
 from examples import complete_image, lora, query, rebuild_mesh, train_on_my_images
 from hub_server import run_hub
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
+from processes import python
 from train_accelerate import train
 from training.arguments import parse_arguments
 
@@ -103,10 +102,10 @@ def test_a_fifth_kind_of_signal_is_one_file(tmp_path):
 def test_push_to_hub(tmp_path):
     make_model().save_pretrained(tmp_path / "model")
     (tmp_path / "arrived").mkdir()
-    command = [sys.executable, "-m", "examples.push_to_hub", tmp_path / "model", "you/name"]
     with run_hub(tmp_path / "arrived") as hub:
         where = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_x", "HF_HUB_OFFLINE": "0"}
-        done = subprocess.run(command, cwd=ROOT, env=os.environ | where, capture_output=True, text=True)
+        command = ["-m", "examples.push_to_hub", tmp_path / "model", "you/name"]
+        done = python(*command, variables=os.environ | where)
     assert done.returncode == 0, done.stderr
     assert "you/name/commit/" in done.stdout and (tmp_path / "arrived" / "model.safetensors").exists()
 

@@ -19,8 +19,8 @@ from baselines.field.train_all import AllArguments, command, jobs
 from baselines.train import train
 from conftest import ROOT, make_model
 from evaluation.classifier import Classifier
+from processes import run_outside
 from test_field_models import make
-from test_hub import run_outside
 from training.arguments import parse_arguments as parse_pixeltransformer
 
 LOADED = ("pixelcnn++", "nade", "lmconv", "row-lstm", "image-gpt", "made-orders", "spatial-pixelcnn")

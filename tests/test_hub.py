@@ -1,10 +1,7 @@
 """What is saved loads elsewhere; what is pushed arrives and loads."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from conftest import CODE, ROOT, make_context, make_model
 from hub_server import run_hub
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
+from processes import run_outside
 
 FILES = ["README.md", "config.json", "model.safetensors", "preprocessor_config.json"]  # of a model of images
 LOAD = """
@@ -29,25 +27,14 @@ print(config.model_type, *model.predict(positions, values, model.native_position
 """
 
 
-def run_outside(code: str, *arguments: str, folder: Path, **environment: str) -> str:
-    """Run Python code in a fresh process whose working folder and path know nothing of the repository."""
-    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    variables |= {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", **environment}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=folder, env=variables, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def expected_line(model) -> list[float]:
     positions, values = torch.linspace(-0.9, 0.9, 6).view(1, 3, 2), torch.linspace(0, 1, 3).view(1, 3, 1)
     return model.predict(positions, values, model.native_positions()).mean[0, :3, 0].tolist()
 
 
-def check_loads(model, folder: Path, elsewhere: Path) -> None:
+def check_loads(model, folder: Path, elsewhere: Path, fresh: bool = False) -> None:
     elsewhere.mkdir(exist_ok=True)
-    words = run_outside(LOAD, str(folder), folder=elsewhere).split()
+    words = run_outside(LOAD, str(folder), folder=elsewhere, fresh=fresh).split()
     assert words[-4] == "pixeltransformer"
     assert [float(word) for word in words[-3:]] == pytest.approx(expected_line(model), abs=1e-5)
 
@@ -62,7 +49,7 @@ def test_saved_folder_holds_config_weights_code_and_card_and_nothing_else(grey_m
 
 def test_saved_folder_loads_in_a_fresh_process_outside_the_repo(grey_model, tmp_path):
     grey_model.save_pretrained(tmp_path / "model")
-    check_loads(grey_model, tmp_path / "model", tmp_path / "elsewhere")
+    check_loads(grey_model, tmp_path / "model", tmp_path / "elsewhere", fresh=True)
 
 
 def test_a_loaded_model_saves_a_folder_that_loads_again(grey_model, tmp_path):

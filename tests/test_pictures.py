@@ -1,8 +1,6 @@
 """The image processor and the pipeline of a checkpoint: pictures in, pictures out, observed pixels as they were."""
 
 import re
-import subprocess
-import sys
 from shutil import copytree
 
 import numpy as np
@@ -15,6 +13,7 @@ from conftest import ROOT, make_model
 from pixeltransformer import PixelTransformerImageProcessor
 from pixeltransformer.patterns import IMAGE_PATTERNS
 from pixeltransformer.pictures import as_image, image_to_array
+from processes import run_outside
 from signals.image import Images
 
 NOISE = np.random.default_rng(0)
@@ -239,12 +238,5 @@ def test_lines_of_the_docs_run_from_a_checkpoint_copied_elsewhere(page, lines, t
     hidden = np.zeros((40, 48), np.uint8)
     hidden[10:16, 20:28] = 255
     Image.fromarray(hidden).save(tmp_path / "mask.png")
-    done = subprocess.run(
-        [sys.executable, "-c", block],
-        cwd=tmp_path,
-        env={"PATH": "", "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    run_outside(block, folder=tmp_path)
     assert Image.open(tmp_path / "mean.png").size == (32, 32)

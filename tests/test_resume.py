@@ -3,15 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import train_accelerate
-from conftest import PATIENCE, ROOT
+from processes import python
 from signals.polynomial import Polynomials
 from training import reading, states
 from training.arguments import Arguments
@@ -26,7 +24,7 @@ FAULTS = """
 import sys
 from pathlib import Path
 from benchmarks.reliability import faults
-folder, steps, every = Path(sys.argv[1]), 20, 6
+folder, steps, every = Path(sys.argv[1]), 16, 5
 reference = faults.whole(folder, steps, every)
 print(faults.kill_at_random(folder, reference, steps, every, kills=3, seed=1))
 print(faults.kill_while_writing(folder, reference[0], steps, every, ["seal", "replace_folder"]))
@@ -50,9 +48,7 @@ def run(output: Path, **changes) -> Path:
 
 def test_killed_torn_full_and_stopped_trainings_end_like_one_left_alone(tmp_path):
     """Losses, order of the data, weights, average and moments equal bit for bit; nothing is lost."""
-    command = [sys.executable, "-c", FAULTS, str(tmp_path)]
-    variables = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=PATIENCE)
+    done = python("-c", FAULTS, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
     assert len(lines) == 6 and all(line.endswith(", [])") for line in lines), done.stdout

@@ -2,8 +2,6 @@
 
 import copy
 import json
-import subprocess
-import sys
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import fields, replace
@@ -15,10 +13,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from conftest import PATIENCE, ROOT, make_context, make_model
+from conftest import ROOT, make_context, make_model
 from pixeltransformer.attention import Block
 from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel, PixelTransformerOutput
+from processes import python
 from signals import find, kinds
 from signals.image import Images
 from train_accelerate import train
@@ -298,8 +297,7 @@ def test_images_as_they_are_train_together(image_folder, tmp_path):
 
 
 def test_command_line_reports_errors_in_one_line():
-    command = [sys.executable, "train_accelerate.py", "--dataset_name", "x"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = python("train_accelerate.py", "--dataset_name", "x")
     assert done.returncode != 0 and "--output_dir: expected a folder, got None" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -323,6 +321,15 @@ def test_what_is_exported_is_the_running_average(image_folder, tmp_path):
     assert not all(torch.equal(last[name], exported[name]) for name in exported)
 
 
+# As `torchrun --nproc_per_node 2 train_accelerate.py`, whose processes are forks: modules are imported already.
+TORCHRUN = """
+import train_accelerate
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+settings = dict(rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id="two", start_method="fork")
+elastic_launch(LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2, **settings), train_accelerate.main)()
+"""
+
+
 def test_two_processes_train_and_stop_together(image_folder, tmp_path):
     """Under a limit by the clock too, where each process has its own."""
     flags = {}
@@ -331,9 +338,7 @@ def test_two_processes_train_and_stop_together(image_folder, tmp_path):
     flags |= {"max_train_steps": 1000, "max_train_minutes": 0.02, "validate_every": 5, "report_to": "none"}
     preset = tmp_path / "preset.json"
     preset.write_text(json.dumps(flags))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
-    command += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "train_accelerate.py", "--preset", preset]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    done = python("-c", TORCHRUN, "--preset", preset)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "run" / "export" / "model.safetensors").exists()
 

@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
 from pixeltransformer.head import uniform_bins
@@ -120,6 +119,8 @@ def kmeans_bins(values: torch.Tensor, config: PixelTransformerConfig, seed: int,
     distinct = np.unique(flat, axis=0)
     if len(distinct) < config.num_bins:
         return uniform_bins(config)
+    from sklearn.cluster import KMeans  # slow to import, and neither --init_from nor uniform bins need it
+
     centers = KMeans(config.num_bins, n_init=1, random_state=seed).fit(flat).cluster_centers_
     return torch.from_numpy(centers[centers.sum(1).argsort()]).float()
 

@@ -96,11 +96,11 @@ def block_sizes(num_queries: int, num_steps: int | None, curve: dict | None = No
     """
     if num_steps is None or num_steps >= num_queries:
         return [1] * num_queries
-    sizes = best_plans(num_queries, num_steps, _key(curve), known)[num_steps - 1].sizes
-    if not sizes:  # more passes than candidate boundaries: blocks of nearly equal size
+    plans = best_plans(num_queries, num_steps, _key(curve), known)
+    if len(plans) < num_steps:  # more passes than candidate boundaries: blocks of nearly equal size
         size, larger = divmod(num_queries, num_steps)
         return [size] * (num_steps - larger) + [size + 1] * larger
-    return list(sizes)
+    return list(plans[num_steps - 1].sizes)
 
 
 def values_in_context(known: int, sizes: list[int], max_buffer_share: float) -> list[int]:
@@ -174,18 +174,23 @@ def _key(curve: dict | None) -> tuple[tuple, tuple]:
 
 
 class Plan(NamedTuple):
-    """The best way to spend a number of passes: its expected loss in nats, and how many values each pass draws.
-
-    Where the candidate boundaries do not allow so many passes, `sizes` is empty and `loss` is infinite.
-    """
+    """The best way to spend a number of passes: its expected loss in nats, and how many values each pass draws."""
 
     loss: float
     sizes: tuple[int, ...]
 
 
-@lru_cache(maxsize=64)
 def best_plans(count: int, num_steps: int, curve: tuple[tuple, tuple], known: int) -> list[Plan]:
     """The best plans for drawing `count` values in 1, 2, …, `num_steps` passes.
+
+    They end where the candidate boundaries of blocks do not allow more passes.
+    """
+    return _plans(count, min(num_steps, len(_boundaries(count)) - 1), curve, known)
+
+
+@lru_cache(maxsize=64)
+def _plans(count: int, num_steps: int, curve: tuple[tuple, tuple], known: int) -> list[Plan]:
+    """As `best_plans`, for no more passes than boundaries allow.
 
     Let L(n, e) be the smallest loss of drawing the first e values in n blocks. A block from s to e is drawn given the
     values before s, so each of its values costs loss(s):
@@ -195,16 +200,17 @@ def best_plans(count: int, num_steps: int, curve: tuple[tuple, tuple], known: in
     ends = _boundaries(count)
     loss = losses_at({"known": curve[0], "nats": curve[1]}, known, count + 1)[ends]
     size = (ends[:, None] - ends[None, :]).double()  # (end, start)
-    cost = torch.where(size > 0, size * loss[None, :], math.inf)
+    cost = torch.where(size > 0, size * loss[None, :], math.inf)[1:]
     least = torch.full((len(ends),), math.inf, dtype=torch.float64)
-    least[0] = 0.0
+    least[0] = 0.0  # of no block
     plans: list[Plan] = []
     starts: list[list[int]] = []
-    for _ in range(num_steps):
+    for blocks in range(1, num_steps + 1):
+        # So many blocks end at boundary `blocks` at the earliest, and the last one starts at the one before it.
         least, start = (least[None, :] + cost).min(1)
-        starts.append(start.tolist())
-        total = least[-1].item()
-        plans.append(Plan(total, () if total == math.inf else _sizes(ends.tolist(), starts)))
+        starts.append([0] * blocks + (start + blocks - 1).tolist())
+        plans.append(Plan(least[-1].item(), _sizes(ends.tolist(), starts)))
+        cost = cost[1:, 1:]
     return plans
 
 
