@@ -29,6 +29,7 @@ SHOW_API = """() => {
   };
   open();
 }"""
+ACCESSIBLE = (Path(__file__).parent / "demo" / "accessible.js").read_text(encoding="utf-8")
 
 
 def build(checkpoints: list[str] | None = None) -> gr.Blocks:
@@ -54,6 +55,7 @@ def build(checkpoints: list[str] | None = None) -> gr.Blocks:
             _connect(blocks, row, tab)
         api.build()
         blocks.load(None, None, None, js=SHOW_API)
+        blocks.load(None, None, None, js=ACCESSIBLE)
     return blocks.queue(max_size=MAX_WAITING)
 
 
