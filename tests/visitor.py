@@ -37,7 +37,7 @@ def until_drawn(page) -> None:
     """All samples are drawn, and of what is on the pad."""
     page.wait_for_function(
         """() => !document.querySelector(":is(#samples, #marginals, #levels)[data-stale], #samples [data-old=true]")
-          && document.querySelector("#samples .pt-result").dataset.share === "1\"""",
+          && document.querySelector("#samples .pt-result")?.dataset.share === "1\"""",
         timeout=PATIENCE,
     )
 
