@@ -43,6 +43,7 @@ SHOW_API = """() => {
   };
   open();
 }"""
+ACCESSIBLE = (Path(__file__).parent / "demo" / "accessible.js").read_text(encoding="utf-8")
 
 
 def build(checkpoints: list[str] | None = None) -> gr.Blocks:
@@ -67,8 +68,8 @@ def build(checkpoints: list[str] | None = None) -> gr.Blocks:
         for tab in tabs:
             _connect(blocks, row, tab)
         api.build()
-        for script in (SHOW_API, ACCESSIBLE_VIEWS):
-            blocks.load(None, None, None, js=script)
+        blocks.load(None, None, None, js=SHOW_API)
+        blocks.load(None, None, None, js=ACCESSIBLE)
     return blocks.queue(max_size=MAX_WAITING)
 
 

@@ -138,8 +138,11 @@ SKETCH = [
 
 
 def painted(strokes: list[tuple], side: int = 32) -> ObservedLists:
-    """Strokes as the pad sets them: a dab, the average over its square, at most every half side; pixels for side 1."""
-    found = {}  # of two dabs at the same place the later one stays
+    """Strokes as the pad sets them: a dab, the average over its square, at most every half side; pixels for side 1.
+
+    Of dabs with the same square the last one counts, as on the pad.
+    """
+    dabs: dict[tuple[int, int, int], str] = {}
     for colour, brush, corners in strokes:
         latest = None
         for position in _along(corners):
@@ -147,11 +150,13 @@ def painted(strokes: list[tuple], side: int = 32) -> ObservedLists:
                 continue
             latest = position
             low = [min(side - brush, max(0, at - (brush - 1) // 2)) for at in position]
-            place = *(round((at + brush / 2) * 2 / side - 1, 6) for at in low), math.log2(brush)
-            found.pop(place, None)
-            found[place] = [round(int(colour[i : i + 2], 16) / 255, 6) for i in (1, 3, 5)]
-    positions, scales = [list(place[:-1]) for place in found], [place[-1] for place in found]
-    return {"positions": positions, "values": list(found.values()), "scales": scales}
+            dabs.pop((*low, brush), None)  # a repeated one moves to the end
+            dabs[(*low, brush)] = colour
+    return {
+        "positions": [[round((at + brush / 2) * 2 / side - 1, 6) for at in low] for *low, brush in dabs],
+        "values": [[round(int(colour[i : i + 2], 16) / 255, 6) for i in (1, 3, 5)] for colour in dabs.values()],
+        "scales": [math.log2(brush) for _, _, brush in dabs],
+    }
 
 
 def _along(corners: list[tuple[int, int]]):

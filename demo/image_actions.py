@@ -54,8 +54,7 @@ def refit(observed: Observed, checkpoint: str, grid: list[int] | None = None) ->
     """The same positions for another checkpoint: moved to its cells, in its channels.
 
     Averages keep their place and their size, up to the checkpoint's largest; those that it takes for no larger than a
-    pixel become the nearest one. Of values that come to the same cell the last one stays, as they would contradict
-    each other.
+    pixel become the nearest one. Where several come to the same place, the last one stays.
 
     Args:
         grid (`list[int]`): In whose cells the sizes of averages are measured; `None`: those of the checkpoint.
@@ -71,9 +70,7 @@ def refit(observed: Observed, checkpoint: str, grid: list[int] | None = None) ->
         values = (values @ torch.tensor([0.299, 0.587, 0.114]))[:, None]
     values = round_to_levels(values, config.value_range, config.quantization_step)
     values = values.expand(-1, config.value_dim).clone()
-    places = [tuple(place) for place in torch.cat((positions, scales[:, None]), 1).tolist()]
-    kept = sorted({place: index for index, place in enumerate(places)}.values())
-    return Observed(positions[kept], values[kept], scales[kept] if scales.any() else None)
+    return Observed(positions, values, scales if scales.any() else None).distinct
 
 
 @dataclass(frozen=True)

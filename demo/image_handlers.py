@@ -113,7 +113,8 @@ def pad_properties(checkpoint: str, picture: Image.Image | None) -> dict[str, An
 
 
 def settings_for(checkpoint: str, picture: Image.Image | None) -> Updates:
-    """Updates of the controls whose range depends on the checkpoint, or that need a picture."""
+    """Updates of the controls whose range depends on the checkpoint, or that need a picture; what was unusual in
+    another picture, or to another model, is taken away."""
     config = models.config_of(checkpoint, NAME)
     return {
         "checkpoint": checkpoint,
@@ -121,6 +122,7 @@ def settings_for(checkpoint: str, picture: Image.Image | None) -> Updates:
         "count": gr.update(high=config.native_grid[0] * config.native_grid[1]),
         "order": gr.update(choices=orders_of(config), value=ORDERS[0]),
         "uncover": gr.update(visible=picture is not None),
+        "unusual": fresh([]),
     }
 
 
@@ -137,7 +139,7 @@ def shown(finished: Drawing) -> Updates:
 FILES = "samples.png", "drawing.gif"
 LIVE_PARTS = ["marginals", "density", "pad", "samples"]
 DRAWN_PARTS = ["samples", "levels", "still", "moving"]
-SETTINGS = ["checkpoint", "resolution", "count", "order", "uncover"]
+SETTINGS = ["checkpoint", "resolution", "count", "order", "uncover", "unusual"]
 
 
 def note(visit: Visit) -> Updates:
@@ -237,7 +239,7 @@ def open_picture(visit: Visit) -> Updates:
     source, picture = f"upload {last + 1}", keep_small(path)
     uploads = dict(list(before.items())[1 - MAX_UPLOADS :]) | {source: picture}
     shown = show_revealed(visit, source, picture)
-    return {"uploads": uploads, "upload": None, "uncover": gr.update(visible=True), **shown}
+    return {"uploads": uploads, "upload": None, "uncover": gr.update(visible=True), "unusual": fresh([]), **shown}
 
 
 def show_revealed(visit: Visit, source: str, picture: Image.Image) -> Updates:

@@ -85,7 +85,7 @@ def _wire_changes(page: Page, follow: Callable) -> None:
         (page["pad"].recall, recall, [*SETTINGS, "pad"]),
         (page["checkpoint"].input, change_model, [*SETTINGS, "pad"]),
         (page["examples"].pick, open_example, [*SETTINGS, "pad", "pattern"]),
-        (page["upload"].upload, open_picture, ["uploads", "upload", "pad", "uncover"]),
+        (page["upload"].upload, open_picture, ["uploads", "upload", "pad", "uncover", "unusual"]),
         (page["uncover"].click, reveal_best, ["pad"]),
         *((source, reveal_again, ["pad"]) for source in (page["pattern"].input, page["count"].release)),
         (page["shuffle"].input, reveal_again, ["pad"]),

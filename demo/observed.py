@@ -63,6 +63,15 @@ class Observed:
         return Observed(positions, values, scales if scales.any() else None)
 
     @property
+    def distinct(self) -> "Observed":
+        """Without those that a later one of the same position and size takes the place of, as on the pad."""
+        if not len(self):
+            return self
+        _, place = torch.cat((self.positions, self.sizes[:, None]), 1).unique(dim=0, return_inverse=True)
+        last = torch.zeros(int(place.max()) + 1, dtype=torch.long)
+        return self[last.scatter_reduce(0, place, torch.arange(len(self)), "amax").sort().values]
+
+    @property
     def fingerprint(self) -> bytes:
         """Equal for equal sets only."""
         return b"".join(part.contiguous().numpy().tobytes() for part in (self.positions, self.values, self.sizes))

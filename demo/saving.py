@@ -12,10 +12,15 @@ from demo.tab import Page
 
 KEY = "pixeltransformer"
 TAB = f"{KEY}.tab"  # where the tab is kept that was open
+# A link in the address bar goes with the first change after it: after a reload it would win over later work.
 # A browser may refuse to keep anything, or have no room: then the page works all the same.
 SAVE = """(...values) => {{
   const saved = {names}.map((name, index) => [name, values[index]]);
-  try {{ localStorage.setItem("{key}", JSON.stringify(Object.fromEntries(saved))); }} catch {{ /* no room */ }}
+  const text = JSON.stringify(Object.fromEntries(saved)), last = (window.ptSaved ??= {{}})["{tab}"];
+  try {{ localStorage.setItem("{key}", text); }} catch {{ /* no room */ }}
+  window.ptSaved["{tab}"] = text;
+  const link = location.search.includes("tab={tab}&state=") && last !== undefined && last !== text;
+  if (link) history.replaceState(null, "", location.pathname + "?tab={tab}");
 }}"""
 READ = """() => {{
   try {{ return ["{key}", "{tab}"].map((name) => localStorage.getItem(name) || ""); }} catch {{ return ["", ""]; }}
@@ -25,7 +30,7 @@ CHOSEN = """() => {{ try {{ localStorage.setItem("{tab}", "{name}"); }} catch {{
 
 def save_after(page: Page, tab: str, names: list[str], *events: Callable) -> None:
     """Keep the values of these components after each of the events."""
-    js = SAVE.format(names=json.dumps(names), key=f"{KEY}.{tab}")
+    js = SAVE.format(names=json.dumps(names), key=f"{KEY}.{tab}", tab=tab)
     for event in events:
         event(None, [page[name] for name in names], None, js=js, api_visibility="private")
 

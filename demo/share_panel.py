@@ -16,6 +16,7 @@ COPY = """(text, code, tab) => {
   const link = new URL(window.location.href);
   link.search = "?tab=" + tab + "&state=" + code;
   history.replaceState(null, "", link);
+  (window.ptSaved ??= {})[tab] = "";  // the next change takes the link away
   navigator.clipboard?.writeText(link.href).catch(() => null);
 }"""
 

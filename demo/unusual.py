@@ -8,7 +8,8 @@ from demo import models
 from demo.guard import check_time, on_gpu
 from demo.image_handlers import Visit
 from demo.pictures import picture_url, read_picture
-from demo.tab import QUICK, Page, Updates
+from demo.tab import Page, Updates
+from demo.widgets import fresh
 from demo.widgets.tiles import Tiles, tile
 
 EMPTY = "Bright where a pixel is hard to explain by the rest of the picture."
@@ -47,4 +48,4 @@ def unusual(visit: Visit) -> Updates:
         tile("Picture", picture_url(values), "The whole picture", pickable=False),
         tile("Surprise", picture_url(coloured(heat, top)), f"Surprise of each pixel, {where}", where, pickable=False),
     ]
-    return {"unusual": tiles}
+    return {"unusual": fresh(tiles)}

@@ -138,8 +138,8 @@ def test_the_answer_has_the_resolution_asked_for(side):
 
 def test_another_checkpoint_gets_the_same_places_in_its_cells_and_channels():
     moved = refit(some_pixels(), "mnist")
-    assert moved.values.shape == (20, 1)
-    assert len(split(moved, [28, 28]).known) == len(moved.positions.unique(dim=0))
+    assert moved.values.shape[1] == 1 and 15 < len(moved) <= 20  # of several in one cell the last stays
+    assert len(split(moved, [28, 28]).known) == len(moved) == len(moved.positions.unique(dim=0))
 
 
 @pytest.mark.parametrize(

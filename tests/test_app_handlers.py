@@ -255,7 +255,7 @@ def test_colours_are_named_by_words():
 def test_the_map_of_what_is_unusual_is_of_the_picture_behind_the_pad():
     picture = Image.new("RGB", (40, 40), (200, 90, 10))
     seen = visit(uploads={"upload 1": picture}, pad=pad(source="upload 1"))
-    shown, surprise = unusual.unusual(seen)["unusual"]
+    shown, surprise = unusual.unusual(seen)["unusual"]["value"]
     assert [shown["name"], surprise["name"]] == ["Picture", "Surprise"] and surprise["note"].startswith("largest at")
     with pytest.raises(ValueError, match="picture: expected one to look at, got none"):
         unusual.unusual(visit())

@@ -1,5 +1,7 @@
 """Parts of the page that Gradio does not have: each a small `gr.HTML` with a script beside it."""
 
+import inspect
+import json
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -8,11 +10,21 @@ from typing import Any
 import gradio as gr
 
 _stamps = count(1)
+_OF_HTML = set(inspect.signature(gr.HTML.__init__).parameters)
 
 
 def fresh(value: Any, **properties: Any) -> dict[str, Any]:
     """An update of a widget that the page notices even where the value is what it was: nothing stays dimmed."""
     return gr.update(value=value, stamp=next(_stamps), **properties)
+
+
+def _starting(properties: dict[str, Any]) -> str:
+    """A script that sets properties that are not there: in a tab that is not open at first, Gradio forgets them.
+
+    Their names stand without quotes, as Gradio takes quoted words of a script for events.
+    """
+    pairs = ", ".join(f"{name}: {json.dumps(value)}" for name, value in sorted(properties.items()))
+    return f"const START = {{ {pairs} }};\nfor (const name in START) props[name] ??= START[name];\n"
 
 
 @lru_cache
@@ -30,7 +42,8 @@ class Widget(gr.HTML):
     """
 
     def __init__(self, value: Any, script: str, template: str, **named: Any):
-        js = "".join(map(asset, ["common.js", *script.split()]))
+        own = set(named) - _OF_HTML
+        js = _starting({name: named[name] for name in own}) + "".join(map(asset, ["common.js", *script.split()]))
         named = {"stamp": 0, **named}
         super().__init__(value=value, html_template=template, js_on_load=js, apply_default_css=False, **named)
 

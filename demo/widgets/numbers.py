@@ -7,7 +7,8 @@ class _Bounded:
     """What is missing counts as the first value, what is beyond a limit as the limit."""
 
     def preprocess(self, payload: float | None) -> float | int:
-        number = self.value if payload is None else payload
+        first = self.minimum if self.value is None else self.value  # a visitor's own copy may hold the empty value
+        number = first if payload is None else payload
         return super().preprocess(min(max(number, self.minimum), self.maximum))
 
     def get_block_name(self) -> str:
