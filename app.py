@@ -15,20 +15,6 @@ TITLE = "PixelTransformer"
 INTRO = f"# {TITLE}\nInfer a whole signal, and how sure one can be of it, from the values at a few positions."
 TABS = {"Image": image_tab, "Polynomial": polynomial_tab, "3D": shape_tab, "Video": video_tab}
 
-# In Gradio's 3D views the place without a mesh has a name but no role, and the canvas of a mesh has neither and comes
-# before everything else in the order of the tabulator key.
-ACCESSIBLE_VIEWS = """() => {
-  const mend = () => {
-    for (const place of document.querySelectorAll(".empty[aria-label]:not([role])")) place.setAttribute("role", "img");
-    for (const canvas of document.querySelectorAll('canvas[tabindex="1"]')) {
-      canvas.tabIndex = 0;
-      canvas.setAttribute("role", "img");
-      canvas.ariaLabel = "A surface in 3D";
-    }
-  };
-  new MutationObserver(mend).observe(document.body, { childList: true, subtree: true, attributeFilter: ["tabindex"] });
-  mend();
-}"""
 # On a direct visit of `/?view=api` Gradio takes its page about the API for open without having loaded it: its button
 # closes it first, and takes `view` out of the address; another click opens it.
 SHOW_API = """() => {

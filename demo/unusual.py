@@ -24,11 +24,10 @@ def lay_out(page: Page) -> None:
 
 
 def wire(page: Page) -> None:
-    """A press of the button draws the map. Another picture or model stops that, and takes the map away."""
+    """A press of the button draws the map; another picture or model stops that."""
     asked = page.on(page["ask_unusual"].click, unusual, ["unusual"], show_progress="minimal")
-    changes = page["pad"].recall, page["checkpoint"].input, page["examples"].pick, page["upload"].upload
-    for change in changes:
-        change(list, None, page["unusual"], cancels=asked, show_progress="hidden", **QUICK)
+    for change in (page["pad"].recall, page["checkpoint"].input, page["examples"].pick, page["upload"].upload):
+        change(None, cancels=asked)
 
 
 @on_gpu
