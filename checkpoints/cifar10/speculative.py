@@ -151,9 +151,8 @@ def draw_residual(target: ValueDistribution, proposal: ValueDistribution, stream
 
     Rejection sampling: a draw from the target is accepted with probability max(0, 1 - q / p). The closer p and q are,
     the more draws a residual takes, but the more rarely one is needed: at total variation distance d, a share d of the
-    drafts needs 1 / d draws each, which is one draw per draft on average.
-    A row without an accepted draw after about `ATTEMPTS` draws keeps the last one: the total variation
-    distance of p and q is then about 1e-5, a rounding error.
+    drafts needs 1 / d draws each, which is one draw per draft on average. A row without an accepted draw after about
+    `ATTEMPTS` draws keeps the last one: the total variation distance of p and q is then about 1e-5, a rounding error.
 
     Args:
         streams (`Streams`): Random numbers of the R rows, one for each rejected draft.
