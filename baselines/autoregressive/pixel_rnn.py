@@ -116,9 +116,9 @@ class RowLSTM(Rowwise):
         return _lstm(gates, 0 if state is None else state[1])
 
 
-def _lstm(gates: Tensor, memory: Tensor | int) -> tuple[Tensor, Tensor]:
-    """Hidden values and memory from gates (B, 4 C, …): output, forget, input, content."""
-    out, forget, enter, content = gates.chunk(4, 1)
+def _lstm(gates: Tensor, memory: Tensor | int, dim: int = 1) -> tuple[Tensor, Tensor]:
+    """Hidden values and memory from gates (B, 4 C, …), or with 4 C at `dim`: output, forget, input, content."""
+    out, forget, enter, content = gates.chunk(4, dim)
     memory = torch.sigmoid(forget) * memory + torch.sigmoid(enter) * torch.tanh(content)
     return torch.sigmoid(out) * torch.tanh(memory), memory
 
@@ -129,23 +129,24 @@ class DiagonalLSTM(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.from_input = nn.Conv2d(width, 4 * width, 1)
-        self.from_state = nn.Conv1d(width, 4 * width, 2)
+        self.from_state = nn.Linear(2 * width, 4 * width)  # of the pixel above, then of the pixel to the left
 
     def forward(self, x: Tensor) -> Tensor:
-        gates, columns, state = skew(self.from_input(x)), [], None
-        for column in range(gates.shape[3]):
-            step = gates[..., column]
-            # The state of the column before, of the row above and of the own one.
-            step = step + (self.from_state.bias[:, None] if state is None else self.from_state(F.pad(state[0], (1, 0))))
+        columns = skew(self.from_input(x)).permute(3, 0, 2, 1).contiguous()  # (column, B, y, 4 C): each lies in one piece
+        hidden = memory = x.new_zeros(*columns.shape[1:3], x.shape[1], dtype=columns.dtype)
+        states = []
+        for number, gates in enumerate(columns.unbind()):
+            # In the skewed image, both neighbours lie in the column before: of the row above and of the own row.
+            above = F.pad(hidden, (0, 0, 1, 0))[:, :-1]
+            state = _lstm(gates + self.from_state(torch.cat((above, hidden), -1)), memory, -1)
             # Cells of a skewed image that lie before its row are no pixels and must not hold a state.
-            inside = self._inside(column, x)
-            state = tuple(part * inside for part in _lstm(step, 0 if state is None else state[1]))
-            columns.append(state[0])
-        return unskew(torch.stack(columns, 3), x.shape[3])
+            hidden, memory = (part * self._inside(number, part) for part in state)
+            states.append(hidden)
+        return unskew(torch.stack(states, -1).transpose(1, 2), x.shape[3])
 
     @staticmethod
-    def _inside(column: int, x: Tensor) -> Tensor:
-        return (torch.arange(x.shape[2], device=x.device) <= column).to(x.dtype)
+    def _inside(column: int, part: Tensor) -> Tensor:
+        return (torch.arange(part.shape[1], device=part.device) <= column).to(part.dtype)[:, None]
 
 
 class DiagonalBiLSTM(nn.Module):

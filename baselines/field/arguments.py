@@ -32,9 +32,7 @@ class FieldArguments:
     max_grad_norm: float = flag("Gradients are scaled down to this norm.", 1.0)
     ema_decay: float = flag("Decay of the running average of the weights, used for validation and export.", 0.999)
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = flag(
-        "Dtype of matrix products in training; auto: bf16 where the hardware multiplies it, else no (float32). These "
-        "networks are so narrow that bf16 takes longer on CPUs.",
-        "no",
+        "Dtype of matrix products in training; auto: bf16 where the hardware multiplies it, else no (float32).", "auto"
     )
     seed: int = flag("Seed of weights, data order and noise.", 0)
     num_workers: int = flag("Processes that read signals; 0: the training process does.", 0)
