@@ -31,7 +31,7 @@ from signals.field_maps import predict_map
 from train_accelerate import train
 from training.arguments import parse_arguments
 
-DATA = "--validation_block 0.45 0 0.62 0.72 --test_block 0 0.72 1 1 --patch_size 32 --turn true --kriging true"
+DATA = "--validation_block 0.45 0 0.62 0.72 --test_block 0 0.72 1 1 --patch_size 32 --mirror true --kriging true"
 NETWORK = "--hidden_size 64 --num_attention_heads 2 --intermediate_size 128"
 NETWORK += " --num_encoder_layers 3 --num_decoder_layers 2"
 EPISODES = "--max_context 160 --max_queries 128 --buffer_size 8 --token_budget 2048 --pattern_probability 0.1"

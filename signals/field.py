@@ -59,7 +59,8 @@ class Fields(GridSignal):
     test_block: list[float] = flags(
         "Part of each map to test on, where no folder is called test, as --validation_block.", [0.75, 0.5, 1.0, 1.0]
     )
-    turn: bool = flag("Turn and mirror training patches at random.", False)
+    mirror: bool = flag("Mirror training patches along each side at random.", False)
+    turn: bool = flag("Mirror training patches and turn them by quarter turns, at random.", False)
     kriging: bool = flag(
         "Train on what kriging leaves: a Gaussian process is fitted to training patches, and the network learns its "
         "residuals, see signals/kriging.py.", False
@@ -170,7 +171,7 @@ class Fields(GridSignal):
 
     @cached_property
     def kriged(self) -> Kriging:
-        """The kernel under which some whole training patches are most likely."""
+        """The kernel under which some whole training patches are most likely: of one length where patches are turned."""
         grid, generator = [self.patch_size] * 2, torch.Generator().manual_seed(0)
         rows = self._rows(self.patches("train", grid), self._moments)
         found = []
@@ -296,10 +297,10 @@ class Fields(GridSignal):
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         random = torch.rand(len(batch), 3, generator=generator, device=batch.device) < 0.5
-        if self.turn:
+        if self.mirror or self.turn:
             for axis in (1, 2):
                 batch = torch.where(random[:, axis - 1, None, None, None], batch.flip(axis), batch)
-            if batch.shape[1] == batch.shape[2]:
+            if self.turn and batch.shape[1] == batch.shape[2]:
                 batch = torch.where(random[:, 2, None, None, None], batch.transpose(1, 2), batch)
         if self.shift:
             size = (len(batch), 1, 1, batch.shape[-1])
