@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from demo import api, image_tab, models, polynomial_tab, saving, shape_tab, share, video_tab
+from demo import api, field_tab, image_tab, models, polynomial_tab, saving, shape_tab, share, video_tab
 from demo.guard import guarded
 from demo.limits import MAX_FILE, MAX_SESSIONS, MAX_WAITING
 from demo.memory import share_arenas
@@ -13,7 +13,7 @@ from demo.tab import QUICK, Tab
 
 TITLE = "PixelTransformer"
 INTRO = f"# {TITLE}\nInfer a whole signal, and how sure one can be of it, from the values at a few positions."
-TABS = {"Image": image_tab, "Polynomial": polynomial_tab, "3D": shape_tab, "Video": video_tab}
+TABS = {"Image": image_tab, "Polynomial": polynomial_tab, "3D": shape_tab, "Video": video_tab, "Field": field_tab}
 
 # On a direct visit of `/?view=api` Gradio takes its page about the API for open without having loaded it: its button
 # closes it first, and takes `view` out of the address; another click opens it.

@@ -9,6 +9,7 @@ from pixeltransformer.modeling_pixeltransformer import PixelTransformerConfig, P
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 FIRST = ("cat-faces", "mnist", "cifar10")  # the order in which the shipped ones are offered
+NOT_OFFERED = ("mnist-binary",)  # of two levels, for the field tab alone
 
 offered: dict[str, str] = {}  # names of all checkpoints on offer, and where each is
 
@@ -19,7 +20,8 @@ def offer(extra: list[str] | None = None) -> None:
     Raises:
         ValueError: for one that cannot be read.
     """
-    shipped = sorted(str(path.parent) for path in CHECKPOINTS.glob("*/config.json"))
+    found = (path.parent for path in CHECKPOINTS.glob("*/config.json"))
+    shipped = sorted(str(folder) for folder in found if folder.name not in NOT_OFFERED)
     shipped.sort(key=lambda source: FIRST.index(Path(source).name) if Path(source).name in FIRST else len(FIRST))
     offered.clear()
     for source in shipped + list(extra or []):

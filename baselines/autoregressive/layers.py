@@ -17,6 +17,12 @@ class MaskedLinear(nn.Linear):
         return F.linear(x, self.weight * mask, self.bias)
 
 
+def lower_triangle(weights: Tensor, size: int) -> Tensor:
+    """A matrix (size, size) with weights (size (size - 1) / 2,) below its diagonal, row by row, and 0 elsewhere."""
+    below = torch.tril_indices(size, size, -1, device=weights.device)
+    return weights.new_zeros(size, size).index_put(tuple(below), weights)
+
+
 def raster_mask(kernel: Kernel, include_centre: bool) -> Tensor:
     """1 where a kernel (rows, columns) may look: rows above its last one, and its last row up to the middle.
 

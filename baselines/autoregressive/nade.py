@@ -18,6 +18,7 @@ from .base import AutoregressiveModel, FieldOutput
 from .configuration import FieldConfig
 from .distributions import Distribution, LevelDistribution
 from .heads import Head
+from .layers import lower_triangle
 from .orders import put_first, random
 
 NUM_ORDERS = 128  # random orders of an orderless model that an ensemble can average, as published
@@ -46,9 +47,7 @@ class FVSBN(AutoregressiveModel):
 
     def matrix(self) -> Tensor:
         """Weights (D, D): row i holds those of the pixels before i."""
-        cells = len(self.bias)
-        below = torch.tril_indices(cells, cells, -1, device=self.weight.device)
-        return self.weight.new_zeros(cells, cells).index_put(tuple(below), self.weight)
+        return lower_triangle(self.weight, len(self.bias))
 
     def conditionals(self, values: Tensor, order: Tensor) -> Distribution:
         return LevelDistribution.bernoulli(values[..., 0] @ self.matrix().T + self.bias)

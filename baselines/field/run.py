@@ -123,7 +123,7 @@ def set_up(arguments: FieldArguments, signal: Signal) -> FieldRun:
     with patience.main_first():
         rows, validation = signal.load(arguments.seed)
     fields = model_fields(signal, rows)
-    model = make_model(arguments, fields).to(memory_format=torch.channels_last)  # faster convolutions on CPUs
+    model = make_model(arguments, fields)
     trained = any(parameter.requires_grad for parameter in model.parameters())
     optimizers = make_optimizers(model, arguments) if trained else []
     ema = make_ema(model, arguments.ema_decay).to(accelerator.device)

@@ -1,0 +1,156 @@
+"""What happens at each event of the field tab: functions from what a visitor sees to updates by name."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import gradio as gr
+
+from demo import latest, share
+from demo.field_actions import PATTERNS, SAMPLES, Answer, Task, ask_all, example, known_by, picture
+from demo.field_models import ABOUT, offered
+from demo.guard import on_gpu
+from demo.limits import MAX_SEED, whole
+from demo.tab import Updates
+from demo.turns import Waiting, in_turn
+from demo.widgets import fresh
+from demo.widgets.answers import card
+
+NAME = "field"
+DIGITS = (0, 2, 3, 7, 8)
+REMEMBERED = 16  # digits whose answers are kept: the opening, and what one comes back to
+_answered: OrderedDict[tuple, list[Answer]] = OrderedDict()
+
+
+def opening() -> dict[str, str]:
+    """The digit before any touch."""
+    return Task(example(3), known_by(PATTERNS[0], 0)).texts()
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What one visitor sees when an event comes: values of the tab's controls by name, resolved when first needed."""
+
+    values: dict[str, Any]
+
+    @cached_property
+    def task(self) -> Task:
+        return Task.read(self.values["ink"], self.values["known"])
+
+    @property
+    def seed(self) -> int:
+        return whole("seed", self.values["seed"] or 0, 0, MAX_SEED)
+
+    @property
+    def session(self) -> str:
+        """The same for all events of a page; empty outside of one."""
+        return self.values.get("session", "")
+
+    @property
+    def key(self) -> tuple:
+        """What the answers depend on."""
+        return self.values["ink"], self.values["known"], self.seed
+
+
+def _drawing(task: Task) -> Updates:
+    texts = task.texts()
+    return {**texts, "board": fresh(texts)}
+
+
+def open_digit(number: int):
+    """The handler of a digit's button: the same pixels stay hidden."""
+
+    def handler(visit: Visit) -> Updates:
+        return _drawing(Task(example(number), visit.task.known))
+
+    handler.__name__ = f"digit_{number}"
+    return handler
+
+
+def hide(visit: Visit) -> Updates:
+    """Hide what the chosen pattern hides."""
+    return _drawing(Task(visit.task.ink, known_by(visit.values["pattern"], visit.seed)))
+
+
+def edit(visit: Visit, picked: dict) -> Updates:
+    """The digit as the visitor changed it."""
+    return Task.read(picked.get("ink"), picked.get("known")).texts()
+
+
+def note(visit: Visit) -> Updates:
+    """What is asked for now: answers about anything older stop."""
+    latest.ask(visit.session, NAME, visit.key)
+    return {"state": ""}
+
+
+@on_gpu
+def run(visit: Visit) -> Iterator[Updates]:
+    """The answers of all models, one after another, when their turn has come and the visitor still wants them."""
+    task, key, answers = visit.task, visit.key, []
+    latest.ask(visit.session, NAME, key)
+    if key in _answered:
+        _answered.move_to_end(key)
+        yield {"answers": fresh(cards(task, _answered[key])), "state": ""}
+        return
+    count = len(offered())
+    for found in in_turn(ask_all(task, visit.seed), small=False):
+        if not latest.is_wanted(visit.session, NAME, key):
+            yield {"state": gr.skip()}
+            return
+        if isinstance(found, Waiting):
+            yield {"state": f"{found.ahead} before you", "answers": gr.skip()}
+            continue
+        answers.append(found)
+        state = f"{len(answers)} of {count} models have answered" if len(answers) < count else ""
+        yield {"answers": fresh(cards(task, answers)), "state": state}
+    _answered[key] = answers
+    while len(_answered) > REMEMBERED:
+        _answered.popitem(last=False)
+
+
+def cards(task: Task, answers: list[Answer]) -> list[dict]:
+    """The page's cards: models that answered by their likelihood, then those that cannot."""
+    bits = [answer.bits for answer in answers if answer.bits is not None]
+    best = min(bits, default=math.inf)
+    can = sorted((each for each in answers if each.sample is not None), key=lambda each: each.bits or math.inf)
+    return [_card(task, each, best) for each in can + [each for each in answers if each.sample is None]]
+
+
+def _card(task: Task, answer: Answer, best: float) -> dict:
+    about = ABOUT[answer.model]
+    if answer.sample is None:
+        return card(about.name, about.paper, answer.refusal or "", [], None, False)
+    bits = "no likelihood" if answer.bits is None else f"{answer.bits:,.1f} bits"
+    said = f"{bits} · {SAMPLES} samples in {answer.seconds:.2f} s"
+    pictures = [
+        (picture(task, answer.sample.float()), f"One of {about.name}'s samples"),
+        (picture(task, answer.odds), f"{about.name}'s probability of ink"),
+    ]
+    return card(about.name, about.paper, said, pictures, answer.odds, answer.bits == best)
+
+
+SAVED = ["ink", "known", "pattern", "seed"]
+
+
+def state_of(visit: Visit) -> str:
+    """The tab's state as JSON text."""
+    return share.to_text(NAME, {**visit.task.texts(), "pattern": visit.values["pattern"], "seed": visit.seed})
+
+
+def restore(text: str) -> Updates:
+    """Updates to a state's JSON."""
+    return recover(share.from_text(text, NAME))
+
+
+def recover(saved: dict[str, Any]) -> Updates:
+    """Updates to what the browser saved, or to a shared state. Raises `ValueError` where it does not fit."""
+    task = Task.read(saved.get("ink"), saved.get("known"))
+    pattern = saved.get("pattern")
+    if pattern not in PATTERNS:
+        raise ValueError(f"pattern: expected one of {', '.join(PATTERNS)}, got {str(pattern)[:60]!r}")
+    return {**_drawing(task), "pattern": pattern, "seed": whole("seed", saved.get("seed", 0), 0, MAX_SEED)}
+
+
