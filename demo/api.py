@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from demo import image_actions, models, polynomial_actions, shape_actions, video_actions
+from demo import field_actions, image_actions, models, polynomial_actions, shape_actions, video_actions
 from demo.answers import Sampling, entropies, marginal
 from demo.density import summary
 from demo.files import keep
@@ -285,8 +285,29 @@ def sample_video(
     return {"sample": last.tolist()}
 
 
+@guarded
+@on_gpu
+def complete_digit(ink: str, known: str, seed: int = 0) -> Iterator[list[dict[str, Any]]]:
+    """A binary digit of 28×28 pixels, completed by every autoregressive model of the field; sent as they answer.
+
+    Args:
+        ink: 784 digits, row by row: 1 where there is ink, 0 elsewhere.
+        known: 784 digits: 1 where a pixel is observed, 0 where it is hidden.
+        seed: The same seed gives the same samples.
+
+    Returns:
+        One object a model: "model"; "refusal", why it cannot complete this digit, or null; "bits", -log2 of the
+        probability of what is hidden; "sample" and "odds" of ink, 784 numbers each; "seconds" for all its "samples".
+    """
+    answers = []
+    for found in alone(field_actions.ask_all(field_actions.Task.read(ink, known), seed), small=False):
+        parts = {name: None if part is None else part.tolist() for name, part in found.tensors().items()}
+        answers.append({**vars(found), **parts})
+        yield answers
+
+
 QUICK = (predict, distribution, infer_image, most_uncertain_pixel, infer_polynomial, infer_shape, infer_video)
-DRAWING = (sample_image, sample_polynomial, sample_shape, sample_video)
+DRAWING = (sample_image, sample_polynomial, sample_shape, sample_video, complete_digit)
 
 
 def one_line_each(text: str) -> str:

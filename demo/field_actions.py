@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from baselines.autoregressive import orders
-from baselines.field.protocol import FieldModel, refusal
-from baselines.field.scores import HIDDEN
+from baselines.protocol import HIDDEN, FieldModel, refusal
 from demo.examples import digit
-from demo.field_models import GRID, OURS, fits, load, offered
+from demo.field_models import GRID, OURS, SLOW, fits, load, offered
 from demo.guard import check_time
 from demo.pictures import animation, enlarge, picture_url, read_picture
 from pixeltransformer.orders import spread_order
@@ -22,7 +21,8 @@ from signals.cells import cell_positions
 
 CELLS = math.prod(GRID)
 POSITIONS = cell_positions(list(GRID), torch.arange(CELLS))  # (784, 2)
-SAMPLES = 4
+SAMPLES = 4  # of each model; of slow ones one
+ENOUGH = 45  # seconds after which no slow model is asked any more
 EVERYTHING = "everything"
 PATTERNS = (*HIDDEN, EVERYTHING)  # what is hidden
 # Colours of (paper, ink) where pixels are observed, and where they were drawn.
@@ -70,7 +70,8 @@ class Answer:
         bits (`float` or `None`): −log2 of the probability that it gives to what is hidden; `None`: it has none.
         sample (`Tensor` (784,) or `None`): The first of its samples.
         odds (`Tensor` (784,) or `None`): Probability of ink at each pixel, given what is observed.
-        seconds (`float`): For `SAMPLES` samples.
+        seconds (`float`): For all its samples.
+        samples (`int`): How many it drew.
     """
 
     model: str
@@ -79,6 +80,11 @@ class Answer:
     sample: Tensor | None = None
     odds: Tensor | None = None
     seconds: float = 0.0
+    samples: int = 0
+
+    def tensors(self) -> dict[str, Tensor | None]:
+        """Its attributes that are tensors, by name."""
+        return {"sample": self.sample, "odds": self.odds}
 
 
 def example(number: int) -> Tensor:
@@ -98,9 +104,13 @@ def known_by(pattern: str, seed: int) -> Tensor:
 
 def ask_all(task: Task, seed: int) -> Iterator[Answer]:
     """The answers of all models, as they come."""
+    start = time.monotonic()
     for name in offered():
         check_time()
-        yield ask(name, task, seed)
+        if name in SLOW and time.monotonic() - start > ENOUGH:
+            yield Answer(name, f"It takes a pass for each pixel: there was no time left for it after {ENOUGH} seconds.")
+        else:
+            yield ask(name, task, seed)
 
 
 @torch.inference_mode()
@@ -118,15 +128,16 @@ def ask(name: str, task: Task, seed: int) -> Answer:
     why = refusal(model, "sample", context[0], queries)
     if why:
         return Answer(name, why)
-    start = time.perf_counter()
-    drawn = model.sample(*context, queries, num_samples=SAMPLES, generator=torch.Generator().manual_seed(seed))[:, 0]
+    start, count = time.perf_counter(), 1 if name in SLOW else SAMPLES
+    drawn = model.sample(*context, queries, num_samples=count, generator=torch.Generator().manual_seed(seed))[:, 0]
     seconds = time.perf_counter() - start
-    samples = values.repeat(SAMPLES, 1, 1).index_copy_(1, hidden, drawn.float())
+    samples = values.repeat(count, 1, 1).index_copy_(1, hidden, drawn.float())
     bits = None
     if refusal(model, "log_prob", context[0], queries) is None:
         bits = -model.log_prob(*context, queries, values[:, hidden]).item() / math.log(2)
     odds = _odds(name, model, samples, task.known.to(positions.device), context, positions).cpu().clamp(0, 1)
-    return Answer(name, None, bits, samples[0, :, 0].cpu(), torch.where(task.known, task.ink.float(), odds), seconds)
+    odds = torch.where(task.known, task.ink.float(), odds)
+    return Answer(name, None, bits, samples[0, :, 0].cpu(), odds, seconds, count)
 
 
 def _odds(name: str, model: FieldModel, samples: Tensor, known: Tensor, context: tuple, positions: Tensor) -> Tensor:

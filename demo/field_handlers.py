@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from demo import latest, share
-from demo.field_actions import PATTERNS, SAMPLES, Answer, Task, ask_all, example, known_by, picture
+from demo.field_actions import PATTERNS, Answer, Task, ask_all, example, known_by, picture
 from demo.field_models import ABOUT, offered
 from demo.guard import on_gpu
 from demo.limits import MAX_SEED, whole
@@ -124,7 +124,7 @@ def _card(task: Task, answer: Answer, best: float) -> dict:
     if answer.sample is None:
         return card(about.name, about.paper, answer.refusal or "", [], None, False)
     bits = "no likelihood" if answer.bits is None else f"{answer.bits:,.1f} bits"
-    said = f"{bits} · {SAMPLES} samples in {answer.seconds:.2f} s"
+    said = f"{bits} · {answer.samples} sample{'s' * (answer.samples > 1)} in {answer.seconds:.2f} s"
     pictures = [
         (picture(task, answer.sample.float()), f"One of {about.name}'s samples"),
         (picture(task, answer.odds), f"{about.name}'s probability of ink"),
@@ -152,5 +152,3 @@ def recover(saved: dict[str, Any]) -> Updates:
     if pattern not in PATTERNS:
         raise ValueError(f"pattern: expected one of {', '.join(PATTERNS)}, got {str(pattern)[:60]!r}")
     return {**_drawing(task), "pattern": pattern, "seed": whole("seed", saved.get("seed", 0), 0, MAX_SEED)}
-
-

@@ -5,7 +5,7 @@ import html
 
 import gradio as gr
 
-from demo.field_actions import PATTERNS, SAMPLES, order_pictures
+from demo.field_actions import PATTERNS, order_pictures
 from demo.field_handlers import (
     DIGITS,
     NAME,
@@ -36,7 +36,7 @@ INTRO = (
 )
 EMPTY = "The models' answers show here."
 EXPLAINED = (
-    f"Left picture: one of {SAMPLES} samples; right picture: the probability of ink. Drawn pixels are blue and gold, "
+    "Left picture: a sample; right picture: the probability of ink. Drawn pixels are blue and gold, "
     "observed ones black and white. Bits: −log₂ of the probability that a model gives to what is hidden; fewer is "
     "better. The digits are drawn by strokes, not taken from the data."
 )
@@ -102,5 +102,7 @@ def _orders() -> str:
     for name, who, gif in order_pictures():
         url = f"data:image/gif;base64,{base64.b64encode(gif).decode()}"
         text = html.escape(f"{name}: {who}")
-        figures.append(f'<figure><img src="{url}" alt="{text}"><figcaption>{name}<br><span>{who}</span></figcaption></figure>')
+        figures.append(
+            f'<figure><img src="{url}" alt="{text}"><figcaption>{name}<br><span>{who}</span></figcaption></figure>'
+        )
     return f'<div class="pt-orders">{"".join(figures)}</div>'

@@ -53,7 +53,9 @@ class MADE(AutoregressiveModel):
         self.hidden = nn.ModuleList(MaskedLinear(*pair) for pair in zip(sizes, sizes[1:], strict=False))
         self.output = MaskedLinear(hidden, cells * self.head.size)
         if config.direct and (config.num_orders > 1 or self.head.size > 1):
-            raise ValueError(f"direct: expected false for {config.num_orders} orders and {self.head.size} numbers a cell")
+            raise ValueError(
+                f"direct: expected false for {config.num_orders} orders and {self.head.size} numbers a cell"
+            )
         self.direct = nn.Parameter(torch.zeros(cells * (cells - 1) // 2)) if config.direct else None  # row by row
         self._masks: dict[bytes, list[Tensor]] = {}
         self.post_init()

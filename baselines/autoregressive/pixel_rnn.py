@@ -18,7 +18,7 @@ from .base import AutoregressiveModel
 from .configuration import FieldConfig
 from .distributions import Distribution
 from .heads import Head
-from .layers import CausalConv, Rowwise
+from .layers import CausalConv, Rowwise, ShiftDown
 from .rows import RasterImageModel
 
 
@@ -123,7 +123,7 @@ def _lstm(gates: Tensor, memory: Tensor | int, dim: int = 1) -> tuple[Tensor, Te
     return torch.sigmoid(out) * torch.tanh(memory), memory
 
 
-class DiagonalLSTM(nn.Module):
+class DiagonalLSTM(Rowwise):
     """One direction: the state of a pixel comes from those to its left and above it."""
 
     def __init__(self, width: int):
@@ -131,22 +131,51 @@ class DiagonalLSTM(nn.Module):
         self.from_input = nn.Conv2d(width, 4 * width, 1)
         self.from_state = nn.Linear(2 * width, 4 * width)  # of the pixel above, then of the pixel to the left
 
+    def start_rows(self) -> None:
+        super().start_rows()
+        self._states = self._next = None
+
+    def stop_rows(self) -> None:
+        super().stop_rows()
+        self._states = self._next = None
+
+    def finish_row(self) -> None:
+        """The states of a row are all that is remembered."""
+        self._states = self._next
+
     def forward(self, x: Tensor) -> Tensor:
-        columns = skew(self.from_input(x)).permute(3, 0, 2, 1).contiguous()  # (column, B, y, 4 C): each lies in one piece
-        hidden = memory = x.new_zeros(*columns.shape[1:3], x.shape[1], dtype=columns.dtype)
-        states = []
-        for number, gates in enumerate(columns.unbind()):
+        gates = self.from_input(x)
+        return self._row_by_row(gates) if self.cached else self._along_diagonals(gates)
+
+    def _step(self, gates: Tensor, above: Tensor, left: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden values and memory (…, C) from gates (…, 4 C), hidden values above and left, and memory to the left."""
+        return _lstm(gates + self.from_state(torch.cat((above, left), -1)), memory, -1)
+
+    def _along_diagonals(self, gates: Tensor) -> Tensor:
+        """States (B, C, y, x) from gates (B, 4 C, y, x), all pixels of a diagonal at once."""
+        columns = skew(gates).permute(3, 0, 2, 1).contiguous()  # (column, B, y, 4 C): each lies in one piece
+        hidden = memory = columns.new_zeros(*columns.shape[1:3], columns.shape[3] // 4)
+        rows, states = torch.arange(gates.shape[2], device=gates.device)[:, None], []
+        for number, column in enumerate(columns.unbind()):
             # In the skewed image, both neighbours lie in the column before: of the row above and of the own row.
             above = F.pad(hidden, (0, 0, 1, 0))[:, :-1]
-            state = _lstm(gates + self.from_state(torch.cat((above, hidden), -1)), memory, -1)
+            state = self._step(column, above, hidden, memory)
             # Cells of a skewed image that lie before its row are no pixels and must not hold a state.
-            hidden, memory = (part * self._inside(number, part) for part in state)
+            hidden, memory = (part * (rows <= number).to(part.dtype) for part in state)
             states.append(hidden)
-        return unskew(torch.stack(states, -1).transpose(1, 2), x.shape[3])
+        return unskew(torch.stack(states, -1).transpose(1, 2), gates.shape[3])
 
-    @staticmethod
-    def _inside(column: int, part: Tensor) -> Tensor:
-        return (torch.arange(part.shape[1], device=part.device) <= column).to(part.dtype)[:, None]
+    def _row_by_row(self, gates: Tensor) -> Tensor:
+        """The same for one row, (B, C, 1, x) from (B, 4 C, 1, x), after the rows that are remembered."""
+        pixels = gates[:, :, 0].permute(2, 0, 1).contiguous()  # (x, B, 4 C)
+        hidden = memory = pixels.new_zeros(pixels.shape[1], pixels.shape[2] // 4)
+        above = pixels.new_zeros(len(pixels), *hidden.shape) if self._states is None else self._states
+        states = []
+        for column, over in zip(pixels, above, strict=True):
+            hidden, memory = self._step(column, over, hidden, memory)
+            states.append(hidden)
+        self._next = torch.stack(states)
+        return self._next.permute(1, 2, 0)[:, :, None]
 
 
 class DiagonalBiLSTM(nn.Module):
@@ -155,10 +184,10 @@ class DiagonalBiLSTM(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.left, self.right = DiagonalLSTM(width), DiagonalLSTM(width)
+        self.down = ShiftDown()
 
     def forward(self, x: Tensor) -> Tensor:
-        right = self.right(x.flip(3)).flip(3)
-        return self.left(x) + F.pad(right, (0, 0, 1, 0))[:, :, :-1]
+        return self.left(x) + self.down(self.right(x.flip(3)).flip(3))
 
 
 def skew(x: Tensor) -> Tensor:
@@ -215,7 +244,7 @@ class PixelRNNNetwork(nn.Module):
 
 
 class PixelRNN(RasterImageModel):
-    """With Row LSTM or Diagonal BiLSTM. States along diagonals belong to several rows: those take whole passes."""
+    """With Row LSTM or Diagonal BiLSTM."""
 
     config_class = PixelRNNConfig
 
@@ -223,5 +252,4 @@ class PixelRNN(RasterImageModel):
         super().__init__(config)
         sizes = (config.layer, config.hidden_size, config.num_layers, config.value_dim, self.head.size)
         self.network = PixelRNNNetwork(*sizes)
-        self.remembers_rows = config.layer == "row"
         self.post_init()

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from transformers import AutoModel, HfArgumentParser
 
-from baselines.field.protocol import FieldModel, num_levels
 from baselines.field.samples import draw, judge
-from baselines.field.scores import HIDDEN, costs, hidden_nats, joint_nats, summary
+from baselines.field.scores import costs, hidden_nats, joint_nats, summary
 from baselines.field.table import page
+from baselines.protocol import HIDDEN, FieldModel, num_levels
 from evaluation.classifier import load
 from evaluation.store import weights_digest
 from signals.base import flag, flags

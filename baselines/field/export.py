@@ -1,4 +1,8 @@
-"""The end of a training: a model with its card in a folder that loads anywhere, of at most 1 MiB of weights."""
+"""The end of a training: a model with its card in a folder that loads anywhere, of at most 1 MiB of weights.
+
+`python -m baselines.field.export` writes the shipped models in checkpoints/field anew, with the current code and cards:
+run it after each change of baselines/autoregressive.
+"""
 
 import json
 import shutil
@@ -9,6 +13,7 @@ import torch
 from huggingface_hub import HfApi, ModelCard, ModelCardData
 from safetensors.torch import load_file, save_file
 
+from baselines.autoregressive import MODELS
 from baselines.autoregressive.base import AutoregressiveModel
 from baselines.field.arguments import FieldArguments
 from signals.base import Signal
@@ -110,6 +115,17 @@ def save(model: AutoregressiveModel, folder: Path) -> None:
         raise ValueError(f"--sizes: expected at most {LARGEST:,} bytes of weights, got {path.stat().st_size:,}")
 
 
+def publish(source: Path, target: Path) -> None:
+    """Write an exported model to `target`, below checkpoints/, with the current code and a card that names it there."""
+    name = json.loads((source / "config.json").read_text())["provenance"]["model"]
+    model = MODELS[name].model.from_pretrained(source)
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    save(model, partial)
+    (partial / "README.md").write_text(card(model, target))
+    replace_folder(partial, target)
+
+
 def push(repository: str, folder: Path) -> None:
     """Upload an exported model, its card and its code.
 
@@ -148,3 +164,8 @@ def card(model: AutoregressiveModel, folder: Path) -> str:
         **{key: made[key] or "Not recorded." for key in ("data", "training", "metrics")},
     )
     return str(ModelCard(text))
+
+
+if __name__ == "__main__":
+    for config in sorted(Path("checkpoints/field").glob("*/config.json")):
+        publish(config.parent, config.parent)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from baselines.field.protocol import FieldModel, can
 from baselines.field.scores import summary
+from baselines.protocol import FieldModel, can
 from evaluation.classifier import Classifier
 from evaluation.diversity import BETAS, SIGMA, WINDOW
 

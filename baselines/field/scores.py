@@ -3,24 +3,13 @@
 import math
 import statistics
 import time
-from functools import partial
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from baselines.field.protocol import FieldModel, can
-from pixeltransformer.patterns import Pattern, anywhere, around_center, outside, strokes, toward
+from baselines.protocol import HIDDEN, FieldModel, can
 
-# What is observed, by what is hidden.
-HIDDEN = {
-    "bottom half": Pattern(toward(0, -1), 1 / 2),
-    "top half": Pattern(toward(0, 1), 1 / 2),
-    "left half": Pattern(toward(1, 0), 1 / 2),
-    "random 90 %": Pattern(anywhere, 1, density=1 / 10),
-    "centre": Pattern(outside(around_center), 3 / 4),
-    "all but strokes": Pattern(partial(strokes, count=3, length=0.6), 1 / 15),
-}
 BATCH = 64
 TIMED = 3  # runs of which the median counts
 

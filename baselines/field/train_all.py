@@ -5,7 +5,6 @@ alone, one with training states goes on from the latest. `--publish true` copies
 """
 
 import shlex
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import NamedTuple
 from transformers import HfArgumentParser
 
 from baselines.autoregressive import MODELS
+from baselines.field.export import publish
 from signals.base import flag, flags
 from training.states import list_states
 
@@ -110,9 +110,7 @@ def train_all(arguments: AllArguments) -> list[str]:
         if code:
             failed.append(job.name)
         elif arguments.publish and "--preset" not in job.words:
-            target = Path("checkpoints/field") / job.name
-            shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(folder / "export", target, ignore=shutil.ignore_patterns("arguments.json"))
+            publish(folder / "export", Path("checkpoints/field") / job.name)
     return failed
 
 

@@ -4,9 +4,22 @@ All have `predict`, `sample` and `log_prob` with the same arguments. An autoregr
 contexts it cannot answer; PixelTransformer answers all and has none.
 """
 
+from functools import partial
 from typing import Any, Protocol
 
 from torch import Tensor
+
+from pixeltransformer.patterns import Pattern, anywhere, around_center, outside, strokes, toward
+
+# What is observed, by what is hidden.
+HIDDEN = {
+    "bottom half": Pattern(toward(0, -1), 1 / 2),
+    "top half": Pattern(toward(0, 1), 1 / 2),
+    "left half": Pattern(toward(1, 0), 1 / 2),
+    "random 90 %": Pattern(anywhere, 1, density=1 / 10),
+    "centre": Pattern(outside(around_center), 3 / 4),
+    "all but strokes": Pattern(partial(strokes, count=3, length=0.6), 1 / 15),
+}
 
 
 class FieldModel(Protocol):
