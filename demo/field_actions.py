@@ -141,7 +141,7 @@ def ask(name: str, task: Task, seed: int) -> Answer:
 
 
 def _odds(name: str, model: FieldModel, samples: Tensor, known: Tensor, context: tuple, positions: Tensor) -> Tensor:
-    """Probability of ink (784,): exact where a model has marginals, otherwise the mean of its conditionals on samples."""
+    """Probability of ink (784,): ours exactly, of others the mean of the conditionals on their samples."""
     if name == OURS:
         return model.predict(*context, positions).mean[0, :, 0]
     along = model.orders_of(known, ~known)[0]

@@ -171,7 +171,7 @@ class Fields(GridSignal):
 
     @cached_property
     def kriged(self) -> Kriging:
-        """The kernel under which some whole training patches are most likely: of one length where patches are turned."""
+        """The kernel under which some whole training patches are most likely; of one length where they are turned."""
         grid, generator = [self.patch_size] * 2, torch.Generator().manual_seed(0)
         rows = self._rows(self.patches("train", grid), self._moments)
         found = []

@@ -77,7 +77,8 @@ def test_patterns_hide_a_part(pattern):
 def test_the_likeliest_comes_first_and_is_marked(few):
     task = Task(example(3), known_by("bottom half", 0))
     answers = [
-        Answer(name, None, bits, torch.zeros(CELLS), torch.zeros(CELLS)) for name, bits in zip(QUICK, (9.0, 5.0))
+        Answer(name, None, bits, torch.zeros(CELLS), torch.zeros(CELLS))
+        for name, bits in zip(QUICK, (9.0, 5.0), strict=True)
     ]
     shown = cards(task, [*answers, Answer("made", "It cannot.")])
     assert [card["best"] for card in shown] == [True, False, False]
