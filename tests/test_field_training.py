@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from baselines.autoregressive import MODELS
+from baselines.field import __main__ as field_command
 from baselines.field.__main__ import TableArguments, compare
 from baselines.field.arguments import parse_arguments
 from baselines.field.export import LARGEST, save
@@ -160,6 +161,22 @@ def test_the_table_says_who_can_answer_what(compared):
     scores = json.loads((compared / "scores.json").read_text())
     assert scores["nade"]["costs"]["passes"] == 16 and scores["own"]["costs"]["passes"] > 0
     assert scores["nade"]["minutes"] == 3.0 and scores["own"]["joint"]["images"] == 4
+
+
+def test_what_is_known_is_not_measured_again(compared, image_folder, monkeypatch):
+    def again(**changed) -> TableArguments:
+        places = dict(
+            folder=str(compared / "models"), scores=str(compared / "scores.json"), output=str(compared / "2.md")
+        )
+        sizes = dict(split="train", images=4, completions=2, ensemble_images=2, orders=2)
+        return TableArguments(dataset_name=str(image_folder), **{**places, **sizes, **changed})
+
+    monkeypatch.setattr(field_command, "measure", lambda *_: pytest.fail("it was measured again"))
+    assert "nade" in compare(again()).read_text()
+    monkeypatch.setattr(field_command, "measure", lambda *_: {})
+    compare(again(completions=3, parts=["hidden"]))
+    scores = json.loads((compared / "scores.json").read_text())
+    assert scores["nade"]["hidden"] == {} and scores["nade"]["joint"]["images"] == 4
 
 
 @torch.no_grad()

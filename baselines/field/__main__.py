@@ -16,7 +16,7 @@ from transformers import AutoModel, HfArgumentParser
 from baselines.field.samples import draw, judge
 from baselines.field.scores import costs, hidden_nats, joint_nats, summary
 from baselines.field.table import page
-from baselines.protocol import HIDDEN, FieldModel, num_levels
+from baselines.protocol import HIDDEN, FieldModel, can, num_levels
 from evaluation.classifier import load
 from evaluation.store import weights_digest
 from signals.base import flag, flags
@@ -24,6 +24,7 @@ from signals.image import Images
 from signals.polynomial import Polynomials
 from training.setup import machine
 
+PARTS = ("joint", "ensemble", "hidden", "samples", "costs")
 ENLARGED = (1, 2)  # sides of drawn images, in those of the images that a model was trained on
 
 
@@ -45,7 +46,8 @@ class TableArguments:
     samples: int = flag("Images that are drawn and judged, at 28×28 and at twice the side.", 64)
     scores: str = flag("File that keeps the scores.", "runs/field/scores.json")
     output: str = flag("Page to write.", "docs/FIELD.md")
-    seed: int = flag("Seed of the hidden pixels.", 0)
+    parts: list[str] = flags(f"What is measured; of the rest, known scores are kept: {', '.join(PARTS)}.", list(PARTS))
+    seed: int = flag("Seed of the hidden pixels and of drawn images.", 0)
 
     def __post_init__(self):
         if not self.dataset_name:
@@ -53,6 +55,8 @@ class TableArguments:
         for name in ("images", "colour_images", "ensemble_images", "orders", "completions", "samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name}: expected a number above 0, got {getattr(self, name)}")
+        if set(self.parts) - set(PARTS):
+            raise ValueError(f"--parts: expected some of {', '.join(PARTS)}, got {' '.join(self.parts)}")
 
 
 def find_models(arguments: TableArguments) -> dict[str, Path]:
@@ -94,36 +98,53 @@ def test_values(arguments: TableArguments, model: FieldModel, kind: str) -> torc
     return signal.grid_values(signal.collate([rows[index] for index in range(len(rows))]), model.config.native_grid)
 
 
+def parts_of(model: FieldModel, kind: str, arguments: TableArguments) -> dict[str, list[Any]]:
+    """What is to be measured of a model: names of parts, with the settings that decide the figures."""
+    count = arguments.colour_images if kind == "colour" else arguments.images
+    parts: dict[str, list[Any]] = {"joint": [arguments.split, count], "costs": []}
+    if (
+        hasattr(model, "orders_of")
+        and can(model, "log_prob", model.native_positions()[:, :0])
+        and several_orders(model)
+    ):
+        parts["ensemble"] = [arguments.split, arguments.ensemble_images, arguments.orders]
+    if kind == "binary":
+        parts["hidden"] = [arguments.split, arguments.completions, arguments.seed]
+    if arguments.classifier and kind in ("binary", "grey"):
+        parts["samples"] = [arguments.samples, arguments.seed]
+    return {name: asked for name, asked in parts.items() if name in arguments.parts}
+
+
 @torch.no_grad()
-def score(name: str, model: FieldModel, arguments: TableArguments) -> dict[str, Any] | None:
-    """All that the tables say of a model; `None` where there are no data for it."""
-    kind, config = kind_of(model), model.config
-    values = test_values(arguments, model, kind)
-    if values is None:
-        return None
-    made = config.provenance or {}
-    found: dict[str, Any] = {
+def measure(part: str, name: str, model: FieldModel, values: torch.Tensor, arguments: TableArguments) -> Any:
+    """One part of a model's scores."""
+    if part == "joint":
+        return summary(joint_nats(model, values, f"{name}: likelihood"))
+    if part == "ensemble":
+        few = values[: arguments.ensemble_images]
+        return summary(joint_nats(model, few, f"{name}: orders", num_orders=arguments.orders))
+    if part == "costs":
+        return costs(model, values)
+    if part == "samples":
+        return judged(model, arguments)
+    few, found = values[: arguments.completions], {}
+    for pattern in HIDDEN:
+        found[pattern] = summary(hidden_nats(model, few, pattern, arguments.seed, f"{name}: {pattern} hidden"))
+    return found
+
+
+def facts(name: str, model: FieldModel, values: torch.Tensor, kind: str) -> dict[str, Any]:
+    """What is known of a model without measuring."""
+    made = model.config.provenance or {}
+    return {
         "data": kind,
-        "grid": list(config.native_grid),
+        "grid": list(model.config.native_grid),
         "values": values[0].numel(),
         "model": made.get("model", name),
         "minutes": made.get("minutes"),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "joint": summary(joint_nats(model, values, f"{name}: likelihood")),
-        "costs": costs(model, values),
-        "hidden": {},
+        "weights": weights_digest(model),
     }
-    if hasattr(model, "orders_of") and found["joint"] and several_orders(model):
-        nats = joint_nats(model, values[: arguments.ensemble_images], f"{name}: orders", num_orders=arguments.orders)
-        found["ensemble"] = summary(nats)
-    if arguments.classifier and kind in ("binary", "grey"):
-        found["samples"] = judged(model, arguments)
-    if kind == "binary":
-        for pattern in HIDDEN:
-            bar = f"{name}: {pattern} hidden"
-            nats = hidden_nats(model, values[: arguments.completions], pattern, arguments.seed, bar)
-            found["hidden"][pattern] = summary(nats)
-    return found
 
 
 def judged(model: FieldModel, arguments: TableArguments) -> dict[str, Any]:
@@ -141,25 +162,29 @@ def several_orders(model: FieldModel) -> bool:
 
 
 def compare(arguments: TableArguments) -> Path:
-    """Score all models that the file of scores does not know yet, and write the page."""
+    """Measure all that the file of scores does not know yet, and write the page."""
     kept = Path(arguments.scores)
     known = json.loads(kept.read_text()) if kept.is_file() else {}
-    asked = [arguments.images, arguments.colour_images, arguments.completions, arguments.ensemble_images]
-    asked += [arguments.orders, arguments.seed, arguments.samples, arguments.classifier]
     scores = {}
     for name, path in find_models(arguments).items():
         model = AutoModel.from_pretrained(path, trust_remote_code=True).eval()
-        digest = f"{weights_digest(model)} {asked}"
-        if known.get(name, {}).get("digest") != digest:
-            found = score(name, model, arguments)
-            if found is None:
-                print(f"{name}: left out, as no data of its kind are named", file=sys.stderr)
-                continue
-            known[name] = found | {"digest": digest}
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(json.dumps(known, indent=1) + "\n")
-            print(f"{name}: {json.dumps(found['joint'])}")
-        scores[name] = known[name]
+        kind = kind_of(model)
+        values = test_values(arguments, model, kind)
+        if values is None:
+            print(f"{name}: left out, as no data of its kind are named", file=sys.stderr)
+            continue
+        now = facts(name, model, values, kind)
+        found = known.get(name, {})
+        if found.get("weights") != now["weights"]:
+            found = {"asked": {}}
+        known[name] = scores[name] = found = found | now
+        for part, asked in parts_of(model, kind, arguments).items():
+            if found["asked"].get(part) != asked:
+                found[part] = measure(part, name, model, values, arguments)
+                found["asked"][part] = asked
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_text(json.dumps(known, indent=1) + "\n")
+                print(f"{name}, {part}: {json.dumps(found[part])}", flush=True)
     for kind in {one["data"] for one in scores.values()}:
         grids = [tuple(one["grid"]) for one in scores.values() if one["data"] == kind]
         usual = max(set(grids), key=grids.count)

@@ -60,7 +60,7 @@ def label(folder: str, one: dict) -> str:
 def joint_table(scores: dict[str, dict]) -> str:
     """a. Joint nats on binarised images."""
     rows = [
-        [label(folder, one), number(one["joint"]), number(one.get("ensemble")), published(one["model"])]
+        [label(folder, one), number(one.get("joint")), number(one.get("ensemble")), published(one["model"])]
         for folder, one in chosen(scores, "binary").items()
     ]
     return markdown(["binarised images, nats", "one order", "mean of several orders", "published"], rows)
@@ -69,7 +69,7 @@ def joint_table(scores: dict[str, dict]) -> str:
 def bits_table(scores: dict[str, dict], kind: str, title: str) -> str:
     """b. and c. Bits per dimension."""
     rows = [
-        [label(folder, one), number(one["joint"], 1 / BITS / one["values"], 3)]
+        [label(folder, one), number(one.get("joint"), 1 / BITS / one["values"], 3)]
         for folder, one in chosen(scores, kind).items()
     ]
     return markdown([title, "bits per dimension"], rows)
@@ -77,14 +77,14 @@ def bits_table(scores: dict[str, dict], kind: str, title: str) -> str:
 
 def curves_table(scores: dict[str, dict]) -> str:
     """Nats of curves: log-densities, so that they may be below 0."""
-    rows = [[label(folder, one), number(one["joint"])] for folder, one in chosen(scores, "curves").items()]
+    rows = [[label(folder, one), number(one.get("joint"))] for folder, one in chosen(scores, "curves").items()]
     return markdown(["curves", "nats"], rows)
 
 
 def completion_table(scores: dict[str, dict], hidden: list[str]) -> str:
     """d. Bits of what is hidden."""
     rows = [
-        [label(folder, one), *(number(one["hidden"].get(name), 1 / BITS, 1) for name in hidden)]
+        [label(folder, one), *(number(one.get("hidden", {}).get(name), 1 / BITS, 1) for name in hidden)]
         for folder, one in chosen(scores, "binary").items()
         if not one["other_grid"]
     ]
@@ -110,10 +110,10 @@ def cost_table(scores: dict[str, dict]) -> str:
 
     rows = []
     for folder, one in scores.items():
-        cost = one["costs"]
-        seconds = [plain(cost["sample_seconds"], 3), plain(cost["score_seconds"], 4)]
+        cost = one.get("costs", {})
+        seconds = [plain(cost.get("sample_seconds"), 3), plain(cost.get("score_seconds"), 4)]
         known = [f"{one['parameters']:,}", plain(one["minutes"], 0)]
-        rows.append([label(folder, one), plain(cost["passes"], 0), *seconds, *known])
+        rows.append([label(folder, one), plain(cost.get("passes"), 0), *seconds, *known])
     head = [
         "model",
         "passes a sample",
