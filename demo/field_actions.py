@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from baselines.autoregressive import orders
+from baselines.autoregressive.base import AutoregressiveModel
 from baselines.protocol import HIDDEN, FieldModel, refusal
 from demo.examples import digit
 from demo.field_models import GRID, OURS, SLOW, fits, load, offered
@@ -134,15 +135,17 @@ def ask(name: str, task: Task, seed: int) -> Answer:
     samples = values.repeat(count, 1, 1).index_copy_(1, hidden, drawn.float())
     bits = None
     if refusal(model, "log_prob", context[0], queries) is None:
-        bits = -model.log_prob(*context, queries, values[:, hidden]).item() / math.log(2)
+        # Our order has random parts: the same seed gives the same order.
+        more = {"generator": torch.Generator().manual_seed(seed)} if name == OURS else {}
+        bits = -model.log_prob(*context, queries, values[:, hidden], **more).item() / math.log(2)
     odds = _odds(name, model, samples, task.known.to(positions.device), context, positions).cpu().clamp(0, 1)
     odds = torch.where(task.known, task.ink.float(), odds)
     return Answer(name, None, bits, samples[0, :, 0].cpu(), odds, seconds, count)
 
 
 def _odds(name: str, model: FieldModel, samples: Tensor, known: Tensor, context: tuple, positions: Tensor) -> Tensor:
-    """Probability of ink (784,): ours exactly, of others the mean of the conditionals on their samples."""
-    if name == OURS:
+    """Probability of ink (784,): exact where a model has marginals, else the mean of the conditionals on its samples."""
+    if name == OURS or type(model).marginals is not AutoregressiveModel.marginals:
         return model.predict(*context, positions).mean[0, :, 0]
     along = model.orders_of(known, ~known)[0]
     return model.conditionals(samples, along).mean[..., 0].mean(0)
