@@ -67,6 +67,23 @@ def test_renewals_are_where_more_becomes_context(share):
     assert list(renewals(5, 60, share)) == sorted(set(held) - {0})
 
 
+def test_renewals_are_planned_from_the_end():
+    """Each is as early as the next one allows: of all plans that keep to the share, none encodes fewer values again."""
+    for known, count, share in ((0, 9, 0.4), (2, 10, 0.3), (5, 8, 0.25)):
+        fewest = min(
+            sum(known + drawn for drawn in plan)
+            for size in range(count + 1)
+            for plan in itertools.combinations(range(1, count + 1), size)
+            if keeps_to(plan, known, count, share)
+        )
+        assert sum(known + drawn for drawn in renewals(known, count, share)) == fewest
+
+
+def keeps_to(plan: tuple[int, ...], known: int, count: int, share: float) -> bool:
+    held = [max([drawn for drawn in plan if drawn <= there], default=0) for there in range(count + 1)]
+    return all(there - since <= share * (known + there) for there, since in enumerate(held))
+
+
 def test_stretches_of_a_spread_order_are_lattices():
     positions = grid(32)
     for seed in range(3):

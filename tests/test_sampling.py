@@ -29,7 +29,7 @@ def test_cached_sampler_equals_the_uncached(model, context, arguments):
         for cached in (True, False)
     ]
     assert draws[0].shape == (3, 2, 12, model.config.value_dim)
-    assert torch.allclose(*draws, atol=1e-4)
+    assert torch.allclose(*draws, atol=5e-4)  # rounding grows along a chain; another mask would change values by 1
 
 
 def test_cached_sampler_equals_teacher_forced_evaluation(model):

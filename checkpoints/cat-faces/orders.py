@@ -1,6 +1,8 @@
 """The order in which values are drawn, and how many per pass: plain functions, independent of the network."""
 
+import itertools
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -106,19 +108,22 @@ def block_sizes(num_queries: int, num_steps: int | None, curve: dict | None = No
 def values_in_context(known: int, sizes: list[int], max_buffer_share: float) -> list[int]:
     """Number of drawn values that are context (the others are buffer): before each block, and after the last one.
 
-    As soon as the buffer holds more than `max_buffer_share` of all known values, all of it becomes context, because
-    buffer tokens do not see the values after them. A large buffer costs some hundredths of a bit per dimension.
+    The buffer never holds more than `max_buffer_share` of all known values, because buffer tokens do not see the values
+    after them: a large buffer costs some hundredths of a bit per dimension. Before it would, all of it becomes context.
+    These renewals are planned from the end, each as early as the next one allows: those of many values cost most, and
+    are then as few and as early as can be.
 
     Args:
         known (`int`): Number of values known at the start.
         sizes (`list[int]`): Number of values in each block.
     """
-    held, drawn, counts = 0, 0, [0]
-    for size in sizes:
-        drawn += size
-        if drawn - held > max_buffer_share * (known + drawn):
-            held = drawn
-        counts.append(held)
+    drawn = [0, *itertools.accumulate(sizes)]
+    counts, last = [0] * len(drawn), len(drawn) - 1
+    while drawn[last] > max_buffer_share * (known + drawn[last]):
+        fewest = drawn[last] - max_buffer_share * (known + drawn[last])
+        first = bisect_left(drawn, fewest)
+        counts[first : last + 1] = [drawn[first]] * (last + 1 - first)
+        last = first - 1
     return counts
 
 
