@@ -27,6 +27,11 @@ def number(found: dict | None, scale: float = 1.0, digits: int = 2) -> str:
     return f"{found['mean'] * scale:.{digits}f} ± {found['half'] * scale:.{digits}f}"
 
 
+def images(one: dict) -> str:
+    """On how many images a model's likelihood was measured."""
+    return f"{one['joint']['images']:,}" if one.get("joint") else NOTHING
+
+
 def markdown(head: list[str], rows: list[list[str]]) -> str:
     """A table whose first column is words."""
     line = "|".join(["---"] + ["---:"] * (len(head) - 1))
@@ -60,19 +65,25 @@ def label(folder: str, one: dict) -> str:
 def joint_table(scores: dict[str, dict]) -> str:
     """a. Joint nats on binarised images."""
     rows = [
-        [label(folder, one), number(one.get("joint")), number(one.get("ensemble")), published(one["model"])]
+        [
+            label(folder, one),
+            number(one.get("joint")),
+            images(one),
+            number(one.get("ensemble")),
+            published(one["model"]),
+        ]
         for folder, one in chosen(scores, "binary").items()
     ]
-    return markdown(["binarised images, nats", "one order", "mean of several orders", "published"], rows)
+    return markdown(["binarised images, nats", "one order", "images", "mean of several orders", "published"], rows)
 
 
 def bits_table(scores: dict[str, dict], kind: str, title: str) -> str:
     """b. and c. Bits per dimension."""
     rows = [
-        [label(folder, one), number(one.get("joint"), 1 / BITS / one["values"], 3)]
+        [label(folder, one), number(one.get("joint"), 1 / BITS / one["values"], 3), images(one)]
         for folder, one in chosen(scores, kind).items()
     ]
-    return markdown([title, "bits per dimension"], rows)
+    return markdown([title, "bits per dimension", "images"], rows)
 
 
 def curves_table(scores: dict[str, dict]) -> str:
