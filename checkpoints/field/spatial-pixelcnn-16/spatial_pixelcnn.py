@@ -1,0 +1,232 @@
+"""Spatial PixelCNN: a PixelCNN++ of patches that knows where a patch lies, and a latent code of the whole image.
+
+Akoury & Nguyen 2017. Patches of 8×8 or 16×16 pixels are modelled given the coordinates of their pixels in [-1, 1] and a
+code of 60 dimensions, whose variational encoder is trained jointly. A window that slides over a grid of any size draws
+images at 1×, 2×, 8×, 50× the side of those it was trained on. Published on MNIST: a classifier's confidence 95.1 ± 1.3
+at 28×28 and 94.1 ± 1.6 at 56×56.
+
+It has no likelihood, only a bound (`bound`), and its code is inferred from whole images: no context is answered.
+"""
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import Tensor, nn
+
+from .base import AutoregressiveModel, FieldOutput
+from .configuration import FieldConfig
+from .distributions import Distribution
+from .heads import Head
+from .pixelcnn_plus import PixelCNNPlusNetwork
+
+WINDOWS = 2048  # patches of one pass outside of training
+
+
+@strict
+class SpatialPixelCNNConfig(FieldConfig):
+    """Args:
+    patch_size: Side of a patch.
+    latent_size: Dimensions of the code.
+    hidden_size: Channels of the PixelCNN++.
+    num_layers: Its gated blocks, down and up.
+    dropout: Share of channels left out in them.
+    """
+
+    model_type = "field-spatial-pixelcnn"
+
+    patch_size: int = 8
+    latent_size: int = 60
+    hidden_size: int = 30
+    num_layers: int = 3
+    dropout: float | int = 0.0
+
+
+class Encoder(nn.Module):
+    """Mean and log-variance of the code of images (B, V, y, x)."""
+
+    def __init__(self, channels: int, latent: int, width: int = 32):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride=2, padding=1),
+            nn.ELU(),
+            nn.Conv2d(width, width, 3, stride=2, padding=1),
+            nn.ELU(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(16 * width, 2 * latent),
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layers(images).chunk(2, 1)
+
+
+class SpatialPixelCNN(AutoregressiveModel):
+    """Draws whole images, of any size."""
+
+    config_class = SpatialPixelCNNConfig
+    colour = True
+
+    def __init__(self, config: SpatialPixelCNNConfig):
+        super().__init__(config)
+        if config.patch_size > min(config.native_grid):
+            raise ValueError(
+                f"patch_size: expected at most the grid's sides {config.native_grid}, got {config.patch_size}"
+            )
+        self.head = Head(config, "logistics")
+        self.encoder = Encoder(config.value_dim, config.latent_size)
+        self.network = PixelCNNPlusNetwork(
+            config.hidden_size,
+            config.num_layers,
+            0,
+            config.dropout,
+            config.value_dim,
+            self.head.size,
+            condition=2 + config.latent_size,
+        )
+        self.post_init()
+
+    def refusal(self, task: str, context_positions: Tensor, query_positions: Tensor | None = None) -> str | None:
+        if task == "log_prob":
+            return "SpatialPixelCNN has a bound, not a likelihood."
+        if context_positions.shape[1]:
+            return "SpatialPixelCNN draws whole images only: its code is inferred from whole images."
+        if task == "predict":
+            return "SpatialPixelCNN has samples but no marginals: its code would have to be summed over."
+        return super().refusal(task, context_positions, query_positions)
+
+    def log_prob(self, context_positions, *arguments, **more) -> Tensor:
+        raise ValueError(self.refusal("log_prob", context_positions))
+
+    def predict(self, context_positions, *arguments, **more) -> Distribution:
+        raise ValueError(self.refusal("predict", context_positions))
+
+    def sample(self, context_positions, *arguments, **more) -> Tensor:
+        if context_positions.shape[1]:
+            raise ValueError(self.refusal("sample", context_positions))
+        return super().sample(context_positions, *arguments, **more)
+
+    # ------------------------------------------------------------------- parts
+
+    def patches(self, images: Tensor, coordinates: Tensor, code: Tensor) -> Tensor:
+        """Numbers (N, size, p, p) for patches (N, V, p, p) at coordinates (N, 2, p, p), given codes (N, latent)."""
+        tiled = code[:, :, None, None].expand(-1, -1, *images.shape[2:])
+        return self.network(images, 0, torch.cat((coordinates, tiled), 1))
+
+    def _images(self, values: Tensor) -> Tensor:
+        width, height = self.config.native_grid
+        return 2 * values.movedim(1, 2).unflatten(2, (height, width)) - 1
+
+    def _code(self, images: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """A code drawn for each image, and its divergence from the prior in nats (B,)."""
+        mean, log_variance = self.encoder(images)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+        return mean + (0.5 * log_variance).exp() * noise, divergence
+
+    def forward(self, values: Tensor, generator: torch.Generator | None = None) -> FieldOutput:
+        """Loss of one patch of each image, drawn at random, scaled up to the image, plus the code's divergence."""
+        images = self._images(values)
+        code, divergence = self._code(images, generator)
+        size, (height, width) = self.config.patch_size, images.shape[2:]
+        top = torch.randint(height - size + 1, (len(values),), generator=generator)
+        left = torch.randint(width - size + 1, (len(values),), generator=generator)
+        patches = _cut(images, torch.arange(len(values)), top, left, size)
+        coordinates = _cut(_coordinates(width, height, images), torch.zeros_like(top), top, left, size)
+        numbers = self.patches(patches, coordinates, code).flatten(2).movedim(1, 2)
+        inside = (patches.flatten(2).movedim(1, 2) + 1) / 2
+        nats = self.head.read(numbers).log_prob(inside).mean(1) * values.shape[1]
+        log_prob = nats - divergence
+        return FieldOutput(-log_prob.mean() / values[0].numel(), log_prob)
+
+    @torch.no_grad()
+    def bound(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Evidence lower bound (B,) in nats of images (B, D, V): each pixel given the window that draws it."""
+        images = self._images(values)
+        code, divergence = self._code(images, generator)
+        height, width = images.shape[2:]
+        cells = torch.arange(height * width)
+        found = torch.zeros(len(values), device=values.device)
+        for row in range(len(values)):
+            for part in cells.split(WINDOWS):
+                rows = torch.full_like(part, row)
+                distribution = self._at(images, rows, part // width, part % width, code)
+                found[row] += distribution.log_prob(values[row, part]).sum()
+        return found - divergence
+
+    def _at(self, images: Tensor, rows: Tensor, y: Tensor, x: Tensor, code: Tensor) -> Distribution:
+        """Distributions (N,) of the pixels (y, x) of images number `rows`, given the windows that hold them.
+
+        A window ends in the pixel's row and has it in the middle, except at the edges.
+        """
+        size, (height, width) = self.config.patch_size, images.shape[2:]
+        top = (y - size + 1).clamp(0, height - size)
+        left = (x - size // 2).clamp(0, width - size)
+        patches = _cut(images, rows, top, left, size)
+        coordinates = _cut(_coordinates(width, height, images), torch.zeros_like(rows), top, left, size)
+        numbers = self.patches(patches, coordinates, code[rows])
+        return self.head.read(numbers[torch.arange(len(rows)), :, y - top, x - left])
+
+    # --------------------------------------------------------------- drawing
+
+    @torch.no_grad()
+    def generate(
+        self,
+        num_samples: int,
+        grid=None,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+        code: Tensor | None = None,
+    ) -> Tensor:
+        """Images (num_samples, V, y, x) in [0, 1] of any grid (width, height); by default the native one.
+
+        A pixel sees half a patch to its right in the rows above, so that pixels with equal x + (p/2 + 1) y are drawn at
+        once. A `code` (num_samples, latent) draws one image at several sizes.
+        """
+        width, height = grid or self.config.native_grid
+        size = self.config.patch_size
+        if min(width, height) < size:
+            raise ValueError(f"grid: expected sides of at least the patch's {size}, got {width}×{height}")
+        if code is None:
+            code = torch.randn(num_samples, self.config.latent_size, generator=generator, device=self.device)
+        images = torch.zeros(num_samples, self.config.value_dim, height, width, device=self.device)
+        slope = size  # near the left edge a window reaches a whole patch to the right
+        for front in range(width + slope * (height - 1)):
+            y = torch.arange(max(0, -(-(front - width + 1) // slope)), min(height - 1, front // slope) + 1)
+            x = front - slope * y
+            rows = torch.arange(num_samples).repeat_interleave(len(y))
+            y, x = y.repeat(num_samples), x.repeat(num_samples)
+            for part in torch.arange(len(rows)).split(WINDOWS):
+                distribution = self._at(images, rows[part], y[part], x[part], code)
+                drawn = distribution.sample((), generator, temperature)
+                images[rows[part], :, y[part], x[part]] = 2 * drawn - 1
+        return (images + 1) / 2
+
+    def draw(
+        self,
+        values: Tensor,
+        order: Tensor,
+        start: int,
+        stop: int,
+        generator: torch.Generator | None,
+        temperature: float,
+    ) -> Tensor:
+        return self.generate(len(values), None, generator, temperature).flatten(2).movedim(1, 2)
+
+    def passes(self, count: int) -> int:
+        width, height = self.config.native_grid
+        return width + self.config.patch_size * (height - 1)
+
+
+def _coordinates(width: int, height: int, like: Tensor) -> Tensor:
+    """Positions of cell centres in [-1, 1]: (1, 2, y, x), x first."""
+    x = (torch.arange(width, device=like.device) + 0.5) * (2 / width) - 1
+    y = (torch.arange(height, device=like.device) + 0.5) * (2 / height) - 1
+    down, across = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack((across, down))[None].to(like.dtype)
+
+
+def _cut(images: Tensor, rows: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
+    """Patches (N, C, size, size) of images number `rows` (N,), from their top left corners."""
+    offset = torch.arange(size)
+    y = (top[:, None] + offset)[:, :, None].expand(-1, -1, size)
+    x = (left[:, None] + offset)[:, None].expand(-1, size, -1)
+    return images[rows[:, None, None], :, y, x].movedim(3, 1)
