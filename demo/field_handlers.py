@@ -76,8 +76,8 @@ def hide(visit: Visit) -> Updates:
 
 
 def edit(visit: Visit, picked: dict) -> Updates:
-    """The digit as the visitor changed it."""
-    return Task.read(picked.get("ink"), picked.get("known")).texts()
+    """The digit as the visitor changed it: what is hidden is no pattern any more."""
+    return {**Task.read(picked.get("ink"), picked.get("known")).texts(), "pattern": None}
 
 
 def note(visit: Visit) -> Updates:
@@ -149,6 +149,6 @@ def recover(saved: dict[str, Any]) -> Updates:
     """Updates to what the browser saved, or to a shared state. Raises `ValueError` where it does not fit."""
     task = Task.read(saved.get("ink"), saved.get("known"))
     pattern = saved.get("pattern")
-    if pattern not in PATTERNS:
+    if pattern is not None and pattern not in PATTERNS:
         raise ValueError(f"pattern: expected one of {', '.join(PATTERNS)}, got {str(pattern)[:60]!r}")
     return {**_drawing(task), "pattern": pattern, "seed": whole("seed", saved.get("seed", 0), 0, MAX_SEED)}

@@ -66,7 +66,7 @@ def build() -> Tab:
     changes.append((page["pattern"].input, hide))
     for event, handler in changes:
         follow(page.on(event, handler, ["ink", "known", "board"], **dimmed).then)
-    follow(page.on(page["board"].edit, edit, ["ink", "known"], **dimmed).then)
+    follow(page.on(page["board"].edit, edit, ["ink", "known", "pattern"], **dimmed).then)
     follow(page["seed"].change)
     panel.connect(page, state_of, restore, RESTORED, follow)
     restored, back = [page[name] for name in RESTORED], page.by_component(recover)
