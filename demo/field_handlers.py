@@ -23,6 +23,7 @@ NAME = "field"
 DIGITS = (0, 2, 3, 7, 8)
 REMEMBERED = 16  # digits whose answers are kept: the opening, and what one comes back to
 _answered: OrderedDict[tuple, list[Answer]] = OrderedDict()
+_asking: set[tuple] = set()  # visitors and what is being answered to them: opening a tab may ask twice
 
 
 def opening() -> dict[str, str]:
@@ -89,13 +90,22 @@ def note(visit: Visit) -> Updates:
 @on_gpu
 def run(visit: Visit) -> Iterator[Updates]:
     """The answers of all models, one after another, when their turn has come and the visitor still wants them."""
-    task, key, answers = visit.task, visit.key, []
-    latest.ask(visit.session, NAME, key)
-    if key in _answered:
-        _answered.move_to_end(key)
-        yield {"answers": fresh(cards(task, _answered[key])), "state": ""}
-        return
-    count = len(offered())
+    latest.ask(visit.session, NAME, visit.key)
+    if visit.key in _answered:
+        _answered.move_to_end(visit.key)
+        yield {"answers": fresh(cards(visit.task, _answered[visit.key])), "state": ""}
+    elif (visit.session, visit.key) in _asking:
+        yield {"state": gr.skip()}
+    else:
+        _asking.add((visit.session, visit.key))
+        try:
+            yield from _ask(visit)
+        finally:
+            _asking.discard((visit.session, visit.key))
+
+
+def _ask(visit: Visit) -> Iterator[Updates]:
+    task, key, answers, count = visit.task, visit.key, [], len(offered())
     for found in in_turn(ask_all(task, visit.seed), small=False):
         if not latest.is_wanted(visit.session, NAME, key):
             yield {"state": gr.skip()}

@@ -92,6 +92,17 @@ def test_answers_come_one_by_one_and_are_remembered(few):
     assert len(again) == 1 and again[0]["answers"]["value"] == found[-1]["answers"]["value"]
 
 
+def test_who_asks_twice_is_answered_once(few):
+    first = run(visit(session="someone"))
+    assert len(next(first)["answers"]["value"]) == 1
+    assert [list(update) for update in run(visit(session="someone"))] == [["state"]]
+    other = run(visit(session="other"))
+    assert next(other)["state"] == "1 before you"
+    first.close()
+    assert {who for who, _ in field_handlers._asking} == {"other"}
+    assert len(list(other)[-1]["answers"]["value"]) == 2 and not field_handlers._asking
+
+
 def test_handlers_change_the_digit_alone_or_what_is_hidden_alone():
     hidden = hide(visit(pattern="left half"))
     assert hidden["ink"] == opening()["ink"] and hidden["known"] != opening()["known"]
