@@ -45,6 +45,7 @@ REQUESTS = {
     "sample_shape": ("chairs", VOXEL, 12, 1, 4),
     "infer_video": ("moving-mnist", VOXEL),
     "sample_video": ("moving-mnist", VOXEL, 4),
+    "complete_digit": ("01" * 392, "1" * 392 + "0" * 392),
 }
 
 

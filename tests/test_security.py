@@ -24,16 +24,27 @@ from signals.image import Images
 from test_resume import run
 from training.states import seal
 
+SHIPPED = sorted(path.parent for path in (ROOT / "checkpoints").glob("*/config.json"))
+FIELD = sorted(path.parent for path in (ROOT / "checkpoints" / "field").glob("*/config.json"))
 
-@pytest.mark.parametrize("folder", sorted((ROOT / "checkpoints").iterdir()), ids=lambda folder: folder.name)
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
 def test_a_shipped_checkpoint_holds_the_repositorys_code_and_no_pickle(folder):
     shipped = sorted(path.name for path in folder.glob("*.py"))
     assert shipped == CODE
     for name in shipped:
         assert (folder / name).read_bytes() == (ROOT / "pixeltransformer" / name).read_bytes()
         assert not (folder / name).is_symlink()  # links are lost in archives and on Windows
-    kinds = {path.suffix for path in folder.iterdir()}
-    assert kinds <= {".py", ".md", ".json", ".safetensors", ".png", ".gif"}
+
+
+def test_shipped_folders_hold_a_model_each_and_nothing_that_runs_when_loaded():
+    assert {path for path in (ROOT / "checkpoints").iterdir() if path.is_dir()} == {
+        *SHIPPED,
+        ROOT / "checkpoints/field",
+    }
+    for folder in SHIPPED + FIELD:
+        kinds = {path.suffix for path in folder.iterdir()}
+        assert kinds <= {".py", ".md", ".json", ".safetensors", ".png", ".gif"}, folder.name
 
 
 def test_the_repository_tracks_no_pickle():
