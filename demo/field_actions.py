@@ -1,4 +1,4 @@
-"""What every model of the field is asked in the app: complete a binary digit, score the truth, name the odds of ink."""
+"""What every model of the field is asked in the app: to complete a binary digit, to score the truth, where ink is."""
 
 import math
 import time
@@ -70,7 +70,7 @@ class Answer:
         refusal (`str` or `None`): Why it cannot complete this digit, in one sentence.
         bits (`float` or `None`): −log2 of the probability that it gives to what is hidden; `None`: it has none.
         sample (`Tensor` (784,) or `None`): The first of its samples.
-        odds (`Tensor` (784,) or `None`): Probability of ink at each pixel, given what is observed.
+        probabilities (`Tensor` (784,) or `None`): Probability of ink at each pixel, given what is observed.
         seconds (`float`): For all its samples.
         samples (`int`): How many it drew.
     """
@@ -79,13 +79,13 @@ class Answer:
     refusal: str | None = None
     bits: float | None = None
     sample: Tensor | None = None
-    odds: Tensor | None = None
+    probabilities: Tensor | None = None
     seconds: float = 0.0
     samples: int = 0
 
     def tensors(self) -> dict[str, Tensor | None]:
         """Its attributes that are tensors, by name."""
-        return {"sample": self.sample, "odds": self.odds}
+        return {"sample": self.sample, "probabilities": self.probabilities}
 
 
 def example(number: int) -> Tensor:
@@ -138,12 +138,16 @@ def ask(name: str, task: Task, seed: int) -> Answer:
         # Our order has random parts: the same seed gives the same order.
         more = {"generator": torch.Generator().manual_seed(seed)} if name == OURS else {}
         bits = -model.log_prob(*context, queries, values[:, hidden], **more).item() / math.log(2)
-    odds = _odds(name, model, samples, task.known.to(positions.device), context, positions).cpu().clamp(0, 1)
-    odds = torch.where(task.known, task.ink.float(), odds)
-    return Answer(name, None, bits, samples[0, :, 0].cpu(), odds, seconds, count)
+    probabilities = (
+        _probabilities(name, model, samples, task.known.to(positions.device), context, positions).cpu().clamp(0, 1)
+    )
+    probabilities = torch.where(task.known, task.ink.float(), probabilities)
+    return Answer(name, None, bits, samples[0, :, 0].cpu(), probabilities, seconds, count)
 
 
-def _odds(name: str, model: FieldModel, samples: Tensor, known: Tensor, context: tuple, positions: Tensor) -> Tensor:
+def _probabilities(
+    name: str, model: FieldModel, samples: Tensor, known: Tensor, context: tuple, positions: Tensor
+) -> Tensor:
     """Probability of ink (784,): exact where a model has marginals, else the mean over its samples."""
     if name == OURS or type(model).marginals is not AutoregressiveModel.marginals:
         return model.predict(*context, positions).mean[0, :, 0]
@@ -152,7 +156,7 @@ def _odds(name: str, model: FieldModel, samples: Tensor, known: Tensor, context:
 
 
 def picture(task: Task, ink: Tensor) -> str:
-    """A completed digit as a data URL: observed pixels black and white, drawn ones in colour, by odds of ink (784,)."""
+    """A completed digit as a data URL: observed pixels black and white, others in colour."""
     colours = torch.tensor([DRAWN, SEEN])[task.known.long()]  # (784, paper or ink, RGB)
     share = ink.view(-1, 1)
     return picture_url((colours[:, 0] * (1 - share) + colours[:, 1] * share).view(GRID[1], GRID[0], 3))

@@ -137,9 +137,9 @@ def _card(task: Task, answer: Answer, best: float) -> dict:
     said = f"{bits} · {answer.samples} sample{'s' * (answer.samples > 1)} in {answer.seconds:.2f} s"
     pictures = [
         (picture(task, answer.sample.float()), f"One of {about.name}'s samples"),
-        (picture(task, answer.odds), f"{about.name}'s probability of ink"),
+        (picture(task, answer.probabilities), f"{about.name}'s probability of ink"),
     ]
-    return card(about.name, about.paper, said, pictures, answer.odds, answer.bits == best)
+    return card(about.name, about.paper, said, pictures, answer.probabilities, answer.bits == best)
 
 
 SAVED = ["ink", "known", "pattern", "seed"]

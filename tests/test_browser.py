@@ -545,7 +545,7 @@ def test_the_field_completes_a_digit_or_says_why_it_cannot(desktop):
     board = desktop.locator("#field-board canvas")
     box = board.bounding_box()
     desktop.mouse.move(box["x"] + box["width"] / 2, box["y"] + 0.8 * box["height"])
-    expect(answers.locator(".pt-odds span").first).to_have_text(re.compile(r"^\d+ %$"))
+    expect(answers.locator(".pt-probability span").first).to_have_text(re.compile(r"^\d+ %$"))
     expect(answers.locator(".pt-pointed")).to_contain_text("column 15, row 23")
     desktop.mouse.down()  # a stroke hides what it covers: here it was hidden already, further up it was not
     desktop.mouse.move(box["x"] + box["width"] / 2, box["y"] + 0.2 * box["height"], steps=4)

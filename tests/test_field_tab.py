@@ -42,8 +42,8 @@ def test_a_completion_keeps_what_is_observed(name):
     assert found.refusal is None and found.samples == SAMPLES
     assert torch.equal(found.sample[task.known], task.ink.float()[task.known])
     assert set(found.sample.unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(found.odds[task.known], task.ink.float()[task.known])
-    hidden = found.odds[~task.known]
+    assert torch.equal(found.probabilities[task.known], task.ink.float()[task.known])
+    hidden = found.probabilities[~task.known]
     assert hidden.min() >= 0 and hidden.max() <= 1 and len(hidden.unique()) > 100
     assert torch.equal(ask(name, task, 0).sample, found.sample)
     assert not torch.equal(ask(name, task, 1).sample, found.sample)

@@ -34,25 +34,25 @@ function show() {
       image.addEventListener("pointerdown", tell);
     }
     add(card, "p", "", each.said);
-    if (each.odds) {
-      const bytes = atob(each.odds);
-      const bar = add(card, "div", "pt-odds");
+    if (each.probabilities) {
+      const bytes = atob(each.probabilities);
+      const bar = add(card, "div", "pt-probability");
       add(bar, "i", "");
       add(bar, "span", "");
-      bar.odds = (cell) => bytes.charCodeAt(cell) / 255;
+      bar.probabilities = (cell) => bytes.charCodeAt(cell) / 255;
     }
   }
-  tellOdds();
+  tellProbabilities();
 }
 
-function tellOdds() {
+function tellProbabilities() {
   const x = pixel % SIDE, y = Math.floor(pixel / SIDE);
   pointed.textContent = pixel < 0 ? "Point at a pixel, here or in the digit: each model's probability of ink there."
     : "Probability of ink in column " + (x + 1) + ", row " + (y + 1) + ":";
-  for (const bar of element.querySelectorAll(".pt-odds")) {
+  for (const bar of element.querySelectorAll(".pt-probability")) {
     bar.hidden = pixel < 0;
     if (pixel < 0) continue;
-    const share = Math.round(100 * bar.odds(pixel));
+    const share = Math.round(100 * bar.probabilities(pixel));
     bar.querySelector("i").style.width = share + "%";
     bar.querySelector("span").textContent = share + " %";
   }
@@ -60,7 +60,7 @@ function tellOdds() {
 const hear = (event) => {
   if (!element.isConnected) return void window.removeEventListener("pt-pixel", hear);
   pixel = event.detail;
-  tellOdds();
+  tellProbabilities();
 };
 window.addEventListener("pt-pixel", hear);
 whenNew(show);

@@ -1,4 +1,4 @@
-"""What several models say of the same digit: a card for each, and its odds of ink at the pixel one points at."""
+"""What several models say of the same digit: a card for each, and its probability of ink at the pixel one points at."""
 
 import base64
 from typing import Any
@@ -9,7 +9,7 @@ from demo.widgets import Widget
 
 
 class Answers(Widget):
-    """Value: a list of `card(...)`. Pointing at a pixel of any picture, or of a `Board`, shows all models' odds of it.
+    """Value: a list of `card(...)`. Pointing at a pixel of any picture, or of a `Board`, shows each model's probability.
 
     Properties besides the value: `empty`, a text shown where there is no card.
     """
@@ -19,7 +19,9 @@ class Answers(Widget):
         super().__init__(value or [], "answers.js", template, empty=empty, **named)
 
 
-def card(name: str, source: str, said: str, pictures: list[tuple[str, str]], odds: Tensor | None, best: bool) -> dict:
+def card(
+    name: str, source: str, said: str, pictures: list[tuple[str, str]], probabilities: Tensor | None, best: bool
+) -> dict:
     """One model's card.
 
     Args:
@@ -27,9 +29,13 @@ def card(name: str, source: str, said: str, pictures: list[tuple[str, str]], odd
         source (`str`): Its paper.
         said (`str`): Its figures, or why it cannot answer.
         pictures (`list`): Data URLs and the texts for those who do not see them.
-        odds (`Tensor` (D,) or `None`): Probability of ink at each pixel.
+        probabilities (`Tensor` (D,) or `None`): Probability of ink at each pixel.
         best (`bool`): Whether no other model's likelihood is higher.
     """
-    packed = None if odds is None else base64.b64encode(bytes((odds * 255).round().int().tolist())).decode()
+    packed = (
+        None
+        if probabilities is None
+        else base64.b64encode(bytes((probabilities * 255).round().int().tolist())).decode()
+    )
     shown = [{"url": url, "text": text} for url, text in pictures]
-    return {"name": name, "source": source, "said": said, "pictures": shown, "odds": packed, "best": best}
+    return {"name": name, "source": source, "said": said, "pictures": shown, "probabilities": packed, "best": best}
