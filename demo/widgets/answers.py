@@ -9,7 +9,7 @@ from demo.widgets import Widget
 
 
 class Answers(Widget):
-    """Value: a list of `card(...)`. Pointing at a pixel of any picture, or of a `Board`, shows each model's probability.
+    """Value: a list of `card(...)`. Pointing at a pixel of a picture, or of a `Board`, shows each model's probability.
 
     Properties besides the value: `empty`, a text shown where there is no card.
     """
