@@ -543,6 +543,7 @@ def test_the_field_completes_a_digit_or_says_why_it_cannot(desktop):
     expect(cards.filter(has_text="bits")).to_have_count(2)
     before = cards.first.inner_text()
     board = desktop.locator("#field-board canvas")
+    expect(board).to_be_visible()
     box = board.bounding_box()
     desktop.mouse.move(box["x"] + box["width"] / 2, box["y"] + 0.8 * box["height"])
     expect(answers.locator(".pt-probability span").first).to_have_text(re.compile(r"^\d+ %$"))
