@@ -128,8 +128,13 @@ class EmbeddedPositions:
 
     def at(self, index: Tensor) -> "EmbeddedPositions":
         """The positions with indices `index` (B, L), different ones in each row."""
-        rows = torch.arange(len(index), device=index.device)[:, None]
+        return self._chosen(torch.arange(len(index), device=index.device)[:, None], index)
 
+    def packed(self, rows: Tensor, index: Tensor) -> "EmbeddedPositions":
+        """The positions with indices `index` (T,) of `rows` (T,), in one sequence (1, T)."""
+        return self._chosen(rows[None], index[None])
+
+    def _chosen(self, rows: Tensor, index: Tensor) -> "EmbeddedPositions":
         def of_heads(x: Tensor) -> Tensor:
             return x.transpose(1, 2)[rows, index].transpose(1, 2)
 

@@ -1,5 +1,6 @@
 """Speculative samples have exactly the distribution of the chain that draws one value at a time."""
 
+import functools
 import itertools
 
 import pytest
@@ -11,6 +12,7 @@ from pixeltransformer import speculative
 from pixeltransformer.chain import Chain, Context
 from pixeltransformer.checks import METHODS
 from pixeltransformer.distribution import ValueDistribution
+from pixeltransformer.row_memory import Packing
 from pixeltransformer.speculative import draw_residual, draw_speculatively, spare
 from pixeltransformer.streams import Streams
 
@@ -120,6 +122,19 @@ def test_one_query_is_always_accepted(model, monkeypatch):
     monkeypatch.setattr(speculative, "draw_residual", None)
     chain, streams = chain_of(model, 1)
     assert sum(1 for _ in draw_speculatively(chain, streams, 1.0)) == 1
+
+
+def test_rows_of_different_lengths_in_one_sequence_are_as_if_padded(model, monkeypatch):
+    mask = torch.tensor([[True] * 12, [True] * 3 + [False] * 9])
+    inputs = *make_context(model, context=12), model.native_positions()
+    draw = functools.partial(model.sample, *inputs, num_samples=3, context_mask=mask)
+    packings, of = [], Packing.of  # `None` where rows are padded
+    monkeypatch.setattr(Packing, "of", lambda *given: packings.append(of(*given)) or packings[-1])
+    packed = draw(generator=generator())
+    assert any(packings)
+    monkeypatch.setattr(Packing, "of", lambda *given: None)
+    # Rounding grows along the chain of a network with random weights.
+    torch.testing.assert_close(packed, draw(generator=generator()), atol=1e-2, rtol=0)
 
 
 def test_without_heat_both_methods_draw_the_same(model):

@@ -219,20 +219,19 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         A token sees the memory and those of its own or an earlier block; `blocks` (M,) numbers them in rising order,
         `None` makes all M one block.
         """
-        count = values.shape[1]
-        span = Span(0, count, memory.length + count, memory.mask_of_new(blocks, count))
-        self._run_encoder(self._add_values(embedded.tokens, values), embedded.rotation, memory, [span])
+        spans = memory.spans_of_new(values.shape[1], blocks)
+        self._run_encoder(self._add_values(embedded.tokens, values), embedded.rotation, memory, spans)
 
     def decode(self, memory: Memory, embedded: EmbeddedPositions, causal: Tensor | None = None) -> ValueDistribution:
         """Distribution of the Q values at `embedded` given the memory, or its part that `causal` (Q, length) shows."""
-        span = Span(0, embedded.queries.shape[1], memory.length, memory.mask(causal, memory.length))
-        decoded = self._run_decoder(embedded.queries, embedded.rotation, memory, [span], embedded.projected)
+        spans = memory.spans(embedded.queries.shape[1], causal)
+        decoded = self._run_decoder(embedded.queries, embedded.rotation, memory, spans, embedded.projected)
         return self.value_distribution(decoded, memory.bounds)
 
     def _infer(self, memory: Memory, positions: Tensor, scales: Tensor | None) -> ValueDistribution:
         """Distributions at queries (B, Q, P), each given all that `memory` holds."""
-        span = Span(0, positions.shape[1], memory.length, memory.mask(None, memory.length))
-        decoded = self._run_decoder(self.embed_queries(positions, scales), self.rotation(positions), memory, [span])
+        queries, spans = self.embed_queries(positions, scales), memory.spans(positions.shape[1])
+        decoded = self._run_decoder(queries, self.rotation(positions), memory, spans)
         return self.value_distribution(decoded, memory.bounds)
 
     def _infer_with_buffer(

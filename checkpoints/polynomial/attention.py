@@ -23,13 +23,20 @@ class Span:
     """Tokens start:stop of a sequence attend to the first `num_keys` keys, where `mask` allows it.
 
     A mask is broadcastable to (B, H, stop - start, num_keys). It is True where a key is visible or, outside training,
-    a number that is added to the score: 0 or minus infinity.
+    a number that is added to the score: 0 or minus infinity. With `row`, the sequence holds the tokens of several rows
+    of a memory, one row behind another, and these tokens attend to the keys of this row.
     """
 
     start: int
     stop: int
     num_keys: int
     mask: Tensor | None = None
+    row: int | None = None
+
+    def visible(self, x: Tensor) -> Tensor:
+        """The keys, or values, that these tokens attend to, of all of them (B, H, keys, D)."""
+        x = x if self.row is None else x[self.row : self.row + 1]
+        return x[:, :, : self.num_keys]
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
@@ -64,19 +71,11 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, spans: list[Span]) -> Tensor:
     """Attention of queries (B, H, L, D) span by span, heads joined again: (B, L, W)."""
-    if len(spans) == 1:
-        mixed = attention(queries, keys, values, spans[0].mask)
-    else:
-        parts = [
-            attention(
-                queries[:, :, span.start : span.stop],
-                keys[:, :, : span.num_keys],
-                values[:, :, : span.num_keys],
-                span.mask,
-            )
-            for span in spans
-        ]
-        mixed = torch.cat(parts, 2)
+    parts = [
+        attention(queries[:, :, span.start : span.stop], span.visible(keys), span.visible(values), span.mask)
+        for span in spans
+    ]
+    mixed = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
     return mixed.transpose(1, 2).flatten(2)
 
 
@@ -292,11 +291,15 @@ class Memory:
         copy.length = self.length
         return copy
 
-    def mask_of_new(self, blocks: Tensor | None, count: int) -> Tensor | None:
+    def spans_of_new(self, count: int, blocks: Tensor | None) -> list[Span]:
         """What `count` tokens see that are about to be appended, of all tokens then held: those before, and among
         themselves those of their own or an earlier one of `blocks` (count,); `None`: all of each other."""
         causal = None if blocks is None else buffer_mask(blocks, self.length, own=True)
-        return self.mask(causal, self.length + count)
+        return [Span(0, count, self.length + count, self.mask(causal, self.length + count))]
+
+    def spans(self, count: int, causal: Tensor | None = None) -> list[Span]:
+        """What `count` queries see of all tokens held: those that `causal` (count, length) shows; `None`: all."""
+        return [Span(0, count, self.length, self.mask(causal, self.length))]
 
     def mask(self, causal: Tensor | None, num_keys: int) -> Tensor | None:
         """Visibility (B or 1, 1, L, num_keys) from the padding and `causal` (L, num_keys); `None` if all is visible."""

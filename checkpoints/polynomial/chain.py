@@ -19,7 +19,7 @@ from torch import Tensor
 from .attention import Memory
 from .distribution import ValueDistribution
 from .orders import values_in_context
-from .row_memory import RowMemory, windows
+from .row_memory import Packing, RowMemory, windows
 from .streams import Streams
 
 
@@ -191,39 +191,56 @@ class Chain:
         return Noise.of(streams, max(self.totals), self.values.shape[-1], self.values.device)
 
     def renew(self, rows: list[int]) -> None:
-        """Encode all drawn values of these rows again, as context."""
-        if not rows:
-            return
-        index = torch.tensor(rows, device=self.first.device)
-        counts = [self.known[row] + self.drawn[row] for row in rows]
-        most, mask = max(counts), None
-        if min(counts) < most:
-            mask = torch.arange(most, device=index.device) < torch.tensor(counts, device=index.device)[:, None]
-        known = Context(self.positions[index, :most], self.values[index, :most], mask)
-        known.scales = None if self.scales is None else self.scales[index, :most]
-        self.memory.replace(rows, known.encode(self.model))
+        """Encode all drawn values of these rows again, as context. Rows with equally many values go together."""
+        groups: dict[int, list[int]] = {}
+        for row in rows:
+            groups.setdefault(self.known[row] + self.drawn[row], []).append(row)
+        for count, alike in groups.items():
+            index = torch.tensor(alike, device=self.first.device)
+            known = Context(self.positions[index, :count], self.values[index, :count])
+            known.scales = None if self.scales is None else self.scales[index, :count]
+            self.memory.replace(alike, known.encode(self.model))
         for row in rows:
             self.held[row] = self.encoded[row] = self.drawn[row]
 
-    def append(self, starts: list[int], values: Tensor, seen: Tensor | None = None) -> None:
+    def append(
+        self, starts: list[int], values: Tensor, seen: Tensor | None = None, counts: list[int] | None = None
+    ) -> None:
         """Encode values (N, L, V) into the slots from `starts` on.
 
-        Each token sees the first `seen` (N, L) values of the chain; `None`: all, including these L.
+        Each token sees the first `seen` (N, L) values of the chain; `None`: all, including these L. With `counts`, only
+        the first `counts[r]` values of row r are needed; `seen` must then be given.
         """
-        self.memory.start_at([1 + slot for slot in self._slots(starts)])
-        seen = None if seen is None else 1 + self.first + seen
-        self.model.append(self.memory, self.embedded_at(starts, values.shape[1]), values, seen)
+        packing = None if counts is None else Packing.of(counts, self.first.device)
+        slots, seen = [1 + slot for slot in self._slots(starts)], None if seen is None else 1 + self.first + seen
+        self.memory.start_at(slots, packing)
+        if packing is None:
+            self.model.append(self.memory, self.embedded_at(starts, values.shape[1]), values, seen)
+        else:
+            self.model.append(self.memory, self._packed(packing, starts), packing.pack(values), packing.pack(seen))
+        counts = [values.shape[1]] * len(slots) if packing is None else counts
+        self.memory.start_at([slot + count for slot, count in zip(slots, counts, strict=True)])
 
-    def decode(self, starts: list[int], count: int, seen: Tensor | None = None):
+    def decode(self, starts: list[int], count: int, seen: Tensor | None = None, counts: list[int] | None = None):
         """Distributions (N, `count`) of the values from `starts` on.
 
-        Each is given the first `seen` (N, `count`) values of the chain; `None`: all encoded ones.
+        Each is given the first `seen` (N, `count`) values of the chain; `None`: all encoded ones. With `counts`, only
+        the first `counts[r]` distributions of row r are needed, and the others are arbitrary; `seen` must then be given.
         """
         if seen is None:
             self.memory.start_at([1 + slot for slot in self._slots(self.encoded)])
-        else:
-            seen = 1 + self.first + seen
-        return self.model.decode(self.memory, self.embedded_at(starts, count), seen)
+            return self.model.decode(self.memory, self.embedded_at(starts, count))
+        packing = None if counts is None else Packing.of(counts, self.first.device)
+        self.memory.start_at(self.memory.starts, packing)
+        seen = 1 + self.first + seen
+        if packing is None:
+            return self.model.decode(self.memory, self.embedded_at(starts, count), seen)
+        packed = self.model.decode(self.memory, self._packed(packing, starts), packing.pack(seen))
+        return packed[0, packing.unpacking(count)]
+
+    def _packed(self, packing: Packing, starts: list[int]):
+        """Embedded positions of the values from `starts` on, as many of each row as `packing` holds."""
+        return self.embedded.packed(packing.rows, torch.tensor(self._slots(starts))[packing.rows] + packing.columns)
 
     def memory_of_all(self) -> RowMemory:
         """The memory, set up for queries that see everything that is encoded."""

@@ -113,14 +113,14 @@ class Pace:
 
 def _judge(chain: Chain, starts: list[int], lengths: list[int], ahead: list[int]) -> ValueDistribution:
     """Distributions (N, L) of each row's drafts, each given those before it, and of `ahead` more values given all."""
-    count = max(length + done - encoded for length, done, encoded in zip(lengths, starts, chain.encoded, strict=True))
-    tokens = windows(chain.encoded, count, chain.values.device)[1]
-    if count:
-        chain.append(chain.encoded, chain.values_at(chain.encoded, count), 1 + tokens)
-    count = max(length + more for length, more in zip(lengths, ahead, strict=True))
-    queries = windows(starts, count, chain.values.device)[1]
-    drafted = torch.tensor([start + length for start, length in zip(starts, lengths, strict=True)])
-    return chain.decode(starts, count, torch.minimum(queries, drafted.to(queries.device)[:, None]))
+    ends = [start + length for start, length in zip(starts, lengths, strict=True)]
+    counts, device = [end - encoded for end, encoded in zip(ends, chain.encoded, strict=True)], chain.values.device
+    if count := max(counts):
+        seen = 1 + windows(chain.encoded, count, device)[1]
+        chain.append(chain.encoded, chain.values_at(chain.encoded, count), seen, counts)
+    counts = [length + more for length, more in zip(lengths, ahead, strict=True)]
+    queries = windows(starts, max(counts), device)[1]
+    return chain.decode(starts, max(counts), torch.minimum(queries, torch.tensor(ends, device=device)[:, None]), counts)
 
 
 def _accepted(
