@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from benchmarks.timing import in_fresh_process, median, peak_memory, write
-from pixeltransformer.chain import Context
+from pixeltransformer.context import Context
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from pixeltransformer.orders import values_in_context
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from benchmarks.timing import interleaved, median, write
 from evaluation.command import parse_flags
 from evaluation.tables import make_table, markdown, mean_interval
-from pixeltransformer.chain import Context, take
 from pixeltransformer.coarse_to_fine import plan_scales
+from pixeltransformer.context import Context, take
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from pixeltransformer.orders import spread_order
 from pixeltransformer.streams import Streams

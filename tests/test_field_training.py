@@ -15,7 +15,7 @@ from baselines.field.__main__ import TableArguments, compare
 from baselines.field.arguments import parse_arguments
 from baselines.field.export import LARGEST, save
 from baselines.field.samples import draw, judge
-from baselines.field.table import page
+from baselines.field.table import measured, page
 from baselines.field.train_all import AllArguments, command, jobs
 from baselines.train import train
 from conftest import ROOT, make_model
@@ -23,6 +23,7 @@ from evaluation.classifier import Classifier
 from processes import run_outside
 from test_field_models import make
 from training.arguments import parse_arguments as parse_pixeltransformer
+from training.setup import machine
 
 LOADED = ("pixelcnn++", "nade", "lmconv", "row-lstm", "image-gpt", "made-orders", "spatial-pixelcnn")
 LOAD = """
@@ -154,13 +155,20 @@ def test_the_table_says_who_can_answer_what(compared):
     }
     answered = {name: [cell.strip() != "–" for cell in cells] for name, cells in completion.items() if name}
     assert answered["nade"] == [True, False, False, False, False, False]  # the bottom half alone
-    assert all(answered["own"]) and all(answered["eonade"]) and all(answered["lmconv"])
+    assert all(answered["PixelTransformer, `own`"]) and all(answered["eonade"]) and all(answered["lmconv"])
     assert "joint-histogram" not in answered and not any(answered["spatial-pixelcnn"])
     assert "joint-histogram (2×2)" in tables["Binarised images"]
     assert "pixelcnn++-grey" in tables["Grey images, 8 bits"] and "84.68 (static)" in tables["Binarised images"]
     scores = json.loads((compared / "scores.json").read_text())
     assert scores["nade"]["costs"]["passes"] == 16 and scores["own"]["costs"]["passes"] > 0
     assert scores["nade"]["minutes"] == 3.0 and scores["own"]["joint"]["images"] == 4
+    assert "Measured on " + machine() in text
+    binary = tables["Binarised images"].splitlines()
+    assert "mean of several orders" in binary[2] and "2 images" in tables["Completion"].splitlines()[2]
+
+
+def test_columns_that_nothing_was_measured_for_are_left_out():
+    assert measured(["model", "a", "b"], [["x", "–", "1"], ["y", "–", "–"]]).startswith("| model | b |")
 
 
 def test_what_is_known_is_not_measured_again(compared, image_folder, monkeypatch):

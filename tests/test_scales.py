@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from conftest import make_context, make_model
-from pixeltransformer.chain import Context
 from pixeltransformer.checks import SamplingOptions
 from pixeltransformer.coarse_to_fine import (
     _halve,
@@ -15,6 +14,7 @@ from pixeltransformer.coarse_to_fine import (
     score_scales,
 )
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
+from pixeltransformer.context import Context
 from pixeltransformer.levels import Levels
 from pixeltransformer.streams import Streams
 from signals.cells import average_cells, values_at_scales

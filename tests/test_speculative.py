@@ -9,8 +9,9 @@ from scipy.stats import chisquare
 
 from conftest import make_context, make_model
 from pixeltransformer import speculative
-from pixeltransformer.chain import Chain, Context
+from pixeltransformer.chain import Chain
 from pixeltransformer.checks import METHODS
+from pixeltransformer.context import Context
 from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.row_memory import Packing
 from pixeltransformer.speculative import draw_residual, draw_speculatively, spare

@@ -9,7 +9,7 @@ import torch
 from benchmarks import plain
 from benchmarks.steps import bits_by_budget, knots, loss_of_next, measure_losses, write_losses
 from conftest import make_context, make_model
-from pixeltransformer.chain import Context
+from pixeltransformer.context import Context
 from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.orders import block_sizes
 from signals.base import Rows

@@ -36,6 +36,7 @@ def export(model, signal: Signal, arguments: Arguments, rows: list[dict], progre
         if rows
         else None,
         "max_context": arguments.max_context,
+        "minutes": progress.seconds / 60,
     }
     model.save_pretrained(partial)
     (partial / "arguments.json").write_text(json.dumps(vars(arguments) | asdict(signal), indent=2) + "\n")

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from applications.codec.frequencies import Coder, code
 from applications.codec.tiles import Tile, aligned, plan_blocks, positions_of
-from pixeltransformer.chain import Chain, Context, draw_blocks
+from pixeltransformer.chain import Chain, draw_blocks
+from pixeltransformer.context import Context
 from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.levels import Levels
 

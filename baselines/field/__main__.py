@@ -47,6 +47,7 @@ class TableArguments:
     scores: str = flag("File that keeps the scores.", "runs/field/scores.json")
     output: str = flag("Page to write.", "docs/FIELD.md")
     parts: list[str] = flags(f"What is measured; of the rest, known scores are kept: {', '.join(PARTS)}.", list(PARTS))
+    measure: bool = flag("Measure what the scores lack; false: only write the page.", True)
     seed: int = flag("Seed of the hidden pixels and of drawn images.", 0)
 
     def __post_init__(self):
@@ -100,6 +101,8 @@ def test_values(arguments: TableArguments, model: FieldModel, kind: str) -> torc
 
 def parts_of(model: FieldModel, kind: str, arguments: TableArguments) -> dict[str, list[Any]]:
     """What is to be measured of a model: names of parts, with the settings that decide the figures."""
+    if not arguments.measure:
+        return {}
     count = arguments.colour_images if kind == "colour" else arguments.images
     parts: dict[str, list[Any]] = {"joint": [arguments.split, count], "costs": []}
     if (
@@ -181,7 +184,7 @@ def compare(arguments: TableArguments) -> Path:
         for part, asked in parts_of(model, kind, arguments).items():
             if found["asked"].get(part) != asked:
                 found[part] = measure(part, name, model, values, arguments)
-                found["asked"][part] = asked
+                found["asked"][part], found["machine"] = asked, machine()
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 kept.write_text(json.dumps(known, indent=1) + "\n")
                 print(f"{name}, {part}: {json.dumps(found[part])}", flush=True)
@@ -191,8 +194,9 @@ def compare(arguments: TableArguments) -> Path:
         for one in (one for one in scores.values() if one["data"] == kind):
             one["other_grid"] = tuple(one["grid"]) != usual
     output = Path(arguments.output)
-    command = f"python -m baselines.field {shlex.join(sys.argv[1:])}"
-    output.write_text(page(scores, list(HIDDEN), command, machine()))
+    command = f"python -m baselines.field {shlex.join(sys.argv[1:])}".removesuffix(" --measure false")
+    machines = sorted({one["machine"] for one in scores.values() if "machine" in one})
+    output.write_text(page(scores, list(HIDDEN), command, "; ".join(machines)))
     return output
 
 

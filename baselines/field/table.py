@@ -16,7 +16,8 @@ Every model is asked the same questions about the same held-out images. "–" ma
 {command}
 ```
 
-Measured on {machine}.
+Scores are kept between calls, so figures may stem from several calls with other numbers of images; each table says on
+how many images its figures rest. Measured on {machine}.
 """
 
 
@@ -27,9 +28,15 @@ def number(found: dict | None, scale: float = 1.0, digits: int = 2) -> str:
     return f"{found['mean'] * scale:.{digits}f} ± {found['half'] * scale:.{digits}f}"
 
 
-def images(one: dict) -> str:
-    """On how many images a model's likelihood was measured."""
-    return f"{one['joint']['images']:,}" if one.get("joint") else NOTHING
+def images(found: dict | None) -> str:
+    """On how many images a mean rests."""
+    return f"{found['images']:,}" if found else NOTHING
+
+
+def measured(head: list[str], rows: list[list[str]]) -> str:
+    """A table without the columns in which nothing was measured."""
+    kept = [index for index in range(len(head)) if not index or any(row[index] != NOTHING for row in rows)]
+    return markdown([head[index] for index in kept], [[row[index] for index in kept] for row in rows])
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
@@ -58,8 +65,9 @@ def chosen(scores: dict[str, dict], kind: str) -> dict[str, dict]:
 
 
 def label(folder: str, one: dict) -> str:
-    """A model's name in a row; on another grid than the others with that."""
-    return folder + (f" ({'×'.join(map(str, one['grid']))})" if one["other_grid"] else "")
+    """A model's name in a row; on another grid than the others with that. PixelTransformers bear any folder's name."""
+    name = folder if one["model"] in MODELS else f"PixelTransformer, `{folder}`"
+    return name + (f" ({'×'.join(map(str, one['grid']))})" if one["other_grid"] else "")
 
 
 def joint_table(scores: dict[str, dict]) -> str:
@@ -68,19 +76,21 @@ def joint_table(scores: dict[str, dict]) -> str:
         [
             label(folder, one),
             number(one.get("joint")),
-            images(one),
+            images(one.get("joint")),
             number(one.get("ensemble")),
+            images(one.get("ensemble")),
             published(one["model"]),
         ]
         for folder, one in chosen(scores, "binary").items()
     ]
-    return markdown(["binarised images, nats", "one order", "images", "mean of several orders", "published"], rows)
+    head = ["binarised images, nats", "one order", "images", "mean of several orders", "images", "published"]
+    return measured(head, rows)
 
 
 def bits_table(scores: dict[str, dict], kind: str, title: str) -> str:
     """b. and c. Bits per dimension."""
     rows = [
-        [label(folder, one), number(one.get("joint"), 1 / BITS / one["values"], 3), images(one)]
+        [label(folder, one), number(one.get("joint"), 1 / BITS / one["values"], 3), images(one.get("joint"))]
         for folder, one in chosen(scores, kind).items()
     ]
     return markdown([title, "bits per dimension", "images"], rows)
@@ -99,7 +109,9 @@ def completion_table(scores: dict[str, dict], hidden: list[str]) -> str:
         for folder, one in chosen(scores, "binary").items()
         if not one["other_grid"]
     ]
-    return markdown(["bits of what is hidden", *hidden], rows)
+    counts = {found["images"] for one in scores.values() for found in one.get("hidden", {}).values() if found}
+    head = f"bits of what is hidden, {' or '.join(f'{count:,}' for count in sorted(counts))} images"
+    return markdown([head, *hidden], rows)
 
 
 def samples_table(scores: dict[str, dict]) -> str:
@@ -133,7 +145,7 @@ def cost_table(scores: dict[str, dict]) -> str:
         "parameters",
         "minutes trained",
     ]
-    return markdown(head, rows)
+    return measured(head, rows)
 
 
 def page(scores: dict[str, dict], hidden: list[str], command: str, machine: str) -> str:

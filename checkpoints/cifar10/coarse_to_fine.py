@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .chain import Chain, Context, score_blocks, take
+from .chain import Chain, score_blocks
 from .checks import SamplingOptions
+from .context import Context, take
 from .grids import coarser, containing, coordinates
 from .levels import round_to_levels
 from .orders import block_sizes, random_order, split_steps, spread_order

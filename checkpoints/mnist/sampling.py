@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .chain import Chain, Context, score_blocks, take
+from .chain import Chain, score_blocks
 from .checks import (
     COARSE_TO_FINE,
     SamplingOptions,
@@ -20,6 +20,7 @@ from .checks import (
     check_order,
 )
 from .coarse_to_fine import draw_scales, grid_at, score_scales
+from .context import Context, take
 from .distribution import check_temperature
 from .orders import DEFAULT_ORDER, ORDERS, block_sizes
 from .speculative import draw, spare
