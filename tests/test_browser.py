@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import signal
+import threading
 
 import pytest
 
@@ -33,7 +34,7 @@ from visitor import (  # noqa: E402
     until_observed,
 )
 
-from demo import share  # noqa: E402
+from demo import drawings, image_handlers, share  # noqa: E402
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
@@ -162,6 +163,33 @@ def test_what_depends_on_a_change_is_dimmed_at_once(cat):
     assert seen
     until_drawn(cat)
     assert cat.locator("#pad .pt-paper").is_visible()  # digits
+
+
+def test_a_late_result_of_an_older_sketch_stays_dimmed(cat, monkeypatch):
+    ready, newer, last = threading.Event(), threading.Event(), threading.Event()
+    finish, marginals = drawings.finish, image_handlers.marginal_tiles
+
+    def finish_late(*request):
+        ready.set()
+        newer.wait(LONGEST)
+        return finish(*request)
+
+    def answer_late(*request):
+        last.wait(LONGEST)
+        return marginals(*request)
+
+    monkeypatch.setattr(drawings, "finish", finish_late)
+    paint(cat, 0.1, 0.9)
+    assert ready.wait(LONGEST)
+    monkeypatch.setattr(image_handlers, "marginal_tiles", answer_late)
+    paint(cat, 0.9, 0.1)
+    expect(cat.locator("#samples[data-stale]")).to_have_count(1)
+    newer.set()
+    expect(cat.locator("#samples .pt-result")).to_have_attribute("data-share", "1")
+    cat.wait_for_timeout(500)
+    assert cat.locator("#samples[data-stale]").count() == 1
+    last.set()
+    until_drawn(cat)
 
 
 def test_of_quick_strokes_none_is_lost_and_samples_follow(cat):
