@@ -3,6 +3,7 @@
 The models are tiny (`small_app.py`), and most tests share one page, as loading it takes most of the time.
 """
 
+import io
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ import signal
 import threading
 
 import pytest
+from PIL import Image
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -147,7 +149,10 @@ def test_the_result_stays_on_a_phone_while_one_paints(phone):
     before = large(phone).get_attribute("src")
     paint(phone, 0.5, 0.5)
     until_changed(large(phone), before)
+    phone.evaluate("scrollTo(0, 400)")
+    expect(phone.locator("#pad canvas")).to_be_in_viewport(ratio=0.9)
     expect(large(phone)).to_be_in_viewport(ratio=0.9)
+    phone.evaluate("scrollTo(0, 0)")
     assert not is_wide(phone) and not phone.errors
 
 
@@ -373,8 +378,6 @@ def test_an_upload_and_an_example_draw_and_the_most_uncertain_pixel_can_be_revea
 def test_the_share_card_shows_the_sketch_next_to_the_samples(cat):
     with cat.expect_download() as found:
         cat.locator("#samples .pt-save").click()
-    from PIL import Image
-
     card = Image.open(found.value.path())
     assert found.value.suggested_filename.endswith(".png") and card.width == 1096 and card.height > 700
     sketch, sample = card.crop((24, 64, 536, 576)), card.crop((560, 64, 1072, 576))
@@ -551,6 +554,32 @@ def test_shapes(desktop):
     until_changed(view, flat)  # the point that was clicked is observed, and shown
     expect(desktop.locator(".pt-stop").first).not_to_be_visible()
     assert not is_wide(desktop) and not desktop.errors
+
+
+def test_3d_views_are_drawn_in_dark_colours_too(phone):
+    """Each when it comes into sight: those further down are empty until then."""
+    phone.get_by_role("tab", name="3D").click()
+    for name in ("points", "mean", "truth"):
+        canvas = phone.locator(f"#shape-{name} canvas")
+        canvas.scroll_into_view_if_needed()
+        for _ in range(60):
+            with Image.open(io.BytesIO(canvas.screenshot())) as seen:
+                inside = seen.crop((20, 60, seen.width - 20, seen.height - 20)).convert("RGB")
+            if len(inside.getcolors(1 << 20)) > 20:
+                break
+            phone.wait_for_timeout(500)
+        else:
+            pytest.fail(f"the view of {name} stays empty")
+    below, above = (phone.locator(place).bounding_box()["y"] for place in ("#shape-sample-1", "#draw-shape"))
+    assert above < below  # what fills the empty views stands over them
+
+
+def test_numbers_in_plots_can_be_read_on_a_phone(phone):
+    phone.get_by_role("tab", name="Polynomial").click()
+    number = phone.locator("#curves svg text").first
+    expect(number).to_be_visible()
+    scale = phone.locator("#curves svg").bounding_box()["width"] / 720  # of the plot's units
+    assert scale * float(number.evaluate("text => parseFloat(getComputedStyle(text).fontSize)")) >= 10
 
 
 def test_videos(desktop):
