@@ -87,9 +87,9 @@ def _lay_out(page: Page) -> tuple[dict[int, gr.Button], SharePanel]:
             page.add(seed=Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="field-seed"))
             panel = SharePanel(NAME)
         with gr.Column(scale=7, min_width=320):
+            gr.Markdown(EXPLAINED, elem_classes="pt-intro")
             state = gr.Markdown("", elem_id="field-state")
             answers = Answers([], EMPTY, elem_id="field-answers", elem_classes="pt-live")
-            gr.Markdown(EXPLAINED, elem_classes="pt-intro")
             with gr.Accordion("In which order do they see the pixels?", open=False):
                 gr.HTML(_orders())
     page.add(asked=False, board=board, state=state, answers=answers)

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from time import monotonic
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from demo.limits import MAX_SECONDS
 from demo.memory import give_back
@@ -64,6 +65,18 @@ def _limited(deadline: _Deadline) -> Iterator[None]:
         _deadlines.reset(before)
 
 
+def mistake(message: str) -> gr.Error:
+    """The error that ends a request of a visitor who made a mistake, after a notice in the page that waits for it.
+
+    The page puts an error under “Sorry”, and a warning under “Please check” (`accessible.js`): after the warning it
+    need not show the error too.
+    """
+    told = LocalContext.event_id.get(None) is not None
+    if told:
+        gr.Warning(message, title="Please check")
+    return gr.Error(message, title="Please check", visible=not told, print_exception=False)
+
+
 def guarded(function: Callable) -> Callable:
     """The function, or generator, with errors as messages in the page (or the answer of the API) and a time limit.
 
@@ -75,7 +88,7 @@ def guarded(function: Callable) -> Callable:
         if isinstance(error, gr.Error):
             return error
         if isinstance(error, ValueError):
-            return gr.Error(str(error), print_exception=False, title="Please check")
+            return mistake(str(error))
         log.exception("%s failed", function.__name__)
         return gr.Error("Something went wrong here; it has been noted. Other requests still work.", title="Sorry")
 

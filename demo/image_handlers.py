@@ -48,6 +48,11 @@ class Visit:
         """The same for all events of a page; empty outside of one."""
         return self.values.get("session", "")
 
+    @property
+    def edition(self) -> int:
+        """How many changes the visitor had made."""
+        return self.values.get("edition", 0)
+
     @cached_property
     def config(self):
         return models.config_of(self.checkpoint, NAME)
@@ -145,21 +150,21 @@ SETTINGS = ["checkpoint", "resolution", "count", "order", "uncover", "unusual"]
 def note(visit: Visit) -> Updates:
     """The visitor wants samples as the controls say now: other ones stop."""
     latest.ask(visit.session, NAME, visit.request.key)
-    return {"samples": gr.skip()}
+    return {"samples": gr.update(wanted={"name": visit.request.name, "edition": visit.edition})}
 
 
 @on_gpu
 def live(visit: Visit) -> Updates:
     """Marginals; what was asked about one pixel is out of date, and so are samples that are still drawn."""
-    note(visit)
+    wanted = note(visit)["samples"]
     tiles = marginal_tiles(visit.checkpoint, visit.observed, visit.resolution, visit.picture)
     known = remembered(visit.request)
     unmarked = gr.update(mark=None) if known is None else shown(known)["samples"]
     return {
-        "marginals": fresh(tiles, mark=None),
+        "marginals": fresh(tiles, mark=None, edition=visit.edition),
         "density": ASK,
         "pad": gr.update(mark=-1),
-        "samples": unmarked,
+        "samples": wanted | unmarked,
     }
 
 
@@ -179,7 +184,7 @@ def run_if_wanted(visit: Visit) -> Iterator[Updates]:
     if not visit.values["auto"] or not latest.is_wanted(visit.session, NAME, visit.request.key):
         yield {"samples": gr.skip()}
     elif not len(split(visit.observed, visit.config.native_grid).hidden):
-        yield {"samples": fresh(result([], 0, 1.0)), "levels": fresh([])}
+        yield {"samples": fresh(result([], 0, 1.0, visit.request.name)), "levels": fresh([])}
     else:
         yield from run(visit)
 

@@ -22,7 +22,7 @@ from demo.widgets.pad import Pad, pad_value
 from demo.widgets.result import Result
 from demo.widgets.tiles import Tiles, tile
 
-INTRO = "**Change its eyes.** The model draws whole pictures that agree with your paint."
+INTRO = "**Change the cat’s eyes.** The model draws whole pictures that agree with your paint."
 PICTURES = ["image", ".heic", ".heif"]  # HEIC cannot be read, but is told so in our words
 START = "Paint something, or press “Draw samples”."
 PLAIN = {"cat-faces": "Cats", "mnist": "Digits", "cifar10": "Things"}
@@ -75,8 +75,8 @@ def _pad_column(page: Page, opened: dict[str, Any]) -> None:
         page.add(pad=Pad(opened["pad"], **properties, label="Sketchpad", elem_id="pad"))
         with gr.Row(elem_classes="pt-buttons"):
             go = gr.Button("Draw samples", variant="primary", elem_id="draw-image", size="sm", min_width=110)
-            stop = gr.Button("Stop", elem_id="stop-image", size="sm", min_width=60)
             page.add(auto=gr.Checkbox(True, label="after each change", elem_id="auto", container=False, min_width=150))
+            stop = gr.Button("Stop", elem_id="stop-image", size="sm", min_width=60)
         with gr.Row(elem_classes="pt-buttons"):
             hint = gr.Button("Most uncertain pixel", elem_id="hint", size="sm", min_width=120)
             uncover = gr.Button("Reveal it", elem_id="uncover", size="sm", min_width=80, visible=False)
@@ -114,7 +114,7 @@ def _picture_settings(page: Page, opened: dict[str, Any]) -> None:
     with gr.Column(min_width=280), gr.Accordion("A picture of yours", open=True):
         page.add(
             upload=gr.File(
-                label="Upload a picture", file_types=["image", ".heic", ".heif"], height=110, elem_id="upload"
+                label="Upload a picture", file_types=["image", ".heic", ".heif"], height=150, elem_id="upload"
             ),
             pattern=gr.Radio(list(PATTERNS), value=PATTERNS[0], label="Which pixels to reveal", elem_id="pattern"),
             count=LogSlider(64, 1, width * height, "Random pixels to reveal", elem_id="count"),

@@ -78,7 +78,7 @@ def redraw(visit: Visit) -> Updates:
     """Bands; a density that was asked for is out of date, and so are sampled curves."""
     latest.ask(visit.session, NAME, visit.key)
     drawn = curves(visit.checkpoint, visit.observed, visit.truth)
-    return {"plot": fresh(drawn, drawn=None), "density": ASK}
+    return {"plot": fresh(drawn, drawn=None, edition=visit.values.get("edition", 0)), "density": ASK}
 
 
 @on_gpu

@@ -23,6 +23,7 @@ NEAR_SURFACE = "near the surface"
 WHERE = (NEAR_SURFACE, *Shapes.patterns)
 DRAWN = 512  # values drawn one after another; the rest takes its mean given them
 INSIDE, OUTSIDE, ON = (226, 74, 66), (66, 126, 226), (232, 168, 56)
+PLAIN = (150, 160, 205)  # of a surface without colours: it stands out on white and on black
 UNCERTAIN = 0.08  # standard deviation of a distance that is shown brightest
 
 
@@ -139,7 +140,9 @@ def point_cloud(observed: Observed, size: float = 0.022) -> trimesh.Trimesh:
 
 
 def glb(mesh: trimesh.Trimesh) -> bytes:
-    """A mesh as GLB, turned so that viewers show z upwards."""
+    """A mesh as GLB, turned so that viewers show z upwards; one without colours gets `PLAIN`."""
     turned = mesh.copy()
+    if turned.visual.kind is None:
+        turned.visual.vertex_colors = np.tile(np.array([*PLAIN, 255], dtype=np.uint8), (len(turned.vertices), 1))
     turned.apply_transform(trimesh.transformations.rotation_matrix(-np.pi / 2, (1, 0, 0)))
     return turned.export(file_type="glb")

@@ -80,6 +80,10 @@ def _lay_out(page: Page) -> tuple[dict[str, gr.Button], SharePanel]:
         seen = gr.Model3D(label="Observed points", elem_id="shape-points", **look)
         mean = gr.Model3D(label="Mean, bright where unsure", elem_id="shape-mean", **look)
         true = gr.Model3D(label="True surface", elem_id="shape-truth", **look)
+    with gr.Row(elem_classes="pt-buttons"):
+        go = gr.Button("Draw samples", variant="primary", size="sm", elem_id="draw-shape", min_width=110)
+        stop = gr.Button("Stop", size="sm", min_width=70, elem_classes="pt-stop")
+        state = gr.HTML("", elem_id="shape-state")
     with gr.Row():
         for number, name in enumerate(SAMPLES, 1):
             view = gr.Model3D(label=f"Sample {number}", elem_id=f"shape-sample-{number}", **look)
@@ -89,7 +93,7 @@ def _lay_out(page: Page) -> tuple[dict[str, gr.Button], SharePanel]:
     with gr.Row():
         with gr.Column(min_width=280):
             _point_settings(page)
-        page.add(asked=False, seen=seen, mean=mean, truth=true)
+        page.add(asked=False, seen=seen, mean=mean, truth=true, go=go, stop=stop, state=state)
         return buttons, _other_settings(page)
 
 
@@ -104,26 +108,22 @@ def _slice(page: Page) -> None:
 
 
 def _point_settings(page: Page) -> None:
-    with gr.Row(elem_classes="pt-buttons"):
-        go = gr.Button("Draw samples", variant="primary", size="sm", elem_id="draw-shape", min_width=110)
-        stop = gr.Button("Stop", size="sm", min_width=70, elem_classes="pt-stop")
-    page.add(asked=False, state=gr.HTML("", elem_id="shape-state"))
     page.add(
         count=LogSlider(256, 8, 2048, "Observed points", elem_id="shape-count"),
         where=gr.Radio(list(WHERE), value=WHERE[0], label="Where", elem_id="shape-where"),
         up=gr.Radio(list(AXES), value="z", label="Axis of the file that points up", elem_id="shape-up"),
     )
     save = gr.DownloadButton("Mean surface (GLB)", interactive=False, size="sm", elem_id="save-glb")
-    page.add(asked=False, go=go, stop=stop, save=save)
+    page.add(asked=False, save=save)
 
 
 def _other_settings(page: Page) -> SharePanel:
     names = models.names(NAME)
     with gr.Column(min_width=300):
         page.add(
-            upload=gr.File(label="Upload a watertight mesh", file_types=MESHES, height=110, elem_id="mesh"),
+            upload=gr.File(label="Upload a watertight mesh", file_types=MESHES, height=150, elem_id="mesh"),
             scan=gr.File(
-                label="Upload a point cloud, or any mesh", file_types=list(EXTENSIONS), height=110, elem_id="scan"
+                label="Upload a point cloud, or any mesh", file_types=list(EXTENSIONS), height=150, elem_id="scan"
             ),
         )
     with gr.Column(min_width=300), gr.Accordion("Model and sampling", open=False):

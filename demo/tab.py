@@ -24,8 +24,9 @@ class Page:
     """The components of a tab by name.
 
     A handler is a function `handler(visit)` or `handler(visit, picked)` that returns `Updates`, or a generator of them.
-    `visit` is `visit_of` of the values of the components in `asked`, by name, and of "session", which is the same for
-    all events of a page; `picked` is what the event carries.
+    `visit` is `visit_of` of the values of the components in `asked`, by name, of "session", which is the same for all
+    events of a page, and of "edition", how many changes the visitor had made (`outdate` counts them); `picked` is what
+    the event carries.
 
     Attributes:
         visit_of (`Callable`): Makes the object that a handler gets, once for each event.
@@ -36,6 +37,7 @@ class Page:
     visit_of: Callable[[dict[str, Any]], Any]
     parts: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    edition: Any = field(default_factory=lambda: gr.Textbox(visible="hidden"))  # filled by the script of each event
 
     def __getitem__(self, name: str) -> Any:
         return self.parts[name]
@@ -46,15 +48,16 @@ class Page:
         self.asked += list(parts) if asked else []
 
     def inputs(self) -> list[Any]:
-        """The components whose values handlers read."""
-        return [self.parts[name] for name in self.asked]
+        """The components whose values handlers read: the number of changes first."""
+        return [self.edition, *(self.parts[name] for name in self.asked)]
 
     def bind(self, handler: Callable) -> Callable:
         """A handler as Gradio calls it: with the values of `inputs()`, returning updates by component."""
 
         def visit(values, request: gr.Request | None) -> Any:
-            session = getattr(request, "session_hash", None) or ""
-            return self.visit_of(dict(zip(self.asked, values, strict=True), session=session))
+            edition, *values = values
+            more = {"session": getattr(request, "session_hash", None) or "", "edition": int(edition or 0)}
+            return self.visit_of(dict(zip(self.asked, values, strict=True), **more))
 
         def named(updates: Updates) -> dict:
             return {self.parts[name]: value for name, value in updates.items()}
@@ -81,7 +84,7 @@ class Page:
     def on(self, event: Callable, handler: Callable, outputs: Iterable[str], **options: Any) -> Any:
         """Call a handler at an event of a component, or after another one (`event.then`)."""
         chosen = [self.parts[name] for name in outputs]
-        options = {"show_progress": "hidden", **QUICK, **options}
+        options = {"show_progress": "hidden", "js": EDITION, **QUICK, **options}
         if "picked" in inspect.signature(handler).parameters:
             options["trigger_mode"] = "multiple"  # a call that waited would get what an earlier event carried
         return event(self.bind(handler), self.inputs(), chosen, **options)
@@ -104,13 +107,20 @@ def at_start(make: Callable[[], Any]) -> Any:
         return None
 
 
+# Tells a handler how many changes its inputs hold.
+EDITION = "(edition, ...values) => [String(window.ptEdition || 0), ...values]"
+
+
 def outdate(selector: str) -> str:
-    """A script, `js=` of the event that will renew them, that dims these parts of the page until they are new.
+    """A script, `js=` of the event that will renew them, that dims these parts of the page until they are new, and
+    counts a change: what answers an earlier one leaves them dimmed.
 
     As an event of its own it might, in a busy browser, come after the answer, and what is new would stay dimmed.
     """
     parts = f"document.querySelectorAll({selector!r})"
-    return f"(...values) => {{ for (const part of {parts}) part.dataset.stale = ''; return values; }}"
+    count = "window.ptEdition = (window.ptEdition || 0) + 1"
+    dim = f"for (const part of {parts}) part.dataset.stale = window.ptEdition"
+    return f"(edition, ...values) => {{ {count}; {dim}; return [String(window.ptEdition), ...values]; }}"
 
 
 def renew(selector: str) -> str:

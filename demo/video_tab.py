@@ -68,8 +68,8 @@ def _lay_out(page: Page) -> tuple[dict[str, gr.Button], SharePanel]:
     player = Player(elem_id="player", elem_classes="pt-live")
     with gr.Row(elem_classes="pt-buttons"):
         go = gr.Button("Draw a sample", variant="primary", size="sm", elem_id="draw-video", min_width=110)
-        stop = gr.Button("Stop", size="sm", min_width=70, elem_classes="pt-stop")
         save = gr.DownloadButton("All side by side (GIF)", interactive=False, size="sm", elem_id="save-clip")
+        stop = gr.Button("Stop", size="sm", min_width=70, elem_classes="pt-stop")
     state = gr.HTML("", elem_id="video-state")
     page.add(asked=False, player=player, go=go, stop=stop, save=save, state=state)
     with gr.Row():
@@ -87,7 +87,7 @@ def _clip_settings(page: Page) -> None:
         count=LogSlider(256, 4, MAX_CONTEXT, "Random pixels", elem_id="video-count"),
         pattern=gr.Radio(questions, value=PATTERNS[0], label="The question", elem_id="video-pattern"),
         shuffle=Slider(0, 99, value=0, step=1, label="Shuffle", elem_id="video-shuffle"),
-        upload=gr.File(label="Upload a video", file_types=["video", ".gif"], height=110),
+        upload=gr.File(label="Upload a video", file_types=["video", ".gif"], height=150),
     )
 
 

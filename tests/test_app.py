@@ -26,7 +26,7 @@ from demo.image_actions import EVERYTHING, draw, infer, refit, reveal
 from demo.limits import MAX_PAIRS, drawn_at_most
 from demo.observed import Observed, ObservedLists, read_observed
 from demo.polynomial_actions import REGION_NAMES, observe, read_points, true_curve, write_points
-from demo.shape_actions import WHERE
+from demo.shape_actions import PLAIN, WHERE, glb
 from demo.shape_actions import observe as observe_shape
 from demo.video_actions import PATTERNS as VIDEO_PATTERNS
 from demo.video_actions import observe as observe_clip
@@ -358,6 +358,12 @@ def test_a_surface_comes_as_glb():
     observed = {"positions": [[0.0, 0, 0], [0.9, 0.9, 0.9]], "values": [[-0.3], [0.8]]}
     path = client().predict("chairs", observed, 16, api_name="/infer_shape")["surface"]
     assert Path(path).read_bytes()[:4] == b"glTF"
+
+
+def test_a_surface_without_colours_gets_one_that_is_seen_on_white_and_on_black():
+    mesh = trimesh.load(io.BytesIO(glb(trimesh.creation.box())), file_type="glb", force="mesh")
+    assert (np.unique(mesh.visual.vertex_colors, axis=0) == [[*PLAIN, 255]]).all()
+    assert 60 < np.dot(PLAIN, [0.299, 0.587, 0.114]) < 195
 
 
 def test_a_mesh_and_a_scan_are_observed_on_their_surface(tmp_path):

@@ -71,8 +71,10 @@ def test_samples_follow_a_change_only_where_that_is_wanted():
 
 
 def test_nothing_left_to_draw_leaves_no_old_sample():
-    (empty,) = image_handlers.run_if_wanted(visit(pad=pad(cells=range(256))))
-    assert empty["samples"]["value"] == result([], 0, 1.0)
+    seen = visit(pad=pad(cells=range(256)), edition=7)
+    wanted = image_handlers.note(seen)["samples"]["wanted"]
+    (empty,) = image_handlers.run_if_wanted(seen)
+    assert empty["samples"]["value"] == result([], 0, 1.0, wanted["name"]) and wanted["edition"] == 7
 
 
 def test_another_model_keeps_the_paint_in_its_cells_but_not_the_paper():
@@ -148,18 +150,18 @@ def test_updates_by_name_reach_their_components_and_an_event_its_handler():
     page = Page(dict)
     page.add(number="NUMBER")
     page.add(asked=False, text="TEXT")
-    assert page.bind(lambda visit: {"text": visit["number"] + 1})(None, 4) == {"TEXT": 5}
+    assert page.bind(lambda visit: {"text": visit["number"] + 1})(None, "7", 4) == {"TEXT": 5}
 
     class Event:
         _data = {"x": 3}
 
-    assert page.bind(lambda visit, picked: {"text": picked["x"]})(None, Event(), 4) == {"TEXT": 3}
+    assert page.bind(lambda visit, picked: {"text": picked["x"]})(None, Event(), "7", 4) == {"TEXT": 3}
 
     def twice(visit):
         yield {"text": visit["number"]}
         yield {"text": 0}
 
-    assert list(page.bind(twice)(None, 4)) == [{"TEXT": 4}, {"TEXT": 0}]
+    assert list(page.bind(twice)(None, "", 4)) == [{"TEXT": 4}, {"TEXT": 0}]
 
 
 def test_a_large_picture_is_smooth():

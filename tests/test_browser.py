@@ -3,12 +3,15 @@
 The models are tiny (`small_app.py`), and most tests share one page, as loading it takes most of the time.
 """
 
+import io
 import json
 import re
 import shutil
 import signal
+import threading
 
 import pytest
+from PIL import Image
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -33,7 +36,7 @@ from visitor import (  # noqa: E402
     until_observed,
 )
 
-from demo import share  # noqa: E402
+from demo import drawings, image_handlers, share  # noqa: E402
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
@@ -146,7 +149,10 @@ def test_the_result_stays_on_a_phone_while_one_paints(phone):
     before = large(phone).get_attribute("src")
     paint(phone, 0.5, 0.5)
     until_changed(large(phone), before)
+    phone.evaluate("scrollTo(0, 400)")
+    expect(phone.locator("#pad canvas")).to_be_in_viewport(ratio=0.9)
     expect(large(phone)).to_be_in_viewport(ratio=0.9)
+    phone.evaluate("scrollTo(0, 0)")
     assert not is_wide(phone) and not phone.errors
 
 
@@ -162,6 +168,33 @@ def test_what_depends_on_a_change_is_dimmed_at_once(cat):
     assert seen
     until_drawn(cat)
     assert cat.locator("#pad .pt-paper").is_visible()  # digits
+
+
+def test_a_late_result_of_an_older_sketch_stays_dimmed(cat, monkeypatch):
+    ready, newer, last = threading.Event(), threading.Event(), threading.Event()
+    finish, marginals = drawings.finish, image_handlers.marginal_tiles
+
+    def finish_late(*request):
+        ready.set()
+        newer.wait(LONGEST)
+        return finish(*request)
+
+    def answer_late(*request):
+        last.wait(LONGEST)
+        return marginals(*request)
+
+    monkeypatch.setattr(drawings, "finish", finish_late)
+    paint(cat, 0.1, 0.9)
+    assert ready.wait(LONGEST)
+    monkeypatch.setattr(image_handlers, "marginal_tiles", answer_late)
+    paint(cat, 0.9, 0.1)
+    expect(cat.locator("#samples[data-stale]")).to_have_count(1)
+    newer.set()
+    expect(cat.locator("#samples .pt-result")).to_have_attribute("data-share", "1")
+    cat.wait_for_timeout(500)
+    assert cat.locator("#samples[data-stale]").count() == 1
+    last.set()
+    until_drawn(cat)
 
 
 def test_of_quick_strokes_none_is_lost_and_samples_follow(cat):
@@ -345,8 +378,6 @@ def test_an_upload_and_an_example_draw_and_the_most_uncertain_pixel_can_be_revea
 def test_the_share_card_shows_the_sketch_next_to_the_samples(cat):
     with cat.expect_download() as found:
         cat.locator("#samples .pt-save").click()
-    from PIL import Image
-
     card = Image.open(found.value.path())
     assert found.value.suggested_filename.endswith(".png") and card.width == 1096 and card.height > 700
     sketch, sample = card.crop((24, 64, 536, 576)), card.crop((560, 64, 1072, 576))
@@ -428,6 +459,7 @@ def test_a_state_as_json_opens_with_its_averages_and_its_order(cat):
 def told_once(page) -> None:
     """One notice, and no word of it on the controls that the failed request would have changed."""
     expect(page.locator(".toast-body")).to_have_count(1)
+    expect(page.locator(".toast-title")).to_have_text("Please check")
     expect(page.locator("#tabs").get_by_text("Error", exact=True).filter(visible=True)).to_have_count(0)
 
 
@@ -438,6 +470,10 @@ def test_one_mistake_is_told_once_in_plain_words_and_the_page_goes_on(cat):
     expect(cat.get_by_text("state: expected JSON")).to_be_visible()
     told_once(cat)
     cat.locator(".toast-close").first.click()
+    text = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"words"}
+    cat.locator("#upload input[type=file]").set_input_files(text)
+    expect(cat.locator(".toast-title.error")).to_have_text("Sorry")  # what Gradio itself refuses
+    cat.locator(".toast-close.error").click()
     cat.locator("#upload input[type=file]").set_input_files(
         {"name": "cut.png", "mimeType": "image/png", "buffer": b"\x89PNG\r\n\x1a\nnothing"}
     )
@@ -518,6 +554,32 @@ def test_shapes(desktop):
     until_changed(view, flat)  # the point that was clicked is observed, and shown
     expect(desktop.locator(".pt-stop").first).not_to_be_visible()
     assert not is_wide(desktop) and not desktop.errors
+
+
+def test_3d_views_are_drawn_in_dark_colours_too(phone):
+    """Each when it comes into sight: those further down are empty until then."""
+    phone.get_by_role("tab", name="3D").click()
+    for name in ("points", "mean", "truth"):
+        canvas = phone.locator(f"#shape-{name} canvas")
+        canvas.scroll_into_view_if_needed()
+        for _ in range(60):
+            with Image.open(io.BytesIO(canvas.screenshot())) as seen:
+                inside = seen.crop((20, 60, seen.width - 20, seen.height - 20)).convert("RGB")
+            if len(inside.getcolors(1 << 20)) > 20:
+                break
+            phone.wait_for_timeout(500)
+        else:
+            pytest.fail(f"the view of {name} stays empty")
+    below, above = (phone.locator(place).bounding_box()["y"] for place in ("#shape-sample-1", "#draw-shape"))
+    assert above < below  # what fills the empty views stands over them
+
+
+def test_numbers_in_plots_can_be_read_on_a_phone(phone):
+    phone.get_by_role("tab", name="Polynomial").click()
+    number = phone.locator("#curves svg text").first
+    expect(number).to_be_visible()
+    scale = phone.locator("#curves svg").bounding_box()["width"] / 720  # of the plot's units
+    assert scale * float(number.evaluate("text => parseFloat(getComputedStyle(text).fontSize)")) >= 10
 
 
 def test_videos(desktop):

@@ -14,4 +14,8 @@ const save = (href, name) => {
   link.click();
 };
 const whenNew = (call) => watch(["value", "stamp"], call);
-const upToDate = () => delete element.closest("[data-stale]")?.dataset.stale;
+// What is shown is new where it answers the last change, if it says which one it answers.
+const upToDate = (edition = props.edition) => {
+  const part = element.closest("[data-stale]");
+  if (part && (edition ?? Infinity) >= part.dataset.stale) delete part.dataset.stale;
+};

@@ -1,7 +1,6 @@
 const large = find(".pt-large"), picture = large.querySelector("img"), ring = find(".pt-ring");
 const thumbs = find(".pt-thumbs"), bar = find("progress"), note = find(".pt-note"), keep = find(".pt-save");
 let tiles = [], fresh = 0, chosen = 0, aim = [0, 0];  // `fresh` of the tiles are of the last request
-let latest = null;  // the request that they are of
 
 function show() {
   const value = props.value || { tiles: [], count: 0, share: 1 };
@@ -10,8 +9,8 @@ function show() {
   if (chosen >= tiles.length) chosen = 0;
   bar.value = value.share;
   bar.style.visibility = value.share < 1 ? "visible" : "hidden";
-  if (value.name !== latest || value.share === 1) upToDate();  // else a picture of what was there before the change
-  latest = value.name;
+  // A picture of an older request may come after a change, even a finished one.
+  if (props.wanted && props.wanted.name === value.name) upToDate(props.wanted.edition);
   element.querySelector(".pt-result").dataset.share = value.share;
   paint();
 }
@@ -99,4 +98,5 @@ keep.addEventListener("click", () => card().toBlob(async (blob) => {
 }, "image/png"));
 whenNew(show);
 watch(["mark", "empty"], paint);
+watch("wanted", show);
 show();
