@@ -29,6 +29,11 @@ from training.setup import make_model, make_sampler
 
 # The linear layers of encoder and decoder, see `pixeltransformer/attention.py`.
 TARGETS = ["query_key_value", "query", "projection", "output", "up", "down"]
+# Steps of a size that suits a few pictures on a CPU; --average_probability and --chain_probability keep what the
+# checkpoint knows of coarser scales.
+EPISODES = "--token_budget 2048 --max_context 400 --buffer_size 32 --continuous_probability 0 --pattern_probability 0.2"
+EPISODES += " --chain_probability 0.1 --average_probability 0.05 --horizontal_flip true"
+RANK = 7  # the largest whose adapters are below 5 % of the weights of cat faces
 CONTEXTS = (16, 64, 256)  # observed pixels of held-out pictures, by which the adapters are judged
 
 
@@ -37,6 +42,12 @@ def episodes(signal: Signal, rows: Rows, sampler: EpisodeSampler) -> Iterator[di
     for number, indices in enumerate(EpisodeBatches(len(rows), sampler)):
         batch = signal.collate([rows[index] for index in indices])
         yield make_episode(signal, batch, sampler.sizes(number), sampler.seed, number)
+
+
+def add_adapters(model: torch.nn.Module, rank: int) -> tuple[PeftModel, list[torch.nn.Parameter]]:
+    """A model with adapters, and their weights, which are all that is trained."""
+    model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=TARGETS))
+    return model, [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def held_out_bits(model: PeftModel, signal: Signal, rows: list[torch.Tensor]) -> str:
@@ -52,13 +63,11 @@ def adapt(own: argparse.Namespace, arguments: Arguments, signal: Signal) -> Peft
     """The checkpoint with trained adapters."""
     training, validation = signal.load(arguments.seed)
     model = make_model(arguments, signal, training)  # which refuses a checkpoint for other signals
-    lora = LoraConfig(r=own.rank, lora_alpha=2 * own.rank, target_modules=TARGETS)
-    model = get_peft_model(model, lora)
+    model, adapters = add_adapters(model, own.rank)
     sampler = make_sampler(arguments, signal, model.config)
     held_out = validation.first(arguments.validation_images)
     with model.disable_adapter():
         print(f"{len(held_out)} held-out pictures, bits per dimension before: {held_out_bits(model, signal, held_out)}")
-    adapters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     trained, everything = (sum(p.numel() for p in part) for part in (adapters, model.parameters()))
     share = trained / (everything - trained)
     print(f"{len(training)} pictures; adapters: {trained:,} weights, {share:.1%} of the model's")
@@ -83,14 +92,14 @@ def main(argv: list[str] | None = None) -> Path:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="All other flags are those of train_accelerate.py.",
+        epilog=f"All other flags are those of train_accelerate.py, here with {EPISODES}",
         allow_abbrev=False,
     )
     parser.add_argument("folder", help="folder of image files, any sizes, or a dataset of images")
     parser.add_argument("--checkpoint", default="checkpoints/cat-faces", help="what is adapted (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=200, help="training steps (default: %(default)s)")
-    parser.add_argument("--rank", type=int, default=4, help="of the adapters (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=300, help="training steps (default: %(default)s)")
+    parser.add_argument("--rank", type=int, default=RANK, help="of the adapters (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("runs/adapted"), help="default: %(default)s")
     own, rest = parser.parse_known_args(argv)
     try:
@@ -99,7 +108,7 @@ def main(argv: list[str] | None = None) -> Path:
             raise ValueError(f"--checkpoint: expected one for square images, got {config.signal} {config.native_grid}")
         flags = ["--kind", "image", "--dataset_name", own.folder, "--image_size", str(config.native_grid[0])]
         flags += ["--channels", "grey" if config.value_dim == 1 else "colour", "--init_from", own.checkpoint]
-        flags += ["--max_train_steps", str(own.steps), "--output_dir", str(own.output)]
+        flags += [*EPISODES.split(), "--max_train_steps", str(own.steps), "--output_dir", str(own.output)]
         model = adapt(own, *parse_arguments([*flags, *rest]))
     except (ValueError, OSError) as error:
         sys.exit(f"lora: {error}")

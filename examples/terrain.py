@@ -3,7 +3,8 @@
 `python -m examples.terrain --output runs/terrain` takes the grid of the Jacksboro fault that matplotlib ships (344×403
 cells of 3", metres). A satellite's missing swath has no values. The lower quarter is held out: in patches of 32×32
 cells, K cells are observed and all others asked for. The same is asked of Gaussian processes (kriging) whose kernel is
-fitted to patches of the training part, or to the K observed cells themselves.
+fitted to patches of the training part, or to the K observed cells themselves, and of the kriging that the network
+starts from.
 
 Writes the field as netCDF, the trained checkpoint, a table, a map of the held-out part with mean and standard deviation
 (netCDF), and its picture. `--train false` uses a checkpoint that is already there.
@@ -28,6 +29,7 @@ from pixeltransformer import PixelTransformerModel
 from signals.field import Fields, predictor
 from signals.field_files import write_field
 from signals.field_maps import predict_map
+from signals.kriging import Kriging
 from train_accelerate import train
 from training.arguments import parse_arguments
 
@@ -38,8 +40,9 @@ EPISODES = "--max_context 160 --max_queries 128 --buffer_size 8 --token_budget 2
 LOGGING = "--validation_contexts 32 128 --validate_every 100000 --save_every 100000 --report_to none --overwrite true"
 CONTEXTS = (32, 128)
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # of central intervals
-REPEATS = 1  # sets of observed cells of each held-out patch
+REPEATS = 4  # sets of observed cells of each held-out patch
 FITTED_PATCHES, FITTED_CELLS = 24, 120
+NETWORK_NAME = "kriging and network"
 SMOOTHNESS = (0.5, 1.5, 2.5)  # of the Matérn kernels that are tried
 
 
@@ -84,48 +87,87 @@ class FittedToContext(GaussianProcess):
         return type(found[0]).cat(found, 0)
 
 
+class StartingPoint(GaussianProcess):
+    """The kriging whose residuals the network learned, by itself."""
+
+    def __init__(self, config, kriging: Kriging):
+        super().__init__(config)
+        self.kriging = kriging
+
+    def predict(self, context_positions: Tensor, context_values: Tensor, query_positions: Tensor):
+        mean, std = self.kriging.predict(context_positions, context_values, query_positions)
+        return self.gaussian(mean.to(query_positions), std[..., 0])
+
+
+def score(method, patch: Tensor, order: Tensor, context: int, positions: Tensor, spread: float) -> dict:
+    """What a method says of a patch (cells, V) given the first `context` cells of `order`, about the others of it.
+
+    Returns:
+        `dict`: "nats" of a density over metres, "square" error in square metres, shares "inside" central intervals,
+        and "seconds".
+    """
+    known, asked = order[:context], order[context:]
+    start = time.process_time()
+    found = method.predict(positions[known][None], patch[known][None], positions[asked][None])
+    seconds, truth = time.process_time() - start, patch[asked][None]
+    return {
+        "nats": (-found.log_prob(truth).mean() + np.log(spread)).item(),
+        "square": (found.mean - truth).square().mean().item() * spread**2,
+        "inside": coverage(found, truth, LEVELS).mean((1, 2, 3)).tolist(),
+        "seconds": seconds,
+    }
+
+
 def compare(methods: dict, signal: Fields, config, split: str = "test") -> list[dict]:
-    """Scores of each method at each K: nats per cell and RMSE in metres, coverage of intervals, seconds per patch."""
+    """Scores of each method at each K, and by how much they exceed the network's; 95 % intervals over patches."""
     patches = [row.flatten(0, 1) for row in signal.load_split(split, config)]
     positions, spread, table = signal.positions(config.native_grid), config.field["spread"][0], []
     for context in CONTEXTS:
-        scores = {name: {"nats": [], "square": [], "inside": [], "seconds": 0.0} for name in methods}
+        scores = {name: [] for name in methods}
         for number, patch in enumerate(patches * REPEATS):
             present = (~patch.isnan().any(-1)).nonzero()[:, 0]
             order = present[torch.randperm(len(present), generator=torch.Generator().manual_seed(number))]
-            known, asked = order[:context], order[context:]
             for name, method in methods.items():
-                start = time.process_time()
-                found = method.predict(positions[known][None], patch[known][None], positions[asked][None])
-                kept = scores[name]
-                kept["seconds"] += time.process_time() - start
-                truth = patch[asked][None]
-                kept["nats"].append((-found.log_prob(truth).mean() + np.log(spread)).item())
-                kept["square"].append((found.mean - truth).square().mean().item() * spread**2)
-                kept["inside"].append(coverage(found, truth, LEVELS).mean((1, 2, 3)).tolist())
-        for name, kept in scores.items():
-            table.append(
-                {
-                    "K": context,
-                    "method": name,
-                    "nats": float(np.mean(kept["nats"])),
-                    "nats_interval": float(1.96 * np.std(kept["nats"]) / np.sqrt(len(patches))),
-                    "rmse": float(np.sqrt(np.mean(kept["square"]))),
-                    "coverage": np.mean(kept["inside"], 0).round(3).tolist(),
-                    "seconds": kept["seconds"] / len(kept["nats"]),
-                }
-            )
+                scores[name].append(score(method, patch, order, context, positions, spread))
+        by_patch = {
+            name: {key: np.reshape([one[key] for one in kept], (REPEATS, len(patches), -1)).mean(0) for key in kept[0]}
+            for name, kept in scores.items()
+        }  # (patches, 1), "inside": (patches, levels)
+        table += [row_of(context, name, kept, by_patch[NETWORK_NAME]) for name, kept in by_patch.items()]
     return table
+
+
+def row_of(context: int, name: str, kept: dict[str, np.ndarray], network: dict[str, np.ndarray]) -> dict:
+    """A row of the table, given what `score` returns for each patch."""
+    means = {key: values.mean(0).round(5).tolist() for key, values in kept.items()}
+    above = {f"{key}_above_network": kept[key] - network[key] for key in ("nats", "square")}
+    intervals = {"nats": kept["nats"]} | above
+    return {
+        "K": context,
+        "method": name,
+        "nats": means["nats"][0],
+        "rmse": float(np.sqrt(means["square"][0])),
+        "coverage": means["inside"],
+        "seconds": means["seconds"][0],
+        **{key: float(values.mean()) for key, values in above.items()},
+        **{f"{key}_interval": float(1.96 * v.std() / np.sqrt(len(v))) for key, v in intervals.items()},
+    }
 
 
 def markdown(table: list[dict]) -> str:
     """The table as the documentation shows it."""
-    head = "| observed K | method | NLL, nats a cell (m) | RMSE, m | " + " | ".join(f"{level:.0%}" for level in LEVELS)
-    lines = [head + " | s a patch |", "|---:|---|---:|---:|" + "---:|" * (len(LEVELS) + 1)]
+    head = "| observed K | method | NLL, nats a cell | above the network | RMSE, m | MSE above the network, m² | "
+    lines = [head + " | ".join(f"{level:.0%}" for level in LEVELS) + " | s a patch |"]
+    lines += ["|---:|---|" + "---:|" * (len(LEVELS) + 5)]
     for row in table:
-        shares = " | ".join(f"{share:.1%}" for share in row["coverage"])
-        errors = f"{row['nats']:.3f} ± {row['nats_interval']:.3f} | {row['rmse']:.2f}"
-        lines.append(f"| {row['K']} | {row['method']} | {errors} | {shares} | {row['seconds']:.3f} |")
+        nats, square = (f"{row[key]:.{digits}f}" for key, digits in (("nats", 3), ("rmse", 2)))
+        above = [
+            f"{row[key]:+.{digits}f} ± {row[f'{key}_interval']:.{digits}f}" if row["method"] != NETWORK_NAME else ""
+            for key, digits in (("nats_above_network", 3), ("square_above_network", 0))
+        ]
+        shares = [f"{share:.1%}" for share in row["coverage"]]
+        cells = [f"{nats} ± {row['nats_interval']:.3f}", above[0], square, above[1], *shares, f"{row['seconds']:.3f}"]
+        lines.append(f"| {row['K']} | {row['method']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -180,8 +222,10 @@ def main(argv: list[str] | None = None) -> Path:
         print(f"trained in {(time.process_time() - start) / 60:.1f} minutes of one core")
     model = PixelTransformerModel.from_pretrained(own.output / "export").eval()
     kriging = fit_kriging(signal, model.config)
+    answering = predictor(model)
     methods = {
-        "kriging and network": predictor(model),
+        NETWORK_NAME: answering,
+        "kriging that the network starts from": StartingPoint(model.config, answering.kriging),
         "kriging, kernel of training patches": kriging,
         "kriging, kernel of the patch": FittedToContext(model.config, kriging.smoothness),
     }

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,14 +21,14 @@ from torch import Tensor
 from signals.base import Batch, FlagError, GridSignal, Observation, Rows, flag, flags, say
 from signals.cells import cell_positions, values_at_cells
 from signals.field_files import find_fields, read_field, to_maps, units_of
-from signals.kriging import Kriged, Kriging
+from signals.kriging import Kernel, Kriged, Kriging
 from signals.patterns import Pattern, anywhere, around_center, blobs, outside, strokes, toward
 from signals.plan import EvaluationPlan, SamplePlan
 
 SHOWN = 2.5  # standardised values that a picture shows, above and below 0
 NOTHING = (110, 110, 110)  # colour of a cell without a value
 SPLITS = ("train", "validation", "test")
-FITTED_PATCHES, FITTED_CELLS = 24, 120  # by which the kernel of kriging is chosen
+FITTED_PATCHES, FITTED_CELLS = 300, (16, 32, 64, 128)  # to which the kernels of kriging are fitted
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Fields(GridSignal):
     mirror: bool = flag("Mirror training patches along each side at random.", False)
     turn: bool = flag("Mirror training patches and turn them by quarter turns, at random.", False)
     kriging: bool = flag(
-        "Train on what kriging leaves: a Gaussian process is fitted to training patches, and the network learns its "
+        "Train on what kriging leaves: Gaussian processes are fitted to training patches, and the network learns their "
         "residuals, see signals/kriging.py.", False
     )  # fmt: skip
     shift: float = flag(
@@ -145,10 +146,10 @@ class Fields(GridSignal):
     @cached_property
     def standard(self) -> dict[str, Any]:
         """What a checkpoint's config records: names and units of the channels, mean and standard deviation of the
-        values that are trained on and, with `--kriging`, the kernel."""
+        values that are trained on and, with `--kriging`, its kernels."""
         units = units_of(self._read(next(iter(find_fields(self.dataset_name).values()))[0]))
         named = {"variables": list(units), "units": list(units.values())} | self._moments
-        return named | ({"kernel": asdict(self.kriged)} if self.kriging else {})
+        return named | (asdict(self.kriged) if self.kriging else {})
 
     @cached_property
     def _moments(self) -> dict[str, list[float]]:
@@ -171,20 +172,15 @@ class Fields(GridSignal):
 
     @cached_property
     def kriged(self) -> Kriging:
-        """The kernel under which some whole training patches are most likely; of one length where they are turned."""
+        """Kriging with the kernels that suit whole training patches; of one length where patches are turned."""
         grid, generator = [self.patch_size] * 2, torch.Generator().manual_seed(0)
         rows = self._rows(self.patches("train", grid), self._moments)
-        found = []
-        for index in torch.randperm(len(rows), generator=generator).tolist():
-            if not (row := rows[index]).isnan().any():
-                found.append(row.flatten(0, 1))
-            if len(found) == FITTED_PATCHES:
-                break
-        if not found:
-            raise ValueError("--kriging: expected patches without missing cells to fit a kernel to, got none")
-        cells = torch.randperm(len(found[0]), generator=generator)[:FITTED_CELLS]
-        values = torch.stack(found)[:, cells].movedim(-1, 1).flatten(0, 1)  # (patches · V, cells)
-        return Kriging.fit(self.positions(grid)[cells], values, isotropic=self.turn)
+        order = torch.randperm(len(rows), generator=generator).tolist()
+        whole = (row.flatten(0, 1) for index in order if not (row := rows[index]).isnan().any())
+        if not (found := list(islice(whole, FITTED_PATCHES))):
+            raise ValueError("--kriging: expected patches without missing cells to fit kernels to, got none")
+        values = torch.stack(found).movedim(-1, 1).flatten(0, 1)  # (patches · V, cells)
+        return Kriging.fit(self.positions(grid), values, FITTED_CELLS, generator, isotropic=self.turn)
 
     def predictor(self, model: Any) -> Any:
         return predictor(model)
@@ -207,7 +203,7 @@ class Fields(GridSignal):
         return tuple(self._rows(part, self.standard, seed) for part in (training, validation))
 
     def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
-        if "kernel" in config.field and not self.kriging:
+        if "kernels" in config.field and not self.kriging:
             raise ValueError(
                 "--kriging: expected true for a checkpoint that was trained on what kriging leaves, of which only "
                 "`--sections likelihood` knows, got false"
@@ -355,10 +351,10 @@ class Patches(Sequence):
 
 def predictor(model: Any) -> Any:
     """What answers for a checkpoint for fields: itself or, if it was trained on residuals, kriging and the model."""
-    kernel = (model.config.field or {}).get("kernel")
-    if kernel is None:
+    kernels = (model.config.field or {}).get("kernels")
+    if kernels is None:
         return model
-    return Kriged(model, Kriging(kernel["variance"], tuple(kernel["lengths"]), kernel["noise"]))
+    return Kriged(model, Kriging(tuple(Kernel(**kernel) for kernel in kernels)))
 
 
 def missing_cells(batch: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from peft import PeftModel
 from PIL import Image
 from scipy.io import wavfile
 
-from conftest import make_context, make_model
+from conftest import ROOT, make_context, make_model
 from evaluation import figure
 from evaluation.command import parse_flags
 from examples import complete_image, lora, query, rebuild_mesh, train_on_my_images
@@ -75,6 +75,13 @@ def test_lora_adapts_a_checkpoint_to_a_folder(image_folder, tmp_path, capsys):
     make_model(native_grid=[8, 4]).save_pretrained(tmp_path / "oblong")
     with pytest.raises(SystemExit, match="lora: --checkpoint: expected one for square images"):
         lora.main([str(image_folder), "--checkpoint", str(tmp_path / "oblong")])
+
+
+def test_adapters_are_a_small_share_of_the_weights():
+    model = PixelTransformerModel.from_pretrained(ROOT / "checkpoints" / "cat-faces")
+    count = model.num_parameters()
+    _, adapters = lora.add_adapters(model, lora.RANK)
+    assert 0 < sum(weights.numel() for weights in adapters) < 0.05 * count
 
 
 def test_rebuild_mesh(tmp_path, capsys):

@@ -15,7 +15,7 @@ from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.field import Fields, predictor
 from signals.field_files import read_field, to_maps, write_field
 from signals.field_maps import _windows, predict_map
-from signals.kriging import Kriged, Kriging
+from signals.kriging import ROUGHNESS_WEIGHT, Kernel, Kriged, Kriging
 from train_accelerate import train
 from training.arguments import parse_arguments
 from training.episodes import make_episode
@@ -223,33 +223,80 @@ def test_the_lines_of_the_page_make_a_map(field, tmp_path, monkeypatch):
     assert read_field("map.nc").t.attrs["units"] == "degC"
 
 
+def roughness(kernel: Kernel, positions: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """As an average over channels and ROUGHNESS_WEIGHT values of variance 1, each value whitened."""
+    covariance = kernel.covariance(positions, positions) + kernel.noise * torch.eye(positions.shape[1])
+    whitened = torch.linalg.solve(torch.linalg.cholesky(covariance), values).square().mean(-1).sum(-1)
+    return ((ROUGHNESS_WEIGHT + whitened) / (ROUGHNESS_WEIGHT + positions.shape[1])).sqrt()[:, None, None]
+
+
 def test_kriging_is_the_gaussian_process_of_scikit_learn():
-    """At any number of observed values; what is left out is predicted from the others."""
-    kriging = Kriging(1.3, (0.4, 0.8), 0.01)
+    """At any number of observed values, but surer in smooth maps; what is left out is predicted from the others."""
+    kriging = Kriging((Kernel(9, 1.3, [0.4, 0.8], 0.01),))
     kernel = ConstantKernel(1.3) * Matern([0.4, 0.8], nu=1.5) + WhiteKernel(0.01)
     positions, values = torch.rand(2, 9, 2, dtype=torch.double) * 2 - 1, torch.randn(2, 9, 3, dtype=torch.double)
+    values[1] *= 5
     queries = torch.rand(2, 5, 2, dtype=torch.double)
     mean, std = kriging.predict(positions, values, queries)
-    for row in range(2):
+    rough = roughness(kriging.kernels[0], positions, values)
+    assert rough[1] > 2 * rough[0]
+    for row, plain in enumerate(std / rough):
         reference = GaussianProcessRegressor(kernel, optimizer=None).fit(positions[row], values[row])
         expected = reference.predict(queries[row], return_std=True)
-        assert np.allclose(mean[row], expected[0], atol=1e-4) and np.allclose(std[row], expected[1][:, :1], atol=1e-4)
+        assert np.allclose(mean[row], expected[0], atol=1e-4) and np.allclose(plain, expected[1][:, :1], atol=1e-4)
     nothing = kriging.predict(positions[:, :0], values[:, :0], queries)
     assert (nothing[0] == 0).all() and torch.allclose(nothing[1], torch.full_like(std, 1.31**0.5))
-    left_out = kriging.left_out(positions, values)
+    left_out = kriging.left_out(positions, values) * rough
     for index in range(9):
         others = [number for number in range(9) if number != index]
-        mean, std = kriging.predict(positions[:, others], values[:, others], positions[:, [index]])
-        assert torch.allclose(left_out[:, [index]], (values[:, [index]] - mean) / std, atol=1e-3)
+        known = positions[:, others], values[:, others]
+        mean, std = kriging.predict(*known, positions[:, [index]])
+        expected = (values[:, [index]] - mean) / std * roughness(kriging.kernels[0], *known)
+        assert torch.allclose(left_out[:, [index]], expected, atol=1e-3)
 
 
-def test_the_fitted_kernel_is_that_of_the_values():
-    positions = torch.rand(60, 2, dtype=torch.double) * 2 - 1
-    true = Kriging(2.0, (0.5, 0.5), 1e-4)
-    factor = torch.linalg.cholesky(true.covariance(positions[None], positions[None])[0] + 1e-4 * torch.eye(60))
-    values = (factor @ torch.randn(60, 40, dtype=torch.double, generator=torch.Generator().manual_seed(0))).T
-    found = Kriging.fit(positions, values, isotropic=True)
-    assert found.variance == pytest.approx(2.0, rel=0.3) and found.lengths == pytest.approx((0.5, 0.5), rel=0.2)
+def test_the_kernel_is_that_of_the_nearest_number_of_values():
+    """Nearest by ratio; leaving values out uses it too."""
+    few, many = Kernel(16, 1.0, [0.9, 0.9], 0.1), Kernel(64, 0.5, [0.3, 0.3], 0.0)
+    kriging = Kriging((few, many))
+    chosen = {count: kriging.kernel(count) for count in (0, 1, 16, 31, 33, 64, 500)}
+    assert [count for count, kernel in chosen.items() if kernel is few] == [0, 1, 16, 31]
+    positions, values = torch.rand(1, 40, 2) * 2 - 1, torch.randn(1, 40, 1)
+    for count, kernel in ((20, few), (40, many)):
+        known, alone = (positions[:, :count], values[:, :count]), Kriging((kernel,))
+        assert torch.equal(kriging.left_out(*known), alone.left_out(*known))
+        both = zip(kriging.predict(*known, positions), alone.predict(*known, positions), strict=True)
+        assert all(torch.equal(*pair) for pair in both)
+
+
+def test_fitted_kernels_are_that_of_the_values():
+    """One for each number of values, as far as a map has so many."""
+    positions, generator = torch.rand(60, 2, dtype=torch.double) * 2 - 1, torch.Generator().manual_seed(0)
+    factor = Kernel(60, 2.0, [0.5, 0.5], 1e-4).factor(positions[None])[0]
+    values = (factor @ torch.randn(60, 200, dtype=torch.double, generator=generator)).T
+    found = Kriging.fit(positions, values, (30, 60, 100), generator, isotropic=True).kernels
+    assert [kernel.observed for kernel in found] == [30, 60]
+    for kernel in found:
+        assert kernel.variance == pytest.approx(2.0, rel=0.3) and kernel.lengths == pytest.approx([0.5] * 2, rel=0.2)
+    assert Kernel.fit(positions.expand(2, -1, -1), values[:2]).lengths[0] != found[0].lengths[0]
+
+
+def test_scores_of_the_terrain_example_are_of_cells_not_observed(tmp_path):
+    """In metres; what exceeds the network's is that of the same cells."""
+    signal = Fields(str(terrain.make_field(tmp_path / "terrain.nc")), kriging=True, test_block=[0.0, 0.72, 0.3, 1.0])
+    standard = {"variables": ["elevation"], "units": ["m"], "center": [500.0], "spread": [150.0], "kernels": []}
+    config = make_model(signal="field", native_grid=[32, 32], field=standard, value_range=None, quantization_step=None)
+    kriging = Kriging((Kernel(32, 0.7, [0.7, 0.6], 0.0),))
+    process = terrain.StartingPoint(config.config, kriging)
+    worse = terrain.StartingPoint(config.config, Kriging((Kernel(32, 0.7, [0.1, 0.1], 0.0),)))
+    table = terrain.compare({terrain.NETWORK_NAME: process, "worse": worse}, signal, config.config)
+    for better, other in zip(table[::2], table[1::2], strict=True):
+        assert better["nats_above_network"] == better["square_above_network_interval"] == 0
+        assert other["square_above_network"] == pytest.approx(other["rmse"] ** 2 - better["rmse"] ** 2)
+        assert other["nats_above_network"] == pytest.approx(other["nats"] - better["nats"], abs=1e-4)
+        assert 0 < better["rmse"] < other["rmse"] < 300
+    lines = terrain.markdown(table).splitlines()
+    assert len(lines) == 2 + len(table) and len({line.count("|") for line in lines}) == 1
 
 
 def test_a_model_of_residuals_answers_in_values(stored, tmp_path):
