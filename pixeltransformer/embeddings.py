@@ -106,16 +106,16 @@ class EmbeddedPositions:
     A sampler computes it once, before its loop, for all positions.
 
     Attributes:
-        tokens (`Tensor` (B, L, W)): Tokens without the encoding of their values.
-        queries (`Tensor` (B, L, W)): Queries.
+        tokens (`Tensor` (B, L, W) or `None`): Tokens without the encoding of their values.
+        queries (`Tensor` (B, L, W) or `None`): Queries.
         rotation (`tuple` of two `Tensor`s (B, H, L, D), or `None`): Rotary cosines and sines.
-        projected (`Tensor` (B, H, L, D)): The queries' projection in the first decoder layer.
+        projected (`Tensor` (B, H, L, D) or `None`): The queries' projection in the first decoder layer.
     """
 
-    tokens: Tensor
-    queries: Tensor
+    tokens: Tensor | None
+    queries: Tensor | None
     rotation: tuple[Tensor, Tensor] | None
-    projected: Tensor
+    projected: Tensor | None
 
     def part(self, start: int, stop: int) -> "EmbeddedPositions":
         """The positions from index `start` to `stop`."""
@@ -126,19 +126,16 @@ class EmbeddedPositions:
         tokens, queries = self.tokens[:, start:stop], self.queries[:, start:stop]
         return EmbeddedPositions(tokens, queries, rotation, self.projected[:, :, start:stop])
 
-    def at(self, index: Tensor) -> "EmbeddedPositions":
-        """The positions with indices `index` (B, L), different ones in each row."""
-        return self._chosen(torch.arange(len(index), device=index.device)[:, None], index)
+    def at(self, rows: Tensor, index: Tensor, queries: bool) -> "EmbeddedPositions":
+        """The positions with indices `index` of `rows`, both broadcastable to (N, L).
 
-    def packed(self, rows: Tensor, index: Tensor) -> "EmbeddedPositions":
-        """The positions with indices `index` (T,) of `rows` (T,), in one sequence (1, T)."""
-        return self._chosen(rows[None], index[None])
+        With `queries`, only what queries need is taken along, and otherwise what tokens need; the rest is `None`.
+        """
 
-    def _chosen(self, rows: Tensor, index: Tensor) -> "EmbeddedPositions":
         def of_heads(x: Tensor) -> Tensor:
             return x.transpose(1, 2)[rows, index].transpose(1, 2)
 
         rotation = None if self.rotation is None else tuple(of_heads(x) for x in self.rotation)
-        return EmbeddedPositions(
-            self.tokens[rows, index], self.queries[rows, index], rotation, of_heads(self.projected)
-        )
+        if not queries:
+            return EmbeddedPositions(self.tokens[rows, index], None, rotation, None)
+        return EmbeddedPositions(None, self.queries[rows, index], rotation, of_heads(self.projected))

@@ -72,10 +72,10 @@ class RowMemory(Memory):
         With `packing`, new ones are (..., 1, H, T, D).
         """
         if self.packing is not None:
-            rows = self.packing.rows
-            slots = torch.tensor(self.starts)[rows] + self.packing.columns
             for held, new in zip(self.layers[index], (keys, values), strict=True):
-                held.transpose(-3, -2)[..., rows, slots, :, :] = new.squeeze(-4).transpose(-3, -2)
+                parts = new.squeeze(-4).split(self.packing.counts, -2)
+                for row, (start, part) in enumerate(zip(self.starts, parts, strict=True)):
+                    held[..., row, :, start : start + part.shape[-2], :] = part
             return self.layers[index]
         count = keys.shape[-2]
         stop = self.length + count

@@ -84,12 +84,15 @@ class Chain:
     def _slots(self, numbers: list[int]) -> list[int]:
         return [known + number for known, number in zip(self.known, numbers, strict=True)]
 
-    def embedded_at(self, starts: list[int], count: int):
-        """Embedded positions of `count` values of each row from `starts` on; arbitrary ones after the last value."""
+    def embedded_at(self, starts: list[int], count: int, queries: bool):
+        """Embedded positions of `count` values of each row from `starts` on; arbitrary ones after the last value.
+
+        For `queries`, or for tokens.
+        """
         slots = self._slots(starts)
         if min(slots) == max(slots):
             return self.embedded.part(slots[0], slots[0] + count)
-        return self.embedded.at(windows(slots, count, self.values.device)[1])
+        return self.embedded.at(*windows(slots, count, self.values.device), queries)
 
     def values_at(self, starts: list[int], count: int) -> Tensor:
         """Values (N, `count`, V) of each row from `starts` on; arbitrary where nothing is drawn yet."""
@@ -150,9 +153,10 @@ class Chain:
         slots, seen = [1 + slot for slot in self._slots(starts)], None if seen is None else 1 + self.first + seen
         self.memory.start_at(slots, packing)
         if packing is None:
-            self.model.append(self.memory, self.embedded_at(starts, values.shape[1]), values, seen)
+            self.model.append(self.memory, self.embedded_at(starts, values.shape[1], queries=False), values, seen)
         else:
-            self.model.append(self.memory, self._packed(packing, starts), packing.pack(values), packing.pack(seen))
+            embedded = self._packed(packing, starts, queries=False)
+            self.model.append(self.memory, embedded, packing.pack(values), packing.pack(seen))
         counts = [values.shape[1]] * len(slots) if packing is None else counts
         self.memory.start_at([slot + count for slot, count in zip(slots, counts, strict=True)])
 
@@ -164,18 +168,20 @@ class Chain:
         """
         if seen is None:
             self.memory.start_at([1 + slot for slot in self._slots(self.encoded)])
-            return self.model.decode(self.memory, self.embedded_at(starts, count))
+            return self.model.decode(self.memory, self.embedded_at(starts, count, queries=True))
         packing = None if counts is None else Packing.of(counts, self.first.device)
         self.memory.start_at(self.memory.starts, packing)
         seen = 1 + self.first + seen
         if packing is None:
-            return self.model.decode(self.memory, self.embedded_at(starts, count), seen)
-        packed = self.model.decode(self.memory, self._packed(packing, starts), packing.pack(seen))
+            return self.model.decode(self.memory, self.embedded_at(starts, count, queries=True), seen)
+        embedded = self._packed(packing, starts, queries=True)
+        packed = self.model.decode(self.memory, embedded, packing.pack(seen))
         return packed[0, packing.unpacking(count)]
 
-    def _packed(self, packing: Packing, starts: list[int]):
-        """Embedded positions of the values from `starts` on, as many of each row as `packing` holds."""
-        return self.embedded.packed(packing.rows, torch.tensor(self._slots(starts))[packing.rows] + packing.columns)
+    def _packed(self, packing: Packing, starts: list[int], queries: bool):
+        """Embedded positions (1, T) of the values from `starts` on, as many of each row as `packing` holds."""
+        slots = torch.tensor(self._slots(starts))[packing.rows] + packing.columns
+        return self.embedded.at(packing.rows[None], slots[None], queries)
 
     def memory_of_all(self) -> RowMemory:
         """The memory, set up for queries that see everything that is encoded."""
