@@ -200,7 +200,13 @@ class PixelTransformerConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any):
-        """As inherited; fields replaced by `kwargs` are checked like those of a new config."""
+        """As inherited; fields replaced by `kwargs` are checked like those of a new config.
+
+        Raises:
+            ValueError: if a config file holds anything but an object with the fields of a config.
+        """
+        if not isinstance(config_dict, dict):
+            raise ValueError(f"config.json: expected a JSON object, got {config_dict!r:.60}")
         replaced = {name: kwargs.pop(name) for name in cls.own_fields() if name in kwargs}
         given, replaced = (
             {cls.attribute_map.get(name, name): value for name, value in part.items()}

@@ -253,6 +253,13 @@ def test_damaged_weights_are_refused_with_the_folders_name(grey_model, tmp_path,
         PixelTransformerModel.from_pretrained(tmp_path / "model")
 
 
+@pytest.mark.parametrize("text", ["[]", '"config"'])
+def test_a_config_that_is_no_object_is_refused(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match="config.json: expected a JSON object"):
+        PixelTransformerModel.from_pretrained(tmp_path)
+
+
 def test_a_pickle_of_tensors_is_no_checkpoint(grey_model, tmp_path):
     """One that would run code is refused by torch; this one by the model, unless it is asked for."""
     grey_model.save_pretrained(tmp_path)

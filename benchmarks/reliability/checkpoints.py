@@ -100,10 +100,10 @@ def _damaged(tally: Tally, root: Path) -> None:
         "weights emptied": lambda folder: (folder / "model.safetensors").write_bytes(b""),
         "weights replaced by a page of HTML": lambda folder: (folder / "model.safetensors").write_text("<html>" * 99),
         "weights as a pickle": pickled,
-        "a weight missing": weights(lambda held: held.pop("nothing_observed")),
+        "a weight missing": weights(lambda held: held.pop("nothing_observed.token")),
         "a weight too many": weights(lambda held: held.update(more=torch.zeros(2))),
-        "a weight renamed": weights(lambda held: held.update(other=held.pop("nothing_observed"))),
-        "a weight of another shape": weights(lambda held: held.update(nothing_observed=torch.zeros(99))),
+        "a weight renamed": weights(lambda held: held.update(other=held.pop("nothing_observed.token"))),
+        "a weight of another shape": weights(lambda held: held.update({"nothing_observed.token": torch.zeros(99)})),
         "without a config": lambda folder: (folder / "config.json").unlink(),
         "a config cut in half": lambda folder: _cut(folder / "config.json", 2),
         "a config of a list": lambda folder: (folder / "config.json").write_text("[]"),
@@ -211,7 +211,7 @@ def _other_code(tally: Tally, root: Path) -> None:
     code = folders[1] / "modeling_pixeltransformer.py"
     code.write_text(code.read_text().replace("nothing_observed", "empty_set"))
     held = load_file(folders[1] / "model.safetensors")
-    held["empty_set"] = held.pop("nothing_observed")
+    held["empty_set.token"] = held.pop("nothing_observed.token")
     save_file(held, folders[1] / "model.safetensors", {"format": "pt"})
     with (folders[2] / "modeling_pixeltransformer.py").open("a") as file:
         file.write("\n\nPixelTransformerModel.mark = 3\n")
@@ -227,7 +227,7 @@ def _other_code(tally: Tally, root: Path) -> None:
     tally.refuse(
         "weights of other code",
         lambda: PixelTransformerModel.from_pretrained(folders[1]),
-        "expected weights of this version .*missing: nothing_observed; unexpected: empty_set",
+        "expected weights of this version .*missing: nothing_observed.token; unexpected: empty_set.token",
     )
     tally.refuse(
         "weights of other code, after this process has registered its own",
