@@ -15,7 +15,7 @@ from demo.guard import guarded, on_gpu
 from demo.limits import LIVE, MAX_QUERIES, SLOW, SMALL
 from demo.observed import AXES, Observed, ObservedLists, read_observed
 from demo.pictures import picture_url, show_uncertainty
-from demo.turns import alone, once
+from demo.turns import alone, before_drawings, once
 from pixeltransformer.checks import read_positions
 from pixeltransformer.grids import centres
 
@@ -328,7 +328,7 @@ def build() -> None:
     for function in QUICK + DRAWING:
         function.__doc__ = one_line_each(function.__doc__)
     for function in QUICK:
-        gr.api(function, api_name=function.__name__, **LIVE)
+        gr.api(before_drawings(function), api_name=function.__name__, **LIVE)
     for function in DRAWING:
         gr.api(function, api_name=function.__name__, **SLOW)
 

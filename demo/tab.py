@@ -10,6 +10,7 @@ import gradio as gr
 
 from demo.guard import guarded
 from demo.limits import LIVE, SLOW
+from demo.turns import before_drawings
 
 log = logging.getLogger("pixeltransformer.demo")
 
@@ -87,7 +88,10 @@ class Page:
         options = {"show_progress": "hidden", "js": EDITION, **QUICK, **options}
         if "picked" in inspect.signature(handler).parameters:
             options["trigger_mode"] = "multiple"  # a call that waited would get what an earlier event carried
-        return event(self.bind(handler), self.inputs(), chosen, **options)
+        bound = self.bind(handler)
+        if options["concurrency_id"] == LIVE["concurrency_id"] and not inspect.isgeneratorfunction(bound):
+            bound = before_drawings(bound)
+        return event(bound, self.inputs(), chosen, **options)
 
     def by_component(self, handler: Callable) -> Callable:
         """A function that returns updates by name, as one that returns them by component."""

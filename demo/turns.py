@@ -1,10 +1,13 @@
 """Whose turn it is to be drawn: small work one at a time, large work too, which pauses between passes for the small.
 
 A free Space has two cores: drawings that run together would all be slow. Gradio's queue knows no sizes, so it lets them
-all in, and they wait here, where each can be told how many are before it.
+all in, and they wait here, where each can be told how many are before it. Short answers, like the mean image after a
+stroke, wait for nobody: all drawings pause between passes while one is computed.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition
 from time import monotonic
@@ -14,7 +17,9 @@ from demo.guard import check_time, extend
 
 T = TypeVar("T")
 TOLD = 0.5  # seconds between two words to one who waits
-LONGEST_PAUSE = 1.0  # seconds that large work rests between two passes, however many small ones there are
+# Seconds that work rests between two passes, however much comes before it: large work for small work and short answers,
+# small work for short answers.
+LONGEST_PAUSE, LONGEST_SMALL_PAUSE = 2.0, 0.15
 ABANDONED = 5.0  # seconds after which work that nobody takes further has lost its turn: its visitor is gone
 
 
@@ -36,7 +41,20 @@ class Turns:
 
     def __init__(self):
         self._lines: dict[bool, list[_Turn]] = {True: [], False: []}
+        self._answers = 0  # short ones that are computed now
         self._changed = Condition()
+
+    @contextmanager
+    def short_answer(self) -> Iterator[None]:
+        """While a short answer is computed, all work pauses between its passes."""
+        with self._changed:
+            self._answers += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._answers -= 1
+                self._changed.notify_all()
 
     def take(self, work: Iterable[T], small: bool) -> Iterator[T | Waiting]:
         """What the work yields, when its turn has come; until then how many are before it, now and then.
@@ -55,8 +73,7 @@ class Turns:
                 turn.left = monotonic()
                 yield item
                 turn.left = None
-                if not small:
-                    self._give_way()
+                self._give_way(small)
         finally:
             with self._changed:
                 if turn in self._lines[small]:
@@ -86,10 +103,13 @@ class Turns:
             line.append(turn)
         return line.index(turn)
 
-    def _give_way(self) -> None:
+    def _give_way(self, small: bool) -> None:
+        def free() -> bool:
+            return not self._answers and (small or not self._lines[True])
+
         start = monotonic()
         with self._changed:
-            self._changed.wait_for(lambda: not self._lines[True], LONGEST_PAUSE)
+            self._changed.wait_for(free, LONGEST_SMALL_PAUSE if small else LONGEST_PAUSE)
         extend(monotonic() - start)
 
 
@@ -99,6 +119,17 @@ TURNS = Turns()
 def in_turn(work: Iterable[T], small: bool) -> Iterator[T | Waiting]:
     """`Turns.take` among all the work of this app."""
     return TURNS.take(work, small)
+
+
+def before_drawings(function: Callable[..., T]) -> Callable[..., T]:
+    """A function that gives a short answer, for which this app's drawings pause."""
+
+    @functools.wraps(function)
+    def run(*arguments, **named):
+        with TURNS.short_answer():
+            return function(*arguments, **named)
+
+    return run
 
 
 def once(call: Callable[[], T]) -> Iterator[T]:

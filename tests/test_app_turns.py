@@ -37,9 +37,23 @@ def test_large_work_pauses_while_small_is_drawn():
     done = threading.Event()
     thread = threading.Thread(target=lambda: (next(large), done.set()))
     thread.start()
-    assert not done.wait(0.2)  # of the second it may pause
+    assert not done.wait(0.2)  # of the seconds that it may pause
     list(small)
     assert done.wait(turns.LONGEST_PAUSE / 2)
+    thread.join()
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_all_work_pauses_while_a_short_answer_is_computed(small):
+    line = Turns()
+    drawn = line.take(work(), small)
+    assert next(drawn) == 0
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (next(drawn), done.set()))
+    with line.short_answer():
+        thread.start()
+        assert not done.wait(turns.LONGEST_SMALL_PAUSE / 2)  # it may pause at least as long as that
+    assert done.wait(turns.LONGEST_SMALL_PAUSE)
     thread.join()
 
 
