@@ -2,7 +2,8 @@
 
 A free Space has two cores: drawings that run together would all be slow. Gradio's queue knows no sizes, so it lets them
 all in, and they wait here, where each can be told how many are before it. Short answers, like the mean image after a
-stroke, wait for nobody: all drawings pause between passes while one is computed.
+stroke, wait for nobody, and large work pauses for them too. Small drawings do not: with 16 visitors they would hardly
+ever be done.
 """
 
 import functools
@@ -17,9 +18,7 @@ from demo.guard import check_time, extend
 
 T = TypeVar("T")
 TOLD = 0.5  # seconds between two words to one who waits
-# Seconds that work rests between two passes, however much comes before it: large work for small work and short answers,
-# small work for short answers.
-LONGEST_PAUSE, LONGEST_SMALL_PAUSE = 2.0, 0.15
+LONGEST_PAUSE = 2.0  # seconds that large work rests between two passes, however much comes before it
 ABANDONED = 5.0  # seconds after which work that nobody takes further has lost its turn: its visitor is gone
 
 
@@ -46,7 +45,7 @@ class Turns:
 
     @contextmanager
     def short_answer(self) -> Iterator[None]:
-        """While a short answer is computed, all work pauses between its passes."""
+        """While a short answer is computed, large work pauses between its passes."""
         with self._changed:
             self._answers += 1
         try:
@@ -73,7 +72,8 @@ class Turns:
                 turn.left = monotonic()
                 yield item
                 turn.left = None
-                self._give_way(small)
+                if not small:
+                    self._give_way()
         finally:
             with self._changed:
                 if turn in self._lines[small]:
@@ -103,13 +103,10 @@ class Turns:
             line.append(turn)
         return line.index(turn)
 
-    def _give_way(self, small: bool) -> None:
-        def free() -> bool:
-            return not self._answers and (small or not self._lines[True])
-
+    def _give_way(self) -> None:
         start = monotonic()
         with self._changed:
-            self._changed.wait_for(free, LONGEST_SMALL_PAUSE if small else LONGEST_PAUSE)
+            self._changed.wait_for(lambda: not self._answers and not self._lines[True], LONGEST_PAUSE)
         extend(monotonic() - start)
 
 
@@ -122,7 +119,7 @@ def in_turn(work: Iterable[T], small: bool) -> Iterator[T | Waiting]:
 
 
 def before_drawings(function: Callable[..., T]) -> Callable[..., T]:
-    """A function that gives a short answer, for which this app's drawings pause."""
+    """A function that gives a short answer, for which this app's large drawings pause."""
 
     @functools.wraps(function)
     def run(*arguments, **named):
