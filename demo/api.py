@@ -297,8 +297,8 @@ def complete_digit(ink: str, known: str, seed: int = 0) -> Iterator[list[dict[st
 
     Returns:
         One object a model: "model"; "refusal", why it cannot complete this digit, or null; "bits", -log2 of the
-        probability of what is hidden; "sample", and "probabilities" of ink, 784 numbers each;
-        "seconds" for all its "samples".
+        probability of what is hidden; "sample" and "probabilities" (of ink), 784 numbers each; "seconds" for all its
+        "samples".
     """
     answers = []
     for found in alone(field_actions.ask_all(field_actions.Task.read(ink, known), seed), small=False):
@@ -373,4 +373,5 @@ def build() -> None:
             gr.Number(0, label="seed", visible=False),
         ]
         trigger = gr.Button(visible=False)
-        trigger.click(function, inputs, gr.JSON(visible=False, label="observed"), api_name=function.__name__, **LIVE)
+        observed = gr.JSON(visible=False, label="observed")
+        trigger.click(before_drawings(function), inputs, observed, api_name=function.__name__, **LIVE)

@@ -270,7 +270,7 @@ def test_the_kernel_is_that_of_the_nearest_number_of_values():
 
 
 def test_fitted_kernels_are_that_of_the_values():
-    """One for each number of values, as far as a map has so many."""
+    """There is one for each number of values; numbers above those of a map become the map's."""
     positions, generator = torch.rand(60, 2, dtype=torch.double) * 2 - 1, torch.Generator().manual_seed(0)
     factor = Kernel(60, 2.0, [0.5, 0.5], 1e-4).factor(positions[None])[0]
     values = (factor @ torch.randn(60, 200, dtype=torch.double, generator=generator)).T
