@@ -6,6 +6,7 @@ from pathlib import Path
 import gradio as gr
 
 from demo import api, field_tab, image_tab, models, polynomial_tab, saving, shape_tab, share, video_tab
+from demo.cores import share_cores
 from demo.guard import guarded
 from demo.limits import MAX_FILE, MAX_SESSIONS, MAX_WAITING
 from demo.memory import share_arenas
@@ -117,6 +118,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, help="port to serve on; default: the first free one from 7860")
     parser.add_argument("--mcp", action="store_true", help="offer the API as MCP tools too (pip install 'gradio[mcp]')")
     arguments = parser.parse_args()
+    share_cores()
     try:
         blocks = build(arguments.checkpoint)
         blocks.launch(server_port=arguments.port, mcp_server=arguments.mcp, **launch_options())

@@ -33,9 +33,9 @@ def megabytes(process: int) -> float:
     return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
 
 
-async def ask(client: httpx.AsyncClient, endpoint: str, data: list) -> dict:
-    """The last message of a call. Raises `RuntimeError` where it is an error."""
-    sent = await client.post(f"/gradio_api/call/{endpoint}", json={"data": data})
+async def ask(client: httpx.AsyncClient, endpoint: str, data: list, session: str) -> dict:
+    """The last message of a call, in the session of one visitor. Raises `RuntimeError` where it is an error."""
+    sent = await client.post(f"/gradio_api/call/{endpoint}", json={"data": data, "session_hash": session})
     sent.raise_for_status()
     answer = await client.get(f"/gradio_api/call/{endpoint}/{sent.json()['event_id']}")
     lines = answer.text.strip().split("\n")[-2:]
@@ -46,7 +46,7 @@ async def ask(client: httpx.AsyncClient, endpoint: str, data: list) -> dict:
 
 async def visit(number: int, url: str, until: float, seen: dict, drawer: bool) -> None:
     """One visitor: more and more pixels of one colour, each answer checked. A drawer asks for large samples only."""
-    own = random.Random(number)
+    own, session = random.Random(number), f"visitor-{number}"
     colour = [own.randrange(256) / 255 for _ in range(3)]
     async with httpx.AsyncClient(base_url=url, timeout=300) as client:
         cells = []
@@ -62,11 +62,11 @@ async def visit(number: int, url: str, until: float, seen: dict, drawer: bool) -
                 if drawer or own.random() < 0.05:
                     side, steps = (LARGE, LARGE_STEPS) if drawer else (0, 32)
                     asked = ["cat-faces", observed, side, 1, steps, 0.9, number, "random"]
-                    found = await ask(client, "sample_image", asked)
+                    found = await ask(client, "sample_image", asked, session)
                     seen["large" if drawer else "samples"].append(time.monotonic() - start)
                     assert found["share"] == 1
                 else:
-                    found = await ask(client, "infer_image", ["cat-faces", observed, 0])
+                    found = await ask(client, "infer_image", ["cat-faces", observed, 0], session)
                     seen["means"].append(time.monotonic() - start)
                     pixels = [found["mean"][y][x] for x, y in cells]
                     seen["crossed"] += any(abs(a - b) > 1e-3 for p in pixels for a, b in zip(p, colour, strict=True))

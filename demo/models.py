@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from demo.guard import check_time
+from demo.turns import rest
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerConfig, PixelTransformerModel
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
@@ -68,4 +70,12 @@ def load(name: str) -> PixelTransformerModel:
 @lru_cache(maxsize=8)
 def _load(source: str) -> PixelTransformerModel:
     model = PixelTransformerModel.from_pretrained(source).eval()
+    for stack in (model.encoder, model.decoder):
+        stack[0].register_forward_pre_hook(_before_pass)
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _before_pass(*_) -> None:
+    """Within one answer, too, the time is up at some point, and large work lets others come first."""
+    check_time()
+    rest()

@@ -1,4 +1,4 @@
-"""Whose turn it is to be drawn: small work one at a time, large work too, which pauses between passes for the small.
+"""Whose turn it is to be drawn: small work one at a time, large work too, which pauses before passes for the small.
 
 A free Space has two cores: drawings that run together would all be slow. Gradio's queue knows no sizes, so it lets them
 all in, and they wait here, where each can be told how many are before it. Short answers, like the mean image after a
@@ -9,6 +9,7 @@ ever be done.
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from threading import Condition
 from time import monotonic
@@ -18,7 +19,7 @@ from demo.guard import check_time, extend
 
 T = TypeVar("T")
 TOLD = 0.5  # seconds between two words to one who waits
-LONGEST_PAUSE = 2.0  # seconds that large work rests between two passes, however much comes before it
+LONGEST_PAUSE = 0.5  # seconds that large work rests before a pass, however much comes first: it has some 200 of them
 ABANDONED = 5.0  # seconds after which work that nobody takes further has lost its turn: its visitor is gone
 
 
@@ -35,6 +36,16 @@ class _Turn:
         self.left: float | None = None  # when its caller was last given something; `None` while it works or waits
 
 
+_large_work: ContextVar["Turns | None"] = ContextVar("large_work", default=None)  # where what runs here has its turn
+
+
+def rest() -> None:
+    """Before each pass of a model: large work pauses here while others come first."""
+    turns = _large_work.get()
+    if turns is not None:
+        turns._give_way()
+
+
 class Turns:
     """Two lines, of small and of large work; the first of each is drawn."""
 
@@ -45,7 +56,7 @@ class Turns:
 
     @contextmanager
     def short_answer(self) -> Iterator[None]:
-        """While a short answer is computed, large work pauses between its passes."""
+        """While a short answer is computed, large work pauses before its passes."""
         with self._changed:
             self._answers += 1
         try:
@@ -68,17 +79,25 @@ class Turns:
                 turn.left = monotonic()
                 yield Waiting(ahead)
                 turn.left = None
-            for item in work:
+            items = iter(work)
+            while (item := self._next(items, small)) is not items:
                 turn.left = monotonic()
                 yield item
                 turn.left = None
-                if not small:
-                    self._give_way()
         finally:
             with self._changed:
                 if turn in self._lines[small]:
                     self._lines[small].remove(turn)
                 self._changed.notify_all()
+
+    def _next(self, items: Iterator[T], small: bool) -> T | Iterator[T]:
+        """The next item, or `items` itself after the last."""
+        before = _large_work.set(None if small else self)  # anew for each item, as each may be made in another thread
+        try:
+            rest()
+            return next(items, items)
+        finally:
+            _large_work.reset(before)
 
     def _wait(self, turn: _Turn) -> Iterator[int]:
         told = None
