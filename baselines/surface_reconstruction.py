@@ -2,7 +2,8 @@
 
     python -m baselines.surface_reconstruction --dataset_name path/to/chairs --points 1024
 
-prints the intersection over union of each method's cells with the true ones. The methods are screened Poisson surface
+prints the intersection over union of each method's cells with the true ones, and of a model's with `--checkpoint`: the
+cells whose mean distance, given only that the points lie on the surface, is negative. The other methods are screened Poisson surface
 reconstruction (Kazhdan & Hoppe 2013) and ball pivoting (Bernardini et al. 1999) of MeshLab. They need
 `pip install pymeshlab` (100 MB; GPL), which nothing else here uses.
 """
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.cells import cell_positions
 from signals.shape import Shapes
 from signals.surface import interpolate, surface_points
@@ -90,18 +92,28 @@ def outward_normals(field: Tensor, points: Tensor) -> np.ndarray:
     return torch.nn.functional.normalize(slope, dim=-1).numpy()
 
 
-def compare(fields: list[Tensor], count: int, seed: int, front: bool = False) -> Iterator[dict[str, float]]:
+def inside(model, points: Tensor, grid: list[int]) -> np.ndarray:
+    """Which cells (z, y, x) of a grid a model expects inside, given that points (N, 3) lie on the surface."""
+    cells = cell_positions(grid, torch.arange(torch.Size(grid).numel()))
+    found = model.predict(points[None], torch.zeros(1, len(points), 1), cells[None], reduce=lambda each: each.mean)
+    return (found[0, :, 0] < 0).view(grid[::-1]).numpy()
+
+
+def compare(
+    fields: list[Tensor], count: int, seed: int, front: bool = False, model=None
+) -> Iterator[dict[str, float]]:
     """The IoU of each method for each of some shapes (z, y, x, 1), from `count` random points of its surface.
 
     Args:
         front (`bool`): Only points with y < 0, half of the shape.
+        model (`PixelTransformerModel` or `None`): Of signed distances; compared too.
     """
     generator = torch.Generator().manual_seed(seed)
     for field in fields:
         drawn = surface_points(field[None], count * (8 if front else 1), generator)[0]
         points = drawn[drawn[:, 1] < 0][:count] if front else drawn
         grid, truth = list(field.shape[-2::-1]), field[..., 0].numpy() < 0
-        found = {}
+        found = {} if model is None else {"this model": iou(inside(model, points, grid), truth)}
         for name, method in METHODS.items():
             found[name] = iou(occupied(*method(points.numpy()), grid), truth)
             given = outward_normals(field, points)
@@ -117,13 +129,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--shapes", type=int, help="how many; default: all")
     parser.add_argument("--grid", type=int, default=32, help="cells a side of meshes' distance fields")
     parser.add_argument("--front", action="store_true", help="only points of the front half")
+    parser.add_argument("--checkpoint", help="checkpoint folder or Hub id of a model to compare")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     config = SimpleNamespace(native_grid=[given.grid] * 3, value_range=[-1.5, 1.5])
     try:
         rows = Shapes(dataset_name=given.dataset_name).load_split(given.split, config, given.shapes)
-        found = list(compare([rows[index] for index in range(len(rows))], given.points, given.seed, given.front))
-    except (ValueError, ImportError) as error:
+        model = None if given.checkpoint is None else PixelTransformerModel.from_pretrained(given.checkpoint).eval()
+        fields = [rows[index] for index in range(len(rows))]
+        found = list(compare(fields, given.points, given.seed, given.front, model))
+    except (OSError, ValueError, ImportError) as error:
         sys.exit(f"surface_reconstruction: {error}")
     where = "the front half of the surface" if given.front else "the surface"
     print(f"IoU of {len(found)} shapes from {given.points:,} points of {where}:")

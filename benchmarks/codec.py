@@ -2,8 +2,9 @@
 
 Codes held-out images in files of `--images_a_file` images, decodes them and compares every pixel. Results go to
 docs/performance/`--output`.json after each file, and a second call goes on where the first one stopped. `--photographs`
-takes five photographs of scikit-image, reduced by `--reduce`, instead of a dataset. `--report` writes the tables of
-docs/CODEC.md from all results. Needs `pip install pillow-jxl-plugin`.
+takes five photographs of scikit-image, reduced by `--reduce`, instead of a dataset. `--report` writes the table of
+docs/CODEC.md from all results but those named codec-speed-…, which are for docs/PERFORMANCE.md: measure them on an idle
+machine, with `--threads` as many as it has cores. Needs `pip install pillow-jxl-plugin`.
 """
 
 import argparse
@@ -84,7 +85,8 @@ def pictures_of(flags: argparse.Namespace, config) -> list[Picture]:
 
         images = [Image.fromarray(getattr(data, name)()).reduce(flags.reduce) for name in PHOTOGRAPHS]
         return [to_picture(name, image, config.value_dim) for name, image in zip(PHOTOGRAPHS, images, strict=True)]
-    rows = find("image")(dataset_name=flags.dataset_name).load_split(flags.split, config, flags.limit)
+    images = find("image")(dataset_name=flags.dataset_name, image_size=flags.image_size)
+    rows = images.load_split(flags.split, config, flags.limit)
     mode = "L" if config.value_dim == 1 else "RGB"
     return [Picture(f"{index:05d}", row.numpy(), mode) for index, row in enumerate(rows)]
 
@@ -117,6 +119,7 @@ def measure_file(pictures: list[Picture], model, flags: argparse.Namespace) -> d
 
 
 def measure(flags: argparse.Namespace, command: str) -> None:
+    torch.set_num_threads(flags.threads)
     model = PixelTransformerModel.from_pretrained(flags.checkpoint).eval()
     pictures = pictures_of(flags, model.config)
     path = FOLDER / f"{flags.output}.json"
@@ -138,10 +141,10 @@ def total(files: list[dict]) -> dict:
 
 
 def report() -> None:
-    """Write the tables of docs/CODEC.md between its marks."""
-    found = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("codec-*.json"))]
-    sizes, speeds, commands = [], [], []
-    for one in found:
+    """Write the table of docs/CODEC.md between its marks."""
+    paths = [path for path in sorted(FOLDER.glob("codec-*.json")) if not path.stem.startswith("codec-speed-")]
+    sizes, commands = [], []
+    for one in (json.loads(path.read_text()) for path in paths):
         sums = one["total"]
         name = f"`{one['checkpoint']}`" + (", photographs" if one["photographs"] else "")
         images = sums["images"]
@@ -152,23 +155,13 @@ def report() -> None:
             sizes.append([*row, "without container" if payload else "files"])
             sizes[-1] += [f"{size / images:,.0f}" for size in (*each, ours)]
             sizes[-1] += [f"{ours / each[-1]:.1%}", f"{ours / sums['ideal'] - 1:+.2%}"]
-        way = [
-            [images / sums[f"{name}_{kind}"] for kind in ("cpu_seconds", "seconds")] for name in ("encode", "decode")
-        ]
-        speeds.append(
-            [name, one["num_steps"], f"{one['share']:g}", *(f"{rate:.2f}" for rates in way for rate in rates)]
-        )
         commands.append(f"`{one['command']}`, on {one['machine']}.")
     columns = ["checkpoint", "identical", "bytes an image", "PNG", "WebP", "JPEG XL", "this codec"]
     columns += ["of JPEG XL", "above -log2 p"]
-    fast = ["checkpoint", "passes", "share", "encode, images a second of one core", "by the clock"]
-    fast += ["decode, images a second of one core", "by the clock"]
-    tables = [markdown(make_table([(title, 0) for title in titles], rows)) for titles, rows in
-              ((columns, sizes), (fast, speeds))]  # fmt: skip
+    table = markdown(make_table([(title, 0) for title in columns], sizes))
     page = PAGE.read_text()
-    text = "\n\n".join([tables[0], tables[1], *commands])
     before, after = page.split(START)[0], page.split(END)[1]
-    PAGE.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}")
+    PAGE.write_text(f"{before}{START}\n\n{table}\n\n" + "\n\n".join(commands) + f"\n\n{END}{after}")
     print(f"wrote {PAGE}, measured on {machine()}")
 
 
@@ -178,13 +171,15 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="checkpoint folder or Hub id")
     parser.add_argument("--dataset_name", help="Hub dataset or folder")
     parser.add_argument("--split", default="test")
+    parser.add_argument("--image_size", type=int, nargs="*", default=[], help="side that images are reduced to")
     parser.add_argument("--limit", type=int, default=1000, help="images to code")
     parser.add_argument("--photographs", action="store_true", help="photographs of scikit-image instead of a dataset")
     parser.add_argument("--reduce", type=int, default=1, help="divide the photographs' sides by this")
-    parser.add_argument("--images_a_file", type=int, default=96)
+    parser.add_argument("--images_a_file", type=int, default=250)
     parser.add_argument("--num_steps", type=int, default=default.num_steps)
     parser.add_argument("--batch_size", type=int, default=default.batch_size)
     parser.add_argument("--share", type=float, default=default.share)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", help="name of the result, beginning with codec-")
     parser.add_argument("--redo", action="store_true", help="forget what was measured before")
     parser.add_argument("--report", action="store_true", help="write docs/CODEC.md")
@@ -194,7 +189,7 @@ def main() -> None:
         return
     given = {name: value for name, value in vars(flags).items() if value != parser.get_default(name) and name != "redo"}
     shown = {**given, "dataset_name": f"data/{Path(flags.dataset_name).name}"} if flags.dataset_name else given
-    words = [f"--{name}" + ("" if value is True else f" {value}") for name, value in shown.items()]
+    words = [f"--{name}" + ("" if value is True else f" {str(value).strip('[]')}") for name, value in shown.items()]
     measure(flags, "python -m benchmarks.codec " + " ".join(words))
 
 

@@ -293,18 +293,13 @@ def codec(found: list[dict]) -> str:
     rows = []
     for one in found:
         sums = one["total"]
-        name = f"`{one['checkpoint']}`" + (", photographs" if one["photographs"] else "")
-        cells = [name, f"{sums['images']:,}", one["num_steps"], f"{one['share']:g}"]
-        for way in ("encode", "decode"):
-            cells += [number(sums["images"] / sums[f"{way}_{kind}"]) for kind in ("cpu_seconds", "seconds")]
-        rows.append(cells)
-    columns = ["checkpoint", "images", "passes", "share"]
-    columns += ["encoded a second of one core", "by the clock", "decoded a second of one core", "by the clock"]
+        rates = [number(sums["images"] / sums[f"{way}_seconds"]) for way in ("encode", "decode")]
+        rows.append([f"`{one['checkpoint']}`", f"{sums['images']:,}", one["num_steps"], f"{one['share']:g}", *rates])
+    columns = ["checkpoint", "images", "passes", "share", "encoded a second", "decoded a second"]
     commands = "\n".join(f"- {source(one)}" for one in found)
     return f"""## Lossless codec
 
-Images a second; sizes are in [CODEC.md](CODEC.md). "By the clock" is what a machine gave that did other
-work at the same time; the work of one core is what compares.
+Images a second, by the clock; sizes are in [CODEC.md](CODEC.md).
 
 {table(columns, rows)}
 
@@ -343,7 +338,7 @@ quality: each comes with a likelihood, or with a difference of results."""
             parts.append(steps(names))
         elif section and (found := read(name)):
             parts.append(section(found))
-    if coded := [read(path.stem) for path in sorted(FOLDER.glob("codec-*.json"))]:
+    if coded := [read(path.stem) for path in sorted(FOLDER.glob("codec-speed-*.json"))]:
         parts.append(codec(coded))
     DOCUMENT.write_text("\n\n".join(part.strip() for part in [*parts, TRIED.read_text()]) + "\n")
     print(f"wrote {DOCUMENT}")

@@ -24,10 +24,19 @@ def values_of(model, batch: int = 3) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "windows", [Windows(8, 8, 16), Windows(8, 12, 16), Windows(1, 1, 2), Windows(2, 4, 6), Windows(1, 3, 99)]
+    "windows",
+    [
+        Windows(8, 8, 16),
+        Windows(8, 12, 16, 2),
+        Windows(1, 1, 2),
+        Windows(2, 4, 6),
+        Windows(3, 5, 6, 3),
+        Windows(1, 3, 99),
+        Windows(2, 4, 98, 2),
+    ],
 )
 @pytest.mark.parametrize("grid", [[6, 6], [9, 5]])
-def test_each_pixel_is_scored_once_and_its_window_is_hidden(windows, grid):
+def test_each_pixel_is_scored_once_a_grid_and_its_window_is_hidden(windows, grid):
     count = torch.zeros(grid[1], grid[0])
     margin = (windows.window - windows.core) // 2
     for hidden, scored in windows.groups(grid):
@@ -35,7 +44,7 @@ def test_each_pixel_is_scored_once_and_its_window_is_hidden(windows, grid):
         count += scored
         for y, x in scored.nonzero().tolist():
             assert hidden[max(0, y - margin) : y + margin + 1, max(0, x - margin) : x + margin + 1].all()
-    assert (count == 1).all()
+    assert (count == windows.grids).all()
 
 
 @pytest.mark.parametrize("config", [{}, COLOUR], ids=["grey", "colour"])

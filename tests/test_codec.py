@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+import zlib
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from applications.codec import coding
+from applications.codec import coding, container, names
 from applications.codec.__main__ import main
 from applications.codec.coding import Known, Options, decode, encode
 from applications.codec.container import CodecError, read, write
@@ -159,6 +160,35 @@ def test_a_header_comes_back():
     assert [entry.name for entry in header.entries] == [picture.name for picture in pictures]
     again = dataclasses.replace(header, entries=header.entries[:1])
     assert read(write(again, batches)) == (again, batches)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["a"],
+        ["cat", "dog", "cat9x"],
+        ["00098", "00099", "00100", "00101"],
+        ["9", "10", "09", "10"],
+        ["one/img1-2.x", "one/img1-3.x", "two/img1-4.x", "two/img1-4.x", "ä 7", "ä 8"],
+    ],
+)
+def test_names_come_back(given):
+    assert names.unpack(*names.pack(given), 2**10) == given
+
+
+def test_numbers_that_go_on_cost_nothing():
+    many = [f"digits/{number:05d}" for number in range(10_000)]
+    lengths, firsts = names.pack(many)
+    assert lengths == [10_000] and len(firsts) < 25
+
+
+def test_names_that_disagree_are_refused():
+    for lengths, stored in (([2], zlib.compress(b"cat")), ([1, 1], zlib.compress(b"cat")), ([1], b"no")):
+        body = container.varint(len(lengths)) + bytes(lengths) + container.varint(len(stored)) + stored
+        with pytest.raises(CodecError, match="file: expected names"):
+            container._read_names(container._Bytes(body), sum(lengths))
+    with pytest.raises(CodecError, match="file: expected at most 1,048,576 images, got 1,152,921,504,606,846,976"):
+        container._read_names(container._Bytes(b"\x01\x00\x00\x00\x00\x00"), 2**60)
 
 
 def test_a_header_that_asks_for_too_much_is_refused():

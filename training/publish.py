@@ -1,6 +1,6 @@
 """Put an exported model into `checkpoints/`: `python -m training.publish runs/mnist/export checkpoints/mnist`.
 
-Weights become bfloat16 (half the size; they load as float32) unless `--dtype` says otherwise, code files become copies
+Weights become float16 (half the size; they load as float32) unless `--dtype` says otherwise, code files become copies
 of the package's. `--metrics` takes the JSON that `evaluate.py` wrote and replaces the card's
 validation figures by it. `picture.png` and `new.png`, or GIFs, in the folder are shown in the card (see
 `evaluation.figure`, and its `--new`).
@@ -33,7 +33,7 @@ CAPTIONS = {
 }
 
 
-def publish(source: Path, target: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+def publish(source: Path, target: Path, dtype: torch.dtype = torch.float16) -> None:
     """Copy the model in `source` to `target`, as the module says."""
     if not (source / "model.safetensors").is_file():
         raise ValueError(f"source: expected a folder with an exported model, got {source}")
@@ -111,7 +111,7 @@ def main() -> None:
         "--code", action="store_true", help="only copy the package's code into every folder of checkpoints/"
     )
     parser.add_argument(
-        "--dtype", choices=["bfloat16", "float32"], default="bfloat16", help="of the weights (default: %(default)s)"
+        "--dtype", choices=["float16", "float32"], default="float16", help="of the weights (default: %(default)s)"
     )
     parser.add_argument("--metrics", type=Path, help="JSON report of evaluate.py for the card")
     arguments = parser.parse_args()

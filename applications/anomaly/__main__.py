@@ -7,7 +7,7 @@ Each image is cropped and resized to the checkpoint's native grid. docs/ANOMALY.
 
 import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from functools import partial
 from pathlib import Path
 
@@ -52,10 +52,8 @@ def open_images(files: list[tuple[str, Path]]) -> list[Image.Image]:
 def chosen(flags: argparse.Namespace, default: Style) -> Style:
     """The style that the flags ask for; what they leave open is the checkpoint's."""
     own = default.windows
-    asked = (flags.core, flags.window, flags.distance)
-    sides = [
-        usual if side is None else side for side, usual in zip(asked, (own.core, own.window, own.distance), strict=True)
-    ]
+    asked = (flags.core, flags.window, flags.distance, flags.grids)
+    sides = [usual if side is None else side for side, usual in zip(asked, astuple(own), strict=True)]
     blur = default.smooth if flags.smooth is None else flags.smooth
     doubts = default.doubts if flags.doubt is None else tuple(flags.doubt)
     return Style(flags.map or default.map, blur, Windows(*sides), doubts)
@@ -104,6 +102,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--core", type=int, help="side of what is scored at a time")
     parser.add_argument("--window", type=int, help="side of what is hidden around it")
     parser.add_argument("--distance", type=int, help="between two windows")
+    parser.add_argument("--grids", type=int, help="how often each pixel is scored, with windows elsewhere each time")
     parser.add_argument("--doubt", type=float, nargs="*", help="shares of pixels to doubt")
     parser.add_argument("--shake", nargs="*", choices=SHAKES, default=["turned"], help="scores by shaken versions")
     parser.add_argument("--maps_only", action="store_true", help="leave out likelihoods of whole images")

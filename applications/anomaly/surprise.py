@@ -2,11 +2,14 @@
 
 A window hides what lies close to a pixel, so that a defect cannot explain itself. Many windows are hidden at a time, at
 the same distance from each other, and of each only the pixels in its middle (the core) are scored. With cores of c,
-windows of w and a distance of d pixels, (d / c)² passes score every pixel, whatever the size of the image.
+windows of w and a distance of d pixels, (d / c)² passes score every pixel, whatever the size of the image. What lies at
+a core's border has known pixels nearby. So the same is done again with all windows moved by half a core, and a pixel's
+surprise is the mean of both.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -26,11 +29,13 @@ class Windows:
         window (`int`): Side of the square around each core that is hidden; `core` hides no more than what is scored.
         distance (`int`): From one window's middle to the next one's, a multiple of `core`; as large as the image:
             one window at a time.
+        grids (`int`): How often each pixel is scored: every time the windows are moved by core / grids along both axes.
     """
 
     core: int
     window: int
     distance: int
+    grids: int = 1
 
     def __post_init__(self):
         if not 1 <= self.core <= self.window <= self.distance:
@@ -43,26 +48,33 @@ class Windows:
                 "windows: expected a distance that is a multiple of the core, and a window that is wider by an even "
                 f"number, got core {self.core}, window {self.window}, distance {self.distance}"
             )
+        if not 1 <= self.grids <= self.core:
+            raise ValueError(f"windows: expected 1 to core ({self.core}) grids, got {self.grids}")
 
     def groups(self, grid: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each pass, masks (cells,) of what is hidden and of what is scored; each cell is scored once."""
+        """For each pass, masks (cells,) of what is hidden and of what is scored; each cell is scored `grids` times."""
         width, height = grid
         margin = (self.window - self.core) // 2
-        for top in range(0, min(self.distance, height), self.core):
-            for left in range(0, min(self.distance, width), self.core):
-                scored = self._squares(width, left, 0)[None] & self._squares(height, top, 0)[:, None]
-                hidden = self._squares(width, left, margin)[None] & self._squares(height, top, margin)[:, None]
-                yield hidden.flatten(), scored.flatten()
+        starts = range(0, self.distance, self.core)
+        for moved in (number * self.core // self.grids for number in range(self.grids)):
+            for top, left in product(starts, starts):
+                hidden, scored = (
+                    self._squares(height, top - moved, wider)[:, None] & self._squares(width, left - moved, wider)
+                    for wider in (margin, 0)
+                )
+                if scored.any():
+                    yield hidden.flatten(), scored.flatten()
 
     def _squares(self, length: int, start: int, margin: int) -> Tensor:
         """True (length,) in cores that begin at `start` modulo `distance`, widened by a margin on both sides."""
-        offset = (torch.arange(length)[:, None] - torch.arange(start, length, self.distance)[None]).float()
+        starts = torch.arange(start - self.distance, length, self.distance)
+        offset = torch.arange(length)[:, None] - starts[starts > -self.core]
         return ((offset >= -margin) & (offset < self.core + margin)).any(-1)
 
 
 MAPS = ("nats", "distance", "excess")
 FLOOR = 0.02  # added to variances: a black that is certain would make any other value infinitely excessive
-DOUBT_BLUR = 2.0  # std in pixels of the blur by which doubted pixels are chosen
+DOUBT_BLURS = (2.0, 1.5)  # std in pixels of the blur by which doubted pixels are chosen: at first, and later
 
 
 @dataclass(frozen=True)
@@ -81,8 +93,8 @@ class Style:
 
 
 # A stroke is explained by its own ends alone; fur by all fur around it.
-GREY = Style("distance", 2.0, Windows(8, 8, 16), (0.12,))
-COLOUR = Style("nats", 1.0, Windows(8, 12, 16), (0.2,))
+GREY = Style("distance", 1.0, Windows(8, 8, 16, grids=2), (0.12, 0.12))
+COLOUR = Style("nats", 0.7, Windows(8, 12, 16, grids=2), (0.2, 0.12, 0.12))
 
 
 @dataclass(frozen=True)
@@ -117,9 +129,9 @@ def surprise(
     Args:
         values (`Tensor` (B, height, width, V)): Images on the model's native grid.
         windows (`Windows` or `None`): `None`: those of the checkpoint's `Style`.
-        doubts (`tuple[float, ...]` or `None`): After a map is made, this share of the pixels, the most distant ones, is
-            hidden too and a new map is made without them; once for each entry. So a defect does not speak for its
-            neighbours.
+        doubts (`tuple[float, ...]` or `None`): After a map is made, this share of the pixels is hidden too, those that
+            surprise most by the map of the checkpoint's `Style`, and a new map is made without them; once for each
+            entry. So a defect does not speak for its neighbours.
         progress (`Callable`): Called with the share of the work that a pass did.
 
     Raises:
@@ -140,8 +152,10 @@ def surprise(
 
     flat = values.flatten(1, 2).to(model.device)
     maps = _maps(model, flat, windows, None, advance)
-    for share in doubts:
-        blurred = smooth(maps[1].view(-1, grid[1], grid[0]), DOUBT_BLUR).flatten(1)
+    shown = MAPS.index(style.map)
+    for number, share in enumerate(doubts):
+        blur = DOUBT_BLURS[min(number, len(DOUBT_BLURS) - 1)]
+        blurred = smooth(maps[shown].view(-1, grid[1], grid[0]), blur).flatten(1)
         doubted = blurred >= blurred.quantile(1 - share, 1, keepdim=True)
         maps = _maps(model, flat, windows, doubted, advance)
     return Surprise(*maps.view(len(MAPS), len(flat), grid[1], grid[0]))
@@ -159,7 +173,7 @@ def _maps(model, flat: Tensor, windows: Windows, doubted: Tensor | None, advance
             mask = None if doubted is None else ~doubted[start : start + size, known].to(model.device)
             context = positions[:, known].expand(len(part), -1, -1), part[:, known]
             found = model.predict(*context, positions[:, scored], context_mask=mask)
-            maps[:, start : start + size, scored] = _measures(found, part[:, scored]).cpu()
+            maps[:, start : start + size, scored] += _measures(found, part[:, scored]).cpu() / windows.grids
             advance(len(part) / len(flat) / len(passes))
     return maps
 

@@ -12,10 +12,12 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 
-MAGIC, VERSION = b"PTZ", 1
+from applications.codec import names
+
+MAGIC, VERSION = b"PTZ", 2
 MODES = ("L", "RGB", "1")
 # A file with consistent checksums may still be made to harm: limits on what its header asks for.
-MAX_PIXELS, MAX_NAMES, MAX_BATCH, MAX_THREADS = 2**28, 2**24, 4096, 1024
+MAX_IMAGES, MAX_PIXELS, MAX_NAMES, MAX_BATCH, MAX_THREADS = 2**20, 2**28, 2**24, 4096, 1024
 
 
 class CodecError(ValueError):
@@ -103,12 +105,10 @@ def write(header: Header, batches: list[Batch]) -> bytes:
 
 
 def _pack_entries(entries: list[Entry]) -> bytes:
-    """Number of images; their names, deflated where that is shorter; runs of images of equal size and mode."""
-    names = "\0".join(entry.name for entry in entries).encode()
-    small = zlib.compress(names, 9)
-    deflated = len(small) < len(names)
-    stored = small if deflated else names
-    data = varint(len(entries)) + bytes([deflated]) + varint(len(stored)) + stored
+    """Number of images; runs of their names; runs of images of equal size and mode."""
+    _check(len(entries) <= MAX_IMAGES, f"at most {MAX_IMAGES:,} images, got {len(entries):,}")
+    lengths, firsts = names.pack([entry.name for entry in entries])
+    data = b"".join(map(varint, (len(entries), len(lengths), *lengths, len(firsts)))) + firsts
     runs: list[list] = []
     for entry in entries:
         kind = (entry.width, entry.height, MODES.index(entry.mode))
@@ -184,21 +184,30 @@ def _check(right: bool, expected: str) -> None:
         raise CodecError(f"file: expected {expected}")
 
 
+def _read_names(body: _Bytes, count: int) -> list[str]:
+    """Names of `count` images."""
+    runs = body.varint()
+    _check(runs <= count <= MAX_IMAGES, f"at most {MAX_IMAGES:,} images, got {count:,} with {runs:,} runs of names")
+    lengths = [body.varint() for _ in range(runs)]
+    _check(sum(lengths) == count, f"names of {count:,} images, got {sum(lengths):,}")
+    try:
+        return names.unpack(lengths, body.take(body.varint()), MAX_NAMES)
+    except (ValueError, zlib.error) as error:
+        raise CodecError(f"file: expected names of its images: {error}") from error
+
+
 def _read_body(body: _Bytes) -> tuple[Header, list[tuple[int, int, int, int]]]:
     flags, digest = body.take(1)[0], body.take(8)
     checkpoint, arithmetic = body.text(), body.text()
     num_steps, batch_size, threads, share = (body.varint() for _ in range(4))
     first = tuple(body.varint() for _ in range(4)) if flags & 1 else None
     known = body.word() if flags & 2 else None
-    count, deflated = body.varint(), body.take(1)[0]
-    stored = body.take(body.varint())
-    if deflated:
-        stored = zlib.decompressobj().decompress(stored, MAX_NAMES)
-    names = stored.decode().split("\0")
+    count = body.varint()
+    called = _read_names(body, count)
     entries: list[Entry] = []
     while len(entries) < count:
         run, width, height, mode = (body.varint() for _ in range(4))
-        part = names[len(entries) : len(entries) + run]
+        part = called[len(entries) : len(entries) + run]
         _check(len(part) == run > 0 and mode < len(MODES), f"{count} images with names, sizes and modes")
         entries += [Entry(name, width, height, MODES[mode]) for name in part]
     pixels = sum(entry.width * entry.height for entry in entries)
