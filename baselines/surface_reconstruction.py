@@ -3,8 +3,8 @@
     python -m baselines.surface_reconstruction --dataset_name path/to/chairs --points 1024
 
 prints the intersection over union of each method's cells with the true ones, and of a model's with `--checkpoint`: the
-cells whose mean distance, given only that the points lie on the surface, is negative. The other methods are screened Poisson surface
-reconstruction (Kazhdan & Hoppe 2013) and ball pivoting (Bernardini et al. 1999) of MeshLab. They need
+cells whose mean distance, given only that the points lie on the surface, is negative. The other methods are screened
+Poisson surface reconstruction (Kazhdan & Hoppe 2013) and ball pivoting (Bernardini et al. 1999) of MeshLab. They need
 `pip install pymeshlab` (100 MB; GPL), which nothing else here uses.
 """
 
@@ -99,9 +99,7 @@ def inside(model, points: Tensor, grid: list[int]) -> np.ndarray:
     return (found[0, :, 0] < 0).view(grid[::-1]).numpy()
 
 
-def compare(
-    fields: list[Tensor], count: int, seed: int, front: bool = False, model=None
-) -> Iterator[dict[str, float]]:
+def compare(fields: list[Tensor], count: int, seed: int, front: bool = False, model=None) -> Iterator[dict[str, float]]:
     """The IoU of each method for each of some shapes (z, y, x, 1), from `count` random points of its surface.
 
     Args:

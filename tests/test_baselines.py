@@ -2,6 +2,7 @@
 
 import math
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -189,6 +190,26 @@ def test_surface_reconstruction_says_what_it_needs(tmp_path, monkeypatch):
         screened_poisson(np.zeros((4, 3)))
     with pytest.raises(SystemExit, match="surface_reconstruction: "):
         surface_reconstruction.main(["--dataset_name", str(tmp_path / "nothing")])
+
+
+@pytest.mark.parametrize("front", [False, True])
+def test_a_model_is_told_that_points_lie_on_the_surface_and_asked_for_cells(front, monkeypatch):
+    monkeypatch.setattr(surface_reconstruction, "METHODS", {})
+    centres = cell_positions([12, 14, 16], torch.arange(12 * 14 * 16))
+    egg = (centres * torch.tensor([1.0, 1.2, 1.5])).norm(dim=-1, keepdim=True) - 0.6
+    seen = []
+
+    def predict(positions, values, queries, reduce):
+        seen.append((positions, values))
+        torch.testing.assert_close(queries[0], centres)
+        return reduce(SimpleNamespace(mean=egg[None]))
+
+    model = SimpleNamespace(predict=predict)
+    (found,) = surface_reconstruction.compare([egg.view(16, 14, 12, 1)], 300, 0, front, model)
+    assert found == {"this model": 1.0}
+    ((positions, values),) = seen
+    assert positions.shape == (1, 300, 3) and values.shape == (1, 300, 1) and not values.any()
+    assert (positions[..., 1] < 0).all() == front
 
 
 def test_surface_reconstruction_rebuilds_a_ball():
