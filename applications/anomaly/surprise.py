@@ -200,3 +200,9 @@ def smooth(maps: Tensor, std: float) -> Tensor:
     for shape, padding in (((1, -1), (radius, radius, 0, 0)), ((-1, 1), (0, 0, radius, radius))):
         maps = F.conv2d(F.pad(maps, padding, mode="replicate"), kernel.view(1, 1, *shape))
     return maps[:, 0]
+
+
+def relative(maps: Tensor) -> Tensor:
+    """Maps (B, height, width) minus the median of each: an image full of detail surprises everywhere, and what matters
+    is where it does more than elsewhere."""
+    return maps - maps.flatten(1).median(1).values[:, None, None]
