@@ -37,7 +37,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # trainings would take, and leave, a th
 # The files that take longest start first, so that workers end together.
 LONGEST = [
     *("test_browser", "test_hub", "test_training", "test_resume", "test_two_processes", "test_evaluation_command"),
-    *("test_data_faults", "test_skipped_steps", "test_security", "test_examples", "test_app"),
+    *("test_data_faults", "test_skipped_steps", "test_security", "test_examples", "test_app_api"),
 ]
 
 
