@@ -2,10 +2,15 @@
 
 import re
 
-from playwright import sync_api
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 expect = sync_api.expect
 PATIENCE = 120_000  # milliseconds for one wait: far more than a crowded machine takes
+LONGEST = 3 * PATIENCE // 1000  # seconds for one test; how fast the app is, is measured by benchmarks/app_latency.py
+SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
+SKETCH = 60  # values of the sketch that the page opens with, at least
 LARGE = "#samples .pt-large img"
 
 
