@@ -1,8 +1,12 @@
 """The field tab."""
 
 import re
+import threading
+from collections import OrderedDict
 
-from visitor import expect
+from visitor import LONGEST, expect
+
+from demo import field_handlers
 
 
 def test_the_field_completes_a_digit_or_says_why_it_cannot(desktop):
@@ -31,3 +35,36 @@ def test_the_field_completes_a_digit_or_says_why_it_cannot(desktop):
     board.press("ArrowDown")
     expect(desktop.locator("#field-board .pt-said")).to_have_text(re.compile("^Column 15, row 16, "))
     assert not desktop.errors
+
+
+def test_late_cards_of_an_older_digit_stay_dimmed(desktop, monkeypatch):
+    late, newer = threading.Event(), threading.Event()
+    ask_all, known_by = field_handlers.ask_all, field_handlers.known_by
+
+    def ask_late(*task):
+        first, *others = ask_all(*task)
+        yield first
+        late.wait(LONGEST)
+        yield from others
+
+    def hide_late(*pattern):
+        newer.wait(LONGEST)
+        return known_by(*pattern)
+
+    monkeypatch.setattr(field_handlers, "_answered", OrderedDict())
+    monkeypatch.setattr(field_handlers, "ask_all", ask_late)
+    monkeypatch.setattr(field_handlers, "known_by", hide_late)
+    desktop.get_by_role("tab", name="Field", exact=True).click()
+    cards, dimmed = desktop.locator("#field-answers .pt-card"), desktop.locator("#field-answers[data-stale]")
+    desktop.get_by_role("button", name="7", exact=True).click()
+    expect(cards).to_have_count(1)
+    expect(dimmed).to_have_count(0)
+    desktop.locator("#field-pattern").get_by_label("top half", exact=True).check()
+    expect(dimmed).to_have_count(1)
+    late.set()
+    expect(cards).to_have_count(2)
+    desktop.wait_for_timeout(500)
+    assert dimmed.count() == 1
+    newer.set()
+    expect(desktop.locator("#field-answers .pt-refuses")).to_have_count(1)
+    expect(dimmed).to_have_count(0)
