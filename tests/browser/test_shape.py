@@ -1,10 +1,15 @@
 """The 3D tab."""
 
 import io
+import threading
 
 import pytest
+import torch
 from PIL import Image
-from visitor import expect, is_wide, until_changed
+from visitor import LONGEST, expect, is_wide, refuses, until_changed
+
+from demo import example_shapes, shape_handlers
+from demo.shape_actions import WHERE, observe
 
 
 def test_shapes(desktop):
@@ -42,3 +47,93 @@ def test_3d_views_are_drawn_in_dark_colours_too(phone):
             pytest.fail(f"the view of {name} stays empty")
     below, above = (phone.locator(place).bounding_box()["y"] for place in ("#shape-sample-1", "#draw-shape"))
     assert above < below  # what fills the empty views stands over them
+
+
+def open_shape(page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+@pytest.fixture
+def held(desktop, monkeypatch):
+    """The 3D tab of the shared page, and what holds back the mean surface of a first change and of a second one."""
+    desktop.get_by_role("tab", name="3D").click()
+    expect(desktop.locator("#shape-slice img")).to_be_visible()
+    expect(desktop.locator("#shape-mean[data-stale]")).to_have_count(0)
+    mean_surface, first, second = shape_handlers.mean_surface, threading.Event(), threading.Event()
+    gates = iter((first, second))
+
+    def surface_late(*request):
+        next(gates).wait(LONGEST)
+        return mean_surface(*request)
+
+    monkeypatch.setattr(shape_handlers, "mean_surface", surface_late)
+    yield desktop, first, second
+    first.set()
+    second.set()
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What samples were asked to agree with, and what holds them back."""
+    asked, gate = [], threading.Event()
+
+    def surfaces(checkpoint, observed, *settings):
+        asked.append(observed)
+        yield 0.5
+        gate.wait(LONGEST)
+        yield [example_shapes.shape("Stool")] * 2
+
+    monkeypatch.setattr(shape_handlers, "sampled_surfaces", surfaces)
+    yield asked, gate
+    gate.set()
+
+
+def test_late_views_of_an_older_shape_stay_dimmed(held):
+    page, first, second = held
+    dimmed, view = page.locator("#shape-mean[data-stale]"), page.locator("#shape-slice img")
+    before = view.get_attribute("src")
+    open_shape(page, "Table")
+    expect(dimmed).to_have_count(1)
+    open_shape(page, "Ladder-back")
+    first.set()
+    until_changed(view, before)
+    page.wait_for_timeout(500)
+    assert dimmed.count() == 1
+    second.set()
+    expect(dimmed).to_have_count(0)
+
+
+def test_samples_asked_for_while_a_shape_loads_are_of_that_shape(held, drawn):
+    (page, first, _), (asked, gate) = held, drawn
+    gate.set()
+    open_shape(page, "Table")
+    page.locator("#draw-shape").click()
+    page.wait_for_timeout(500)
+    assert not asked
+    first.set()
+    expect(page.locator("#shape-sample-1 canvas")).to_be_visible()
+    expected = observe(shape_handlers.example_distances("Table", "chairs"), 256, WHERE[0], 0)
+    assert len(asked) == 1 and torch.equal(asked[0].positions, expected.positions)
+
+
+def test_samples_that_a_change_stops_are_told_so(held, drawn):
+    (page, first, _), (_, gate) = held, drawn
+    page.locator("#draw-shape").click()
+    expect(page.locator("#shape-state")).to_contain_text("50%")
+    open_shape(page, "Stool")
+    first.set()
+    expect(page.locator("#shape-mean[data-stale]")).to_have_count(0)
+    gate.set()
+    expect(page.locator("#shape-state")).to_contain_text("Stopped by a change")
+    expect(page.locator(".pt-stop").first).not_to_be_visible()
+    assert page.locator("#shape-sample-1 canvas").count() == 0
+    page.locator("#draw-shape").click()
+    expect(page.locator("#shape-sample-1 canvas")).to_be_visible()
+    expect(page.locator("#shape-state")).to_have_text("")
+
+
+@pytest.mark.parametrize(("field", "message"), [("#mesh", "mesh: expected"), ("#scan", "point cloud: expected")])
+def test_a_damaged_file_goes_out_of_its_field(desktop, field, message):
+    desktop.get_by_role("tab", name="3D").click()
+    expect(desktop.locator("#shape-slice img")).to_be_visible()
+    refuses(desktop, field, "cut.ply", message)
