@@ -5,6 +5,7 @@ Most tests share one page, as loading it takes most of the time.
 
 import shutil
 import signal
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -86,6 +87,15 @@ def _visitor(browser, url, size: str):
     page = opened(context, url)
     yield page
     context.close()
+
+
+@pytest.fixture
+def gates():
+    """Two events to hold answers back with; in the end nothing waits for them."""
+    both = threading.Event(), threading.Event()
+    yield both
+    for gate in both:
+        gate.set()
 
 
 @pytest.fixture

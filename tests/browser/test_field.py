@@ -1,7 +1,6 @@
 """The field tab."""
 
 import re
-import threading
 from collections import OrderedDict
 
 from visitor import LONGEST, expect
@@ -37,8 +36,8 @@ def test_the_field_completes_a_digit_or_says_why_it_cannot(desktop):
     assert not desktop.errors
 
 
-def test_late_cards_of_an_older_digit_stay_dimmed(desktop, monkeypatch):
-    late, newer = threading.Event(), threading.Event()
+def test_late_cards_of_an_older_digit_stay_dimmed(desktop, gates, monkeypatch):
+    late, newer = gates
     ask_all, known_by = field_handlers.ask_all, field_handlers.known_by
 
     def ask_late(*task):

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from visitor import (
+    LONGEST,
     PATIENCE,
     SIZES,
     SKETCH,
@@ -24,7 +25,7 @@ from visitor import (
     until_observed,
 )
 
-from demo import share
+from demo import saving, share
 
 
 def test_a_whole_cat_is_on_the_screen_before_any_touch(untouched):
@@ -75,6 +76,26 @@ def test_a_lost_connection_costs_no_stroke(cat):
     cat.context.set_offline(False)
     until_observed(cat, count)
     until_drawn(cat)
+
+
+def test_a_tab_that_is_chosen_while_the_page_loads_stays_open(browser, url, gates, monkeypatch):
+    read_saved, (loaded, _) = saving.read_saved, gates
+
+    def read_late(text):
+        loaded.wait(LONGEST)
+        return read_saved(text)
+
+    monkeypatch.setattr(saving, "read_saved", read_late)
+    context = browser.new_context()
+    context.add_init_script(f"localStorage['{saving.TAB}'] ??= 'image'")  # where the visitor was last
+    page = opened(context, url)
+    page.wait_for_timeout(2000)
+    page.get_by_role("tab", name="3D").click()
+    loaded.set()
+    expect(page.locator("#shape-slice img")).to_be_visible()
+    page.wait_for_timeout(1000)
+    expect(page.get_by_role("tab", name="3D")).to_have_attribute("aria-selected", "true")
+    context.close()
 
 
 def test_a_damaged_link_is_told_and_a_link_can_name_a_tab_alone(browser, url):

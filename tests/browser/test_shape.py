@@ -54,22 +54,19 @@ def open_shape(page, name: str) -> None:
 
 
 @pytest.fixture
-def held(desktop, monkeypatch):
+def held(desktop, gates, monkeypatch):
     """The 3D tab of the shared page, and what holds back the mean surface of a first change and of a second one."""
     desktop.get_by_role("tab", name="3D").click()
     expect(desktop.locator("#shape-slice img")).to_be_visible()
     expect(desktop.locator("#shape-mean[data-stale]")).to_have_count(0)
-    mean_surface, first, second = shape_handlers.mean_surface, threading.Event(), threading.Event()
-    gates = iter((first, second))
+    mean_surface, waiting = shape_handlers.mean_surface, iter(gates)
 
     def surface_late(*request):
-        next(gates).wait(LONGEST)
+        next(waiting).wait(LONGEST)
         return mean_surface(*request)
 
     monkeypatch.setattr(shape_handlers, "mean_surface", surface_late)
-    yield desktop, first, second
-    first.set()
-    second.set()
+    return desktop, *gates
 
 
 @pytest.fixture

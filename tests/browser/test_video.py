@@ -1,7 +1,6 @@
 """The video tab."""
 
 import re
-import threading
 
 from visitor import LONGEST, expect, is_wide, refuses
 
@@ -24,8 +23,8 @@ def test_videos(desktop):
     assert not is_wide(desktop) and not desktop.errors
 
 
-def test_a_late_sample_of_an_older_clip_stays_dimmed(desktop, monkeypatch):
-    late, newer = threading.Event(), threading.Event()
+def test_a_late_sample_of_an_older_clip_stays_dimmed(desktop, gates, monkeypatch):
+    late, newer = gates
     sampled_clip, observe = video_handlers.sampled_clip, video_handlers.observe
 
     def sample_late(*request):
