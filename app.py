@@ -72,7 +72,9 @@ def _connect(blocks: gr.Blocks, row: gr.Tabs, tab: Tab) -> None:
     @guarded
     def open_link(saved: str, last: str, request: gr.Request):
         code, wanted = request.query_params.get("state"), request.query_params.get("tab")
-        chosen = {row: gr.update(selected=tab.name)} if tab.name == (wanted or last) else {row: gr.skip()}
+        # The first tab is open anyway: selected late, it would close the one that a quick visitor has chosen.
+        selected = tab.name == (wanted or last) and tab.name != image_tab.NAME
+        chosen = {row: gr.update(selected=tab.name) if selected else gr.skip()}
         if code and wanted == tab.name:
             try:
                 return chosen | {arrived: code} | tab.restore(share.from_code(code))
@@ -82,7 +84,7 @@ def _connect(blocks: gr.Blocks, row: gr.Tabs, tab: Tab) -> None:
         found = None if kept is None or tab.recover is None else _recovered(tab, kept)
         if found is not None and not tab.recovers_alone:
             return chosen | {arrived: saved} | found
-        return chosen | (found or {}) | {named: "selected" in chosen[row]}
+        return chosen | (found or {}) | {named: selected}
 
     outputs = [row, arrived, named, *tab.restored]
     blocks.load(open_link, texts, outputs, js=saving.reading(tab.name), show_progress="hidden", **QUICK)

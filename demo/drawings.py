@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from demo import models
+from demo import latest, models
 from demo.answers import Sampling
 from demo.image_actions import UNCERTAIN, Partial, draw, drawing_files, infer, output_grid
 from demo.limits import SMALL
@@ -42,7 +42,7 @@ class Request:
     @property
     def name(self) -> int:
         """Equal for requests with the same answer, short enough for the page."""
-        return hash(self.key) % 2**31
+        return latest.name_of(self.key)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from demo.guard import on_gpu
 from demo.limits import MAX_SEED, whole
 from demo.tab import Updates
 from demo.turns import Waiting, in_turn
-from demo.widgets import fresh
+from demo.widgets import fresh, wanted
 from demo.widgets.answers import card
 
 NAME = "field"
@@ -51,9 +51,19 @@ class Visit:
         return self.values.get("session", "")
 
     @property
+    def edition(self) -> int:
+        """How many changes the visitor had made."""
+        return self.values.get("edition", 0)
+
+    @property
     def key(self) -> tuple:
         """What the answers depend on."""
         return self.values["ink"], self.values["known"], self.seed
+
+    @property
+    def name(self) -> int:
+        """The same for the page."""
+        return latest.name_of(self.key)
 
 
 def _drawing(task: Task) -> Updates:
@@ -84,7 +94,7 @@ def edit(visit: Visit, picked: dict) -> Updates:
 def note(visit: Visit) -> Updates:
     """What is asked for now: answers about anything older stop."""
     latest.ask(visit.session, NAME, visit.key)
-    return {"state": ""}
+    return {"state": "", "answers": wanted(visit.name, visit.edition)}
 
 
 @on_gpu
@@ -93,7 +103,7 @@ def run(visit: Visit) -> Iterator[Updates]:
     latest.ask(visit.session, NAME, visit.key)
     if visit.key in _answered:
         _answered.move_to_end(visit.key)
-        yield {"answers": fresh(cards(visit.task, _answered[visit.key])), "state": ""}
+        yield {"answers": _shown(visit, _answered[visit.key]), "state": ""}
     elif (visit.session, visit.key) in _asking:
         yield {"state": gr.skip()}
     else:
@@ -105,8 +115,8 @@ def run(visit: Visit) -> Iterator[Updates]:
 
 
 def _ask(visit: Visit) -> Iterator[Updates]:
-    task, key, answers, count = visit.task, visit.key, [], len(offered())
-    for found in in_turn(ask_all(task, visit.seed), small=False):
+    key, answers, count = visit.key, [], len(offered())
+    for found in in_turn(ask_all(visit.task, visit.seed), small=False):
         if not latest.is_wanted(visit.session, NAME, key):
             yield {"state": gr.skip()}
             return
@@ -115,10 +125,14 @@ def _ask(visit: Visit) -> Iterator[Updates]:
             continue
         answers.append(found)
         state = f"{len(answers)} of {count} models have answered" if len(answers) < count else ""
-        yield {"answers": fresh(cards(task, answers)), "state": state}
+        yield {"answers": _shown(visit, answers), "state": state}
     _answered[key] = answers
     while len(_answered) > REMEMBERED:
         _answered.popitem(last=False)
+
+
+def _shown(visit: Visit, answers: list[Answer]) -> Updates:
+    return fresh(cards(visit.task, answers), task=visit.name)
 
 
 def cards(task: Task, answers: list[Answer]) -> list[dict]:

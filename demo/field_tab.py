@@ -57,7 +57,7 @@ def build() -> Tab:
 
     def follow(event) -> None:
         """The answers follow an event; the old ones are dimmed until then."""
-        shown = page.on(event, note, ["state"], js=outdate("#field-answers"))
+        shown = page.on(event, note, ["state", "answers"], js=outdate("#field-answers"))
         save_after(page, NAME, SAVED, shown.then)
         draw_after(shown.then)
 

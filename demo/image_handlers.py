@@ -22,7 +22,7 @@ from demo.limits import MAX_RESOLUTION
 from demo.observed import Observed, nothing, read_observed
 from demo.pictures import read_picture
 from demo.tab import Updates
-from demo.widgets import fresh
+from demo.widgets import fresh, wanted
 from demo.widgets.pad import pad_value, read_pad, to_hex
 from demo.widgets.result import result
 from pixeltransformer.grids import centres
@@ -150,13 +150,13 @@ SETTINGS = ["checkpoint", "resolution", "count", "order", "uncover", "unusual"]
 def note(visit: Visit) -> Updates:
     """The visitor wants samples as the controls say now: other ones stop."""
     latest.ask(visit.session, NAME, visit.request.key)
-    return {"samples": gr.update(wanted={"name": visit.request.name, "edition": visit.edition})}
+    return {"samples": wanted(visit.request.name, visit.edition)}
 
 
 @on_gpu
 def live(visit: Visit) -> Updates:
     """Marginals; what was asked about one pixel is out of date, and so are samples that are still drawn."""
-    wanted = note(visit)["samples"]
+    samples = note(visit)["samples"]
     tiles = marginal_tiles(visit.checkpoint, visit.observed, visit.resolution, visit.picture)
     known = remembered(visit.request)
     unmarked = gr.update(mark=None) if known is None else shown(known)["samples"]
@@ -164,7 +164,7 @@ def live(visit: Visit) -> Updates:
         "marginals": fresh(tiles, mark=None, edition=visit.edition),
         "density": ASK,
         "pad": gr.update(mark=-1),
-        "samples": wanted | unmarked,
+        "samples": samples | unmarked,
     }
 
 
@@ -172,8 +172,7 @@ def live(visit: Visit) -> Updates:
 def run(visit: Visit) -> Iterator[Updates]:
     """Samples while they are drawn, until the visitor asks for others."""
     request = visit.request
-    wanted = partial(latest.is_wanted, visit.session, NAME, request.key)
-    for each in drawing(request, wanted):
+    for each in drawing(request, partial(latest.is_wanted, visit.session, NAME, request.key)):
         yield shown(each)
 
 

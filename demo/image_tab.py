@@ -85,13 +85,16 @@ def _wire_changes(page: Page, follow: Callable) -> None:
         (page["pad"].recall, recall, [*SETTINGS, "pad"]),
         (page["checkpoint"].input, change_model, [*SETTINGS, "pad"]),
         (page["examples"].pick, open_example, [*SETTINGS, "pad", "pattern"]),
-        (page["upload"].upload, open_picture, ["uploads", "upload", "pad", "uncover", "unusual"]),
         (page["uncover"].click, reveal_best, ["pad"]),
         *((source, reveal_again, ["pad"]) for source in (page["pattern"].input, page["count"].release)),
         (page["shuffle"].input, reveal_again, ["pad"]),
     ]
+    dimmed = dict(js=outdate(MARGINALS_TOO))
     for event, handler, outputs in changes:
-        follow(page.on(event, handler, outputs, js=outdate(MARGINALS_TOO)).then)
+        follow(page.on(event, handler, outputs, **dimmed).then)
+    uploaded = page.on_upload("upload", open_picture, ["uploads", "upload", "pad", "uncover", "unusual"], **dimmed)
+    follow(uploaded.then)
+    follow(uploaded.failure)
     follow(page["pad"].input, SAMPLES)
     follow(page["resolution"].input)
 

@@ -25,6 +25,11 @@ def ask(session: str, tab: str, key: Hashable) -> None:
             _asked.popitem(last=False)
 
 
+def name_of(key: Hashable) -> int:
+    """Equal for equal keys, short enough for the page."""
+    return hash(key) % 2**31
+
+
 def is_wanted(session: str, tab: str, key: Hashable) -> bool:
     """Whether a visitor has asked for nothing else since."""
     return _asked.get((session, tab), key) == key

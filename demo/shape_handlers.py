@@ -36,8 +36,9 @@ from signals.mesh import sdf_to_mesh
 
 NAME = "shape"
 SAMPLES = ["sample_1", "sample_2"]
-VIEWS = ["known", "seen", "mean", "save", "slice", "state"]
-OLD = dict.fromkeys(SAMPLES)  # samples of another shape are taken away: a viewer cannot be dimmed
+VIEWS = ["known", "seen", "mean", "save", "slice", "answered"]
+OLD = dict.fromkeys(SAMPLES)  # samples of another shape are taken away
+STOPPED = "<p class='pt-stopped'>Stopped by a change: press “Draw samples” for samples of what is shown now.</p>"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Visit:
         return self.values.get("session", "")
 
     @property
+    def edition(self) -> int:
+        """How many changes the visitor had made."""
+        return self.values.get("edition", 0)
+
+    @property
     def turned(self) -> Tensor | None:
         """The shape with the axis that was chosen upwards."""
         return None if self.shape is None else turned(self.shape, self.values["up"])
@@ -80,6 +86,15 @@ class Visit:
     def seed(self) -> int:
         return self.values["seed"] or 0
 
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(len(SAMPLES), None, self.values["temperature"], self.seed)
+
+    @property
+    def key(self) -> tuple:
+        """What samples depend on."""
+        return self.checkpoint, self.known.fingerprint, self.values["side"], self.sampling
+
 
 @lru_cache(maxsize=16)
 def example_distances(name: str, checkpoint: str) -> Tensor:
@@ -93,11 +108,16 @@ def view(mesh: trimesh.Trimesh | None, name: str) -> str | None:
 
 
 def _views(visit: Visit, observed: Observed) -> Updates:
-    latest.ask(visit.session, NAME, object())  # samples that are being drawn are of other points
+    note(Visit(visit.values | {"known": observed}))
     surface = view(mean_surface(visit.checkpoint, observed, visit.values["side"]), "mean")
     save = gr.update(value=surface, interactive=surface is not None)
     shown = {"known": observed, "seen": view(point_cloud(observed), "points"), "mean": surface, "save": save}
-    return shown | {"slice": _slice(visit, observed), "state": "", **OLD}
+    return shown | {"slice": _slice(visit, observed), **keep_views(visit), **OLD}
+
+
+def keep_views(visit: Visit) -> Updates:
+    """What is shown answers all changes up to now; so it does after one that was refused, as a damaged file is."""
+    return {"answered": visit.edition}
 
 
 def _slice(visit: Visit, observed: Observed) -> Updates:
@@ -113,7 +133,7 @@ def update(visit: Visit) -> Updates:
     """Observed points and the mean surface of what is looked at; of observed points alone where nothing is."""
     shape, count = visit.turned, visit.values["count"]
     if shape is None:
-        return {"mean": gr.skip()} if visit.values["known"] is None else _views(visit, visit.known)
+        return keep_views(visit) if visit.values["known"] is None else _views(visit, visit.known)
     if shape.dim() == 2:
         return _views(visit, observe_scan(shape, count, visit.seed))
     return _views(visit, observe(shape, count, visit.values["where"], visit.seed))
@@ -147,36 +167,48 @@ def begin(visit: Visit) -> Updates:
     if visit.shape is not None or visit.values["known"] is not None:
         return {"mean": gr.skip()}
     name = visit.values["opened"]
-    opened = example(name if name in example_shapes.SHAPES else next(iter(example_shapes.SHAPES)))(visit)
-    return {**opened, **update(Visit(visit.values | {"shape": opened["shape"]}))}
+    return example(name if name in example_shapes.SHAPES else next(iter(example_shapes.SHAPES)))(visit)
+
+
+def note(visit: Visit) -> Updates:
+    """The visitor wants samples as the controls say now: others stop."""
+    latest.ask(visit.session, NAME, visit.key)
+    return {"state": ""}
 
 
 @on_gpu
 def run(visit: Visit) -> Iterator[Updates]:
     """How far sampled surfaces are, then their files, all at once."""
-    chosen = Sampling(len(SAMPLES), None, visit.values["temperature"], visit.seed)
-    key = object()
-    latest.ask(visit.session, NAME, key)
-    for found in in_turn(sampled_surfaces(visit.checkpoint, visit.known, visit.values["side"], chosen), small=False):
-        if not latest.is_wanted(visit.session, NAME, key):
-            yield {"state": "", "files": (None, None)}
+    work = sampled_surfaces(visit.checkpoint, visit.known, visit.values["side"], visit.sampling)
+    for found in in_turn(work, small=False):
+        if not latest.is_wanted(visit.session, NAME, visit.key):
+            yield {"state": STOPPED, "files": None}
             return
         if isinstance(found, list):
             files = [view(surface, f"sample-{number}") for number, surface in enumerate(found, 1)]
-            yield {"files": files, "state": ""}
+            yield {"files": (visit.key, files), "state": ""}
         else:
             yield {"state": progress_line(found)}
 
 
 def forget(visit: Visit) -> Updates:
     """Samples of other settings are taken away, and drawn no longer."""
-    latest.ask(visit.session, NAME, object())
+    if visit.values["known"] is not None:
+        note(visit)
     return OLD
 
 
 def show_files(visit: Visit) -> Updates:
-    """Sampled surfaces in their viewers; a viewer that a generator fills loads its file twice and stays blank."""
-    return dict(zip(SAMPLES, visit.values["files"], strict=True))
+    """Sampled surfaces in their viewers, where they are still wanted; a viewer that a generator fills loads its file
+    twice and stays blank."""
+    key, files = visit.values["files"] or (None, OLD.values())
+    return dict(zip(SAMPLES, files, strict=True)) if latest.is_wanted(visit.session, NAME, key) else OLD
+
+
+def _opened(visit: Visit, shape: Tensor, **more: Any) -> Updates:
+    """Another shape and all that is shown of it: in one event, so that what is asked meanwhile is asked about it."""
+    changed = {"shape": shape, "up": "z"}
+    return {**changed, **more, **update(Visit(visit.values | changed))}
 
 
 def example(name: str):
@@ -184,7 +216,7 @@ def example(name: str):
 
     def open_example(visit: Visit) -> Updates:
         field = example_distances(name, visit.checkpoint)
-        return {"shape": field, "truth": view(sdf_to_mesh(field), "truth"), "up": "z", "opened": name, **OLD}
+        return _opened(visit, field, truth=view(sdf_to_mesh(field), "truth"), opened=name)
 
     return open_example
 
@@ -192,16 +224,16 @@ def example(name: str):
 def open_mesh(visit: Visit) -> Updates:
     path = visit.values["upload"]
     if path is None:
-        return {"shape": gr.skip()}
+        return keep_views(visit)
     field = read_shape(path, visit.checkpoint)
-    return {"shape": field, "truth": view(sdf_to_mesh(field), "truth"), "upload": None, "up": "z", **OLD}
+    return _opened(visit, field, truth=view(sdf_to_mesh(field), "truth"), upload=None)
 
 
 def open_scan(visit: Visit) -> Updates:
     path = visit.values["scan"]
     if path is None:
-        return {"shape": gr.skip()}
-    return {"shape": read_scan(path, visit.checkpoint), "truth": None, "scan": None, "up": "z", **OLD}
+        return keep_views(visit)
+    return _opened(visit, read_scan(path, visit.checkpoint), truth=None, scan=None)
 
 
 def state_of(visit: Visit) -> str:

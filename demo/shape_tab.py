@@ -1,5 +1,7 @@
 """The 3D tab: distances at a few points of a chair; see the mean surface, how sure it is, and sampled surfaces."""
 
+from typing import Any
+
 import gradio as gr
 
 from demo import example_shapes, models
@@ -17,6 +19,8 @@ from demo.shape_handlers import (
     cut,
     example,
     forget,
+    keep_views,
+    note,
     open_mesh,
     open_scan,
     recover,
@@ -43,8 +47,12 @@ INTRO = (
 MESHES = [".obj", ".off", ".ply", ".stl", ".glb"]
 RESTORED = [*SAVED, "known", "shape", "truth", *SAMPLES]
 SHOWN = [*VIEWS, *SAMPLES]
+UPLOADS = {"upload": open_mesh, "scan": open_scan}
 OPENED = ["shape", "truth", "up", "opened", *SHOWN]
-VIEWERS = "#shape-mean, #shape-points"
+SHAPE = [*OPENED, *UPLOADS]
+VIEWERS = "#shape-mean, #shape-points, #shape-sample-1, #shape-sample-2"
+DIMMED = dict(js=outdate(VIEWERS))
+BUSY = dict(show_progress="minimal", **DIMMED)  # where nothing can be refused: each view would say "Error"
 CLICK = "Choose an example: a click on this slice then observes the distance there."
 
 
@@ -58,7 +66,7 @@ def build() -> Tab:
     _wire(page, buttons)
 
     def follow(event) -> None:
-        page.on(event, update, SHOWN, show_progress="minimal")
+        _renew_after(page, page.on(event, update, SHOWN, **BUSY))
 
     panel.connect(page, state_of, restore, RESTORED, follow)
 
@@ -71,8 +79,8 @@ def build() -> Tab:
 
 def _lay_out(page: Page) -> tuple[dict[str, gr.Button], SharePanel]:
     gr.Markdown(INTRO, elem_classes="pt-intro")
-    page.add(shape=gr.State(None), known=gr.State(None), files=gr.State((None, None)))
-    page.add(opened=gr.Textbox(visible="hidden"))
+    page.add(shape=gr.State(None), known=gr.State(None), files=gr.State(None), opened=gr.Textbox(visible="hidden"))
+    page.add(asked=False, answered=gr.Textbox(visible="hidden"))  # the change that the views answer
     with gr.Row(elem_classes="pt-buttons"):
         buttons = {name: gr.Button(name, size="sm", min_width=90) for name in example_shapes.SHAPES}
     look = dict(height=300, clear_color=(0, 0, 0, 0), camera_position=(60, 72, 3.6), min_width=280)
@@ -139,25 +147,32 @@ def _other_settings(page: Page) -> SharePanel:
 
 def _wire(page: Page, buttons: dict[str, gr.Button]) -> None:
     """Every change shows observed points and mean surface anew and takes the samples away."""
-    opened = [(button.click, example(name)) for name, button in buttons.items()]
-    opened += [(page["upload"].upload, open_mesh), (page["scan"].upload, open_scan)]
+    page["seed"].mend()
+    shapes = [page.on(button.click, example(name), SHAPE, **DIMMED) for name, button in buttons.items()]
+    shapes += [page.on_upload(name, handler, SHAPE, **DIMMED) for name, handler in UPLOADS.items()]
+    refusable = [*shapes, page.on(page["slice"].pick, add_point, SHOWN, **DIMMED)]
     changed = [page["count"].release, *(page[name].input for name in ("where", "side", "checkpoint"))]
     changed.append(page["seed"].change)
-    page["seed"].mend()
+    shown = refusable + [page.on(event, update, SHOWN, **BUSY) for event in changed]
+    shown.append(page.on(page["up"].input, turn, ["truth", *SHOWN], **BUSY))
+    for each in shown:
+        save_after(page, NAME, SAVED, each.then)
+    for each in shown + [page.on(each.failure, keep_views, ["answered"]) for each in refusable]:
+        _renew_after(page, each)
     page.on(page["axis"].input, cut, ["slice"])
     page.on(page["depth"].input, cut, ["slice"])
-    dimmed, busy = dict(js=outdate(VIEWERS)), dict(show_progress="minimal")
-    parts = ["shape", "truth", "upload", "scan", "up", "opened", *SAMPLES]
-    updated = [
-        page.on(page.on(event, handler, parts, **dimmed).then, update, SHOWN, **busy) for event, handler in opened
-    ]
-    updated += [page.on(event, update, SHOWN, **dimmed, **busy) for event in changed]
-    updated.append(page.on(page["slice"].pick, add_point, SHOWN, **dimmed, **busy))
-    updated.append(page.on(page["up"].input, turn, ["truth", *SHOWN], **dimmed, **busy))
-    for each in updated:
-        each.then(None, None, None, js=renew(VIEWERS))
-        save_after(page, NAME, SAVED, each.then)
-    drawn = page.on(page["go"].click, run, ["files", "state"], **DRAWING)
-    shown = page.on(drawn.success, show_files, SAMPLES)
     page.on(page["temperature"].input, forget, SAMPLES)
-    page["stop"].click(lambda: "", None, page["state"], cancels=[drawn, shown], api_visibility="private")
+    _wire_samples(page)
+
+
+def _renew_after(page: Page, shown: Any) -> None:
+    """The views are not dimmed any more where they answer the last change."""
+    shown.then(None, page["answered"], None, js=renew(VIEWERS), api_visibility="private")
+
+
+def _wire_samples(page: Page) -> None:
+    """Samples wait in line behind the changes before them: they are of the shape that was chosen last."""
+    noted = page.on(page["go"].click, note, ["state"], show_progress="minimal")
+    drawn = page.on(noted.success, run, ["files", "state"], **DRAWING)
+    shown = page.on(drawn.success, show_files, SAMPLES)
+    page["stop"].click(lambda: "", None, page["state"], cancels=[noted, drawn, shown], api_visibility="private")

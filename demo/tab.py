@@ -93,6 +93,12 @@ class Page:
             bound = before_drawings(bound)
         return event(bound, self.inputs(), chosen, **options)
 
+    def on_upload(self, name: str, handler: Callable, outputs: Iterable[str], **options: Any) -> Any:
+        """Call a handler when a file is uploaded; one that cannot be used is taken out of its field again."""
+        opened = self.on(self.parts[name].upload, handler, outputs, **options)
+        opened.failure(None, None, self.parts[name], js="() => null", api_visibility="private")
+        return opened
+
     def by_component(self, handler: Callable) -> Callable:
         """A function that returns updates by name, as one that returns them by component."""
 
@@ -128,8 +134,11 @@ def outdate(selector: str) -> str:
 
 
 def renew(selector: str) -> str:
-    """A script that takes the dimming away, for parts that do not do so themselves."""
-    return f"() => {{ for (const part of document.querySelectorAll({selector!r})) delete part.dataset.stale; }}"
+    """A script that takes the dimming away, for parts that do not do so themselves; it is given the change that they
+    answer, and leaves them dimmed where there was another one since."""
+    parts = f"document.querySelectorAll({selector!r})"
+    answers = "if (Number(answered) >= part.dataset.stale) delete part.dataset.stale"
+    return f"(answered) => {{ for (const part of {parts}) {answers}; }}"
 
 
 @dataclass(frozen=True)

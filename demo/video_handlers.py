@@ -18,7 +18,7 @@ from demo.progress import progress_line
 from demo.tab import Updates
 from demo.turns import Waiting, in_turn
 from demo.video_actions import CLIPS, Clip, bouncing, mean_clip, observe, read_video, sampled_clip
-from demo.widgets import fresh
+from demo.widgets import fresh, wanted
 from demo.widgets.player import clip
 
 NAME = "video"
@@ -54,9 +54,19 @@ class Visit:
         return self.values.get("session", "")
 
     @property
+    def edition(self) -> int:
+        """How many changes the visitor had made."""
+        return self.values.get("edition", 0)
+
+    @property
     def key(self) -> tuple:
         """What a sample depends on."""
         return self.checkpoint, self.known.fingerprint, self.sampling
+
+    @property
+    def name(self) -> int:
+        """The same for the page."""
+        return latest.name_of(self.key)
 
     @cached_property
     def sampling(self) -> Sampling:
@@ -80,8 +90,8 @@ def _with_sample(clips: Clips, sample: Tensor, done: float) -> Clips:
     return [*clips[:2], (name, sample, "A sampled clip"), *clips[2:]]
 
 
-def _played(clips: Clips) -> Updates:
-    return fresh({"frames": len(clips[0][1]), "clips": [clip(*each) for each in clips]})
+def _played(visit: Visit, clips: Clips) -> Updates:
+    return fresh({"frames": len(clips[0][1]), "clips": [clip(*each) for each in clips], "name": visit.name})
 
 
 def _movie(clips: Clips) -> Updates:
@@ -93,19 +103,17 @@ def _movie(clips: Clips) -> Updates:
 def update(visit: Visit) -> Updates:
     """Observed positions and the mean of the clip that is looked at."""
     if visit.truth is None:
-        return {"player": gr.skip()}
+        return note_if_known(visit)
     observed = observe(visit.truth, visit.values["count"], visit.values["pattern"], visit.values["shuffle"] or 0)
-    clips = _clips(visit, observed)
-    note(Visit(visit.values | {"known": observed}))
-    return {"known": observed, "player": _played(clips), "save": _movie(clips), "state": ""}
+    shown = show_restored(Visit(visit.values | {"known": observed}))
+    return {"known": observed, **shown, "state": ""}
 
 
 @on_gpu
 def show_restored(visit: Visit) -> Updates:
     """The same, of observed positions that a link gave."""
     clips = _clips(visit, visit.known)
-    note(visit)
-    return {"player": _played(clips), "save": _movie(clips)}
+    return {"player": note(visit)["player"] | _played(visit, clips), "save": _movie(clips)}
 
 
 @on_gpu
@@ -121,7 +129,7 @@ def begin(visit: Visit) -> Updates:
 def note(visit: Visit) -> Updates:
     """The visitor wants a sample as the controls say now: others stop."""
     latest.ask(visit.session, NAME, visit.key)
-    return {"player": gr.skip()}
+    return {"player": wanted(visit.name, visit.edition)}
 
 
 def note_if_known(visit: Visit) -> Updates:
@@ -142,7 +150,7 @@ def run(visit: Visit) -> Iterator[Updates]:
             continue
         sample, done = found
         clips = _with_sample(base, sample, done)
-        yield {"player": _played(clips), "state": progress_line(done)}
+        yield {"player": _played(visit, clips), "state": progress_line(done)}
     yield {"save": _movie(clips), "state": ""}
 
 

@@ -50,7 +50,7 @@ def build() -> Tab:
         draws.append(page.on(event, run_if_known, DRAWN, **DRAWING))
 
     def follow(event) -> None:
-        draw_after(page.on(event, show_restored, DRAWN).then)
+        draw_after(page.on(event, show_restored, DRAWN, js=outdate("#player")).then)
 
     def choose(event) -> None:
         draw_after(page.on(event, begin, ["truth", *SHOWN]).then)
@@ -87,7 +87,7 @@ def _clip_settings(page: Page) -> None:
         count=LogSlider(256, 4, MAX_CONTEXT, "Random pixels", elem_id="video-count"),
         pattern=gr.Radio(questions, value=PATTERNS[0], label="The question", elem_id="video-pattern"),
         shuffle=Slider(0, 99, value=0, step=1, label="Shuffle", elem_id="video-shuffle"),
-        upload=gr.File(label="Upload a video", file_types=["video", ".gif"], height=150),
+        upload=gr.File(label="Upload a video", file_types=["video", ".gif"], height=150, elem_id="clip"),
     )
 
 
@@ -102,15 +102,15 @@ def _sampling_settings(page: Page) -> None:
 
 def _wire(page: Page, buttons: dict[str, gr.Button]) -> list:
     """Every change shows its mean, then a sample; the old ones are dimmed until then."""
-    opened = [(button.click, example(name)) for name, button in buttons.items()]
-    opened.append((page["upload"].upload, open_video))
     changed = [page["count"].release, *(page[name].input for name in ("pattern", "shuffle", "checkpoint"))]
     resampled = [page["temperature"].input, page["seed"].change]
     page["seed"].mend()
     draws = [page.on(page["go"].click, run, DRAWN, **DRAWING)]
     dimmed = dict(js=outdate("#player"))
-    first = [page.on(event, handler, ["truth", "upload", "opened"], **dimmed) for event, handler in opened]
-    updates = [page.on(event.then, update, SHOWN) for event in first]
+    uploaded = page.on_upload("upload", open_video, ["truth", "upload"], **dimmed)
+    page.on(uploaded.failure, note_if_known, ["player"])
+    opened = [page.on(button.click, example(name), ["truth", "opened"], **dimmed) for name, button in buttons.items()]
+    updates = [page.on(event.then, update, SHOWN) for event in [uploaded, *opened]]
     updates += [page.on(event, update, SHOWN, **dimmed) for event in changed]
     updates += [page.on(event, note_if_known, ["player"], **dimmed) for event in resampled]
     for each in updates:

@@ -6,10 +6,12 @@ from app_server import checkpoints
 from PIL import Image
 
 from demo import (
+    example_shapes,
     image_handlers,
     models,
     polynomial_handlers,
     saving,
+    shape_actions,
     shape_handlers,
     shape_tab,
     share,
@@ -276,3 +278,41 @@ def test_the_3d_tab_updates_no_more_than_its_outputs():
     assert len(more["known"]) == 33
     with pytest.raises(ValueError, match="a distance is measured where the whole surface is known"):
         shape_handlers.add_point(shape_handlers.Visit(values | {"shape": None}), {"x": 0.1, "y": 0.1})
+
+
+def test_samples_of_a_shape_are_shown_only_where_they_are_wanted(monkeypatch):
+    drawn = [0.5, [example_shapes.shape("Stool")] * 2]
+    monkeypatch.setattr(shape_handlers, "sampled_surfaces", lambda *request: iter(drawn))
+    values = dict(checkpoint="chairs", side=12, temperature=1.0, seed=0, session="a visitor of shapes", files=None)
+    seen = shape_handlers.Visit(values | {"known": observed_shape("Stool")})
+    other = shape_handlers.Visit(values | {"known": observed_shape("Table")})
+    assert shape_handlers.note(seen) == {"state": ""}
+    *_, finished = shape_handlers.run(seen)
+    shown = shape_handlers.Visit(seen.values | {"files": finished["files"]})
+    assert all(shape_handlers.show_files(shown).values())
+    shape_handlers.note(other)
+    assert shape_handlers.show_files(shown) == shape_handlers.OLD  # they came after a change
+    (stopped,) = shape_handlers.run(seen)
+    assert stopped == {"state": shape_handlers.STOPPED, "files": None}
+    assert shape_handlers.show_files(seen) == shape_handlers.OLD
+    shape_handlers.note(seen)
+    warmer = shape_handlers.Visit(seen.values | {"temperature": 1.2})
+    assert shape_handlers.forget(warmer) == shape_handlers.OLD
+    assert next(shape_handlers.run(seen))["state"] == shape_handlers.STOPPED
+
+
+def observed_shape(name: str):
+    return shape_actions.observe(shape_handlers.example_distances(name, "chairs"), 32, shape_actions.WHERE[0], 0)
+
+
+def test_a_clip_and_its_sample_have_the_name_of_what_is_wanted():
+    """The page tells by it whether they answer the last change."""
+    values = dict(checkpoint="moving-mnist", count=9, pattern="random pixels", shuffle=0, temperature=1.0, seed=0)
+    seen = video_handlers.Visit(values | dict(truth=torch.rand(8, 32, 32, 1), known=None, session="", edition=3))
+    shown = video_handlers.update(seen)
+    name = shown["player"]["value"]["name"]
+    assert shown["player"]["wanted"] == {"name": name, "edition": 3}
+    restored = video_handlers.Visit(seen.values | {"truth": None, "known": shown["known"], "seed": 1, "edition": 4})
+    noted = video_handlers.update(restored)["player"]  # there is no clip to observe more of, but a sample to draw
+    assert noted["wanted"]["edition"] == 4 and noted["wanted"]["name"] != name and "value" not in noted
+    assert next(video_handlers.run(restored))["player"]["value"]["name"] == noted["wanted"]["name"]

@@ -9,7 +9,7 @@ import pytest
 
 NODE = shutil.which("node")
 WIDGETS = Path(__file__).parent.parent / "demo" / "widgets"
-pytestmark = pytest.mark.skipif(NODE is None, reason="Node is not installed; test_browser.py tries the same")
+pytestmark = pytest.mark.skipif(NODE is None, reason="Node is not installed; tests/browser tries the same")
 
 
 @pytest.fixture(scope="module")

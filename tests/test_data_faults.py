@@ -14,7 +14,7 @@ import torch
 import trimesh
 from datasets import Dataset, Features, Value
 from PIL import Image
-from test_training import arguments
+from small_training import arguments
 
 from processes import python
 from signals import find

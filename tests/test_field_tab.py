@@ -7,7 +7,7 @@ import torch
 
 from demo import field_actions, field_handlers
 from demo.field_actions import CELLS, PATTERNS, POSITIONS, SAMPLES, Answer, Task, ask, example, known_by
-from demo.field_handlers import Visit, cards, edit, hide, opening, recover, restore, run, state_of
+from demo.field_handlers import Visit, cards, edit, hide, note, opening, recover, restore, run, state_of
 from demo.field_models import ABOUT, OURS, SLOW, load, offered
 
 QUICK = ("nade", "eonade")
@@ -101,6 +101,14 @@ def test_who_asks_twice_is_answered_once(few):
     first.close()
     assert {who for who, _ in field_handlers._asking} == {"other"}
     assert len(list(other)[-1]["answers"]["value"]) == 2 and not field_handlers._asking
+
+
+def test_cards_have_the_name_of_what_is_wanted(few):
+    """The page tells by it whether they answer the last change."""
+    seen = visit(edition=3)
+    wanted = note(seen)["answers"]["wanted"]
+    assert wanted["edition"] == 3 and {update["answers"]["task"] for update in run(seen)} == {wanted["name"]}
+    assert note(visit(seed=1))["answers"]["wanted"]["name"] != wanted["name"]
 
 
 def test_handlers_change_the_digit_alone_or_what_is_hidden_alone():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_training import arguments
 
 import train_accelerate
 from processes import python
@@ -245,8 +246,6 @@ def test_a_state_of_other_data_is_refused(tmp_path, changes, message):
 
 
 def test_images_of_another_size_do_not_go_on_with_old_bins(tmp_path, image_folder):
-    from test_training import arguments
-
     train_accelerate.train(*arguments(image_folder, tmp_path / "run", report_to="none"))
     more = dict(max_train_steps=8, resume="latest", report_to="none")
     with pytest.raises(

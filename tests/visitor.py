@@ -2,10 +2,15 @@
 
 import re
 
-from playwright import sync_api
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 expect = sync_api.expect
 PATIENCE = 120_000  # milliseconds for one wait: far more than a crowded machine takes
+LONGEST = 3 * PATIENCE // 1000  # seconds for one test; how fast the app is, is measured by benchmarks/app_latency.py
+SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
+SKETCH = 60  # values of the sketch that the page opens with, at least
 LARGE = "#samples .pt-large img"
 
 
@@ -91,3 +96,21 @@ def choose_model(page, name: str) -> None:
 
 def is_wide(page) -> bool:
     return page.evaluate("document.documentElement.scrollWidth > window.innerWidth + 1")
+
+
+def told_once(page) -> None:
+    """One notice, and no word of it on the controls that the failed request would have changed."""
+    expect(page.locator(".toast-body")).to_have_count(1)
+    expect(page.locator(".toast-title")).to_have_text("Please check")
+    expect(page.locator("#tabs").get_by_text("Error", exact=True).filter(visible=True)).to_have_count(0)
+
+
+def refuses(page, field: str, name: str, message: str) -> None:
+    """A damaged file is told once, goes out of its field, and leaves nothing dimmed; the notice is closed."""
+    file = {"name": name, "mimeType": "", "buffer": b"\x89PNG\r\n\x1a\nnothing"}
+    page.locator(f"{field} input[type=file]").set_input_files(file)
+    expect(page.get_by_text(message)).to_be_visible()
+    told_once(page)
+    expect(page.locator(f"{field} input[type=file]")).to_have_count(1)  # not while the field shows a file
+    expect(page.locator("[data-stale]")).to_have_count(0)
+    page.locator(".toast-close").first.click()

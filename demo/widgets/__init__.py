@@ -16,10 +16,16 @@ _OF_HTML = set(inspect.signature(gr.HTML.__init__).parameters)
 def fresh(value: Any, **properties: Any) -> dict[str, Any]:
     """An update of a widget that the page notices even where the value is what it was: nothing stays dimmed.
 
-    With `edition`, the change that it answers, it stays dimmed where there was another change since.
+    With `edition`, the change that it answers, it stays dimmed where there was another change since; so does what has
+    a name, unless `wanted(...)` has the same.
     """
     # The page sets one after another, and looks at the value as soon as it is there.
     return gr.update(**properties, value=value, stamp=next(_stamps))
+
+
+def wanted(name: int, edition: int) -> dict[str, Any]:
+    """An update of a widget: what has this name (`latest.name_of`) answers this change; anything else stays dimmed."""
+    return gr.update(wanted={"name": name, "edition": edition})
 
 
 def _starting(properties: dict[str, Any]) -> str:
@@ -48,7 +54,7 @@ class Widget(gr.HTML):
     def __init__(self, value: Any, script: str, template: str, **named: Any):
         own = set(named) - _OF_HTML
         js = _starting({name: named[name] for name in own}) + "".join(map(asset, ["common.js", *script.split()]))
-        named = {"stamp": 0, "edition": None, **named}
+        named = {"stamp": 0, "edition": None, "wanted": None, **named}
         super().__init__(value=value, html_template=template, js_on_load=js, apply_default_css=False, **named)
 
     def get_config(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ function add(parent, tag, name, text) {
 }
 
 function show() {
-  upToDate();
+  upToDate(props.task);
   const value = props.value || [];
   cards.replaceChildren();
   if (!value.length) add(cards, "p", "pt-empty", props.empty);

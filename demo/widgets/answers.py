@@ -11,12 +11,12 @@ from demo.widgets import Widget
 class Answers(Widget):
     """Value: a list of `card(...)`. Pointing at a pixel of a picture, or of a `Board`, shows each model's probability.
 
-    Properties besides the value: `empty`, a text shown where there is no card.
+    Properties besides the value: `empty`, a text shown where there is no card; `task`, the name of what they answer.
     """
 
-    def __init__(self, value: list[dict] | None = None, empty: str = "", **named: Any):
+    def __init__(self, value: list[dict] | None = None, empty: str = "", task: int = 0, **named: Any):
         template = '<p class="pt-pointed" aria-live="polite"></p><div class="pt-cards"></div>'
-        super().__init__(value or [], "answers.js", template, empty=empty, **named)
+        super().__init__(value or [], "answers.js", template, empty=empty, task=task, **named)
 
 
 def card(

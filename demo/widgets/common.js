@@ -14,8 +14,10 @@ const save = (href, name) => {
   link.click();
 };
 const whenNew = (call) => watch(["value", "stamp"], call);
-// What is shown is new where it answers the last change, if it says which one it answers.
-const upToDate = (edition = props.edition) => {
+// What is shown is new where it answers the last change. What takes long to draw has a name, and `wanted` says which
+// change asked for that; anything else says itself which change it answers, or is always new.
+const upToDate = (name) => {
+  const edition = name === undefined ? props.edition : props.wanted?.name === name ? props.wanted.edition : -1;
   const part = element.closest("[data-stale]");
   if (part && (edition ?? Infinity) >= part.dataset.stale) delete part.dataset.stale;
 };

@@ -45,6 +45,8 @@ const timer = setInterval(() => {
   frame = (frame + 1) % props.value.frames;
   paint();
 }, 180);
-whenNew(() => { upToDate(); show(); });
+const isNew = () => upToDate(props.value?.name);
+whenNew(() => { isNew(); show(); });
+watch("wanted", isNew);
 state();
 show();

@@ -10,7 +10,7 @@ from demo.widgets import Widget, asset
 
 
 class Player(Widget):
-    """Value: `{"frames": n, "clips": [clip(...)]}`."""
+    """Value: `{"frames": n, "clips": [clip(...)], "name": name of what they answer}`."""
 
     def __init__(self, value: dict | None = None, **named: Any):
         super().__init__(

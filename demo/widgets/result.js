@@ -9,8 +9,7 @@ function show() {
   if (chosen >= tiles.length) chosen = 0;
   bar.value = value.share;
   bar.style.visibility = value.share < 1 ? "visible" : "hidden";
-  // A picture of an older request may come after a change, even a finished one.
-  if (props.wanted && props.wanted.name === value.name) upToDate(props.wanted.edition);
+  upToDate(value.name);  // a picture of an older request may come after a change, even a finished one
   element.querySelector(".pt-result").dataset.share = value.share;
   paint();
 }

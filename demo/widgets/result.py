@@ -9,8 +9,7 @@ class Result(Widget):
     """Value: `result(...)`. Event: `pick`, a click on the large picture, carries `tile`, `x` and `y` in [-1, 1].
 
     Pictures of an earlier request stay, dimmed, until new ones take their place.
-    Properties besides the value: `mark` ([x, y] or None), `empty` (a text shown where there is no picture), `wanted`
-    (`name` of the request that the visitor made last, and the `edition` that it answers).
+    Properties besides the value: `mark` ([x, y] or None), `empty` (a text shown where there is no picture).
     """
 
     def __init__(
@@ -18,11 +17,10 @@ class Result(Widget):
         value: dict | None = None,
         empty: str = "",
         mark: list | None = None,
-        wanted: dict | None = None,
         **named: Any,
     ):
         value, template = value or result([], 0, 1.0), asset("result.html")
-        super().__init__(value, "result.js", template, empty=empty, mark=mark, wanted=wanted, **named)
+        super().__init__(value, "result.js", template, empty=empty, mark=mark, **named)
 
 
 def result(tiles: list[dict], count: int, share: float, name: int = 0, ahead: int = 0) -> dict:
