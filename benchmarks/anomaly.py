@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from applications.anomaly.scores import SHAKES, image_scores
-from applications.anomaly.surprise import MAPS, relative, smooth, surprise
+from applications.anomaly.surprise import MAPS, smooth, surprise
 from benchmarks.defects import DEFECTS, damage
 from benchmarks.timing import FOLDER, write
 from evaluation.tables import make_table, markdown
@@ -77,7 +77,7 @@ def maps_of(model, images: np.ndarray, references: References | None, label: str
 
 
 def auroc(maps: Tensor, masks: np.ndarray, blur: float) -> float:
-    return float(roc_auc_score(masks.ravel(), relative(smooth(maps, blur)).numpy().ravel()))
+    return float(roc_auc_score(masks.ravel(), smooth(maps, blur).numpy().ravel()))
 
 
 def localise(model, flags: argparse.Namespace) -> list[dict]:

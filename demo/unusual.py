@@ -3,7 +3,7 @@
 import gradio as gr
 
 from applications.anomaly.report import coloured
-from applications.anomaly.surprise import Style, relative, smooth, surprise
+from applications.anomaly.surprise import Style, smooth, surprise
 from demo import models
 from demo.guard import check_time, on_gpu
 from demo.image_handlers import Visit
@@ -39,7 +39,7 @@ def unusual(visit: Visit) -> Updates:
     values = read_picture(visit.picture, config.native_grid, config.value_dim)
     found = surprise(model, values[None], progress=lambda share: check_time())
     style = Style.of(config)
-    heat = relative(smooth(found.maps()[style.map], style.smooth))[0]
+    heat = smooth(found.maps()[style.map], style.smooth)[0]
     top = float(heat.flatten().quantile(TOP))
     row, column = divmod(int(heat.argmax()), heat.shape[1])
     where = f"largest at column {column + 1}, row {row + 1}"

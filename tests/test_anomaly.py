@@ -10,7 +10,7 @@ from PIL import Image
 
 from applications.anomaly.__main__ import main
 from applications.anomaly.scores import compressed_bits, image_scores, joint_bits, shuffled, turned
-from applications.anomaly.surprise import MAPS, Windows, relative, smooth, surprise
+from applications.anomaly.surprise import MAPS, Windows, smooth, surprise
 from benchmarks.defects import DEFECTS, damage
 from conftest import make_model
 
@@ -88,13 +88,6 @@ def test_doubted_pixels_are_no_context():
         torch.testing.assert_close(found.nats[0, y, x], -given.log_prob(flat[:, [y * 6 + x]])[0, 0])
     with pytest.raises(ValueError, match="doubts: expected shares between 0 and 1"):
         surprise(model, values, doubts=(1.5,))
-
-
-def test_a_relative_map_is_0_where_half_of_its_image_surprises_less():
-    maps = torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(0))
-    found = relative(maps + torch.tensor([0.0, 10.0, -3.0])[:, None, None])
-    torch.testing.assert_close(found, relative(maps))
-    assert ((found < 0).sum((1, 2)) == 17).all() and (found.flatten(1) == 0).any(1).all()
 
 
 def test_wrong_windows_and_images_are_refused():

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from applications.anomaly.report import Judged, write_report
 from applications.anomaly.scores import SHAKES, image_scores, read_images
-from applications.anomaly.surprise import MAPS, Style, Windows, relative, smooth, surprise
+from applications.anomaly.surprise import MAPS, Style, Windows, smooth, surprise
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.image import endings
 
@@ -64,8 +64,7 @@ def judge(model, files: list[tuple[str, Path]], flags: argparse.Namespace, style
     config = model.config
     values = read_images(open_images(files), config.native_grid, config.value_dim)
     maps = smooth(surprise(model, values, style.windows, style.doubts, progress).maps()[style.map], style.smooth)
-    means, maps = maps.mean((1, 2)), relative(maps)
-    scores = {"map_mean": means.tolist(), "map_max": maps.amax((1, 2)).tolist()}
+    scores = {"map_mean": maps.mean((1, 2)).tolist(), "map_max": maps.amax((1, 2)).tolist()}
     if not flags.maps_only:
         scores |= image_scores(model, values, tuple(flags.shake))
     each = ({name: score[number] for name, score in scores.items()} for number in range(len(files)))

@@ -94,7 +94,7 @@ class Style:
 
 # A stroke is explained by its own ends alone; fur by all fur around it.
 GREY = Style("distance", 1.0, Windows(8, 8, 16, grids=2), (0.12, 0.12))
-COLOUR = Style("nats", 0.7, Windows(8, 12, 16, grids=2), (0.2, 0.12, 0.12))
+COLOUR = Style("nats", 1.0, Windows(8, 12, 16, grids=2), (0.2, 0.12, 0.12))
 
 
 @dataclass(frozen=True)
@@ -200,9 +200,3 @@ def smooth(maps: Tensor, std: float) -> Tensor:
     for shape, padding in (((1, -1), (radius, radius, 0, 0)), ((-1, 1), (0, 0, radius, radius))):
         maps = F.conv2d(F.pad(maps, padding, mode="replicate"), kernel.view(1, 1, *shape))
     return maps[:, 0]
-
-
-def relative(maps: Tensor) -> Tensor:
-    """Maps (B, height, width) minus the median of each: an image full of detail surprises everywhere, and what matters
-    is where it does more than elsewhere."""
-    return maps - maps.flatten(1).median(1).values[:, None, None]
