@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from demo import api, field_tab, image_tab, models, polynomial_tab, saving, shape_tab, share, video_tab
+from demo import api, field_tab, image_tab, models, opening, polynomial_tab, saving, shape_tab, share, video_tab
 from demo.cores import share_cores
 from demo.guard import guarded
 from demo.limits import MAX_FILE, MAX_SESSIONS, MAX_WAITING
@@ -103,6 +103,12 @@ def _recovered(tab: Tab, kept: dict) -> dict | None:
         return None
 
 
+def prepare() -> None:
+    """Before `build`'s blocks are launched: threads as an app of many visitors needs them, and a first drawing."""
+    share_cores()
+    opening.warm_up()
+
+
 def launch_options() -> dict:
     """What `blocks.launch` needs besides a port: look and limits."""
     fonts = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
@@ -120,9 +126,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, help="port to serve on; default: the first free one from 7860")
     parser.add_argument("--mcp", action="store_true", help="offer the API as MCP tools too (pip install 'gradio[mcp]')")
     arguments = parser.parse_args()
-    share_cores()
     try:
         blocks = build(arguments.checkpoint)
+        prepare()
         blocks.launch(server_port=arguments.port, mcp_server=arguments.mcp, **launch_options())
     except (ValueError, ImportError) as error:
         parser.error(str(error))

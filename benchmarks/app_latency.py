@@ -10,7 +10,6 @@ import statistics
 from playwright.sync_api import sync_playwright
 
 import app
-from demo.cores import share_cores
 
 # Milliseconds from a press on the canvas until the image has the new picture and the page is drawn; null where paint of
 # the sketch's own colour changes nothing.
@@ -33,7 +32,7 @@ def main() -> None:
     parser.add_argument("--dabs", type=int, default=40)
     arguments = parser.parse_args()
     blocks = app.build()
-    share_cores()  # as `python app.py` does
+    app.prepare()  # as `python app.py` does
     _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])

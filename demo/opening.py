@@ -40,6 +40,16 @@ def drawn_before(request: Request) -> Drawing:
     return finish(request, partials) if partials else list(drawing(request))[-1]
 
 
+def warm_up() -> None:
+    """Draw the beginning of a sample: the first of a process takes longer, which no visitor should wait for.
+
+    Raises:
+        ValueError: where the checkpoint is not on offer.
+    """
+    request = first()
+    next(draw(request.checkpoint, request.observed, request.resolution, request.sampling))
+
+
 def stored(request: Request) -> list[Partial] | None:
     """The states of the drawing in the file, or `None` where they are of other weights or of another request."""
     if not FILE.exists():

@@ -203,6 +203,16 @@ def test_exact_is_the_default_and_a_finished_drawing_is_remembered():
     assert remembered(other) is None
 
 
+def test_the_first_visitor_s_model_has_drawn_before():
+    name = opening.first().checkpoint
+    models._load.cache_clear()
+    model, passes = models.load(name), []
+    handle = model.decoder[0].register_forward_hook(lambda *_: passes.append(True))
+    opening.warm_up()
+    handle.remove()
+    assert models.load(name) is model and passes
+
+
 def test_the_opening_that_is_stored_is_that_of_the_shipped_weights():
     request = opening.first()
     assert opening.stored(request), "the sketch or its checkpoint changed: run `python -m demo.opening`"
