@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from baselines.autoregressive import MODELS
@@ -14,6 +15,8 @@ from baselines.field import __main__ as field_command
 from baselines.field.__main__ import TableArguments, compare
 from baselines.field.arguments import parse_arguments
 from baselines.field.export import LARGEST, save
+from baselines.field.pictures import SHOWN, PictureArguments
+from baselines.field.pictures import draw as draw_pictures
 from baselines.field.samples import draw, judge
 from baselines.field.table import measured, page
 from baselines.field.train_all import AllArguments, command, jobs
@@ -197,6 +200,17 @@ def test_drawn_images_are_judged_at_the_size_that_a_classifier_knows():
     assert draw(make("nade"), 2, 2, 0) is None and draw(make("nade"), 2, 1, 0).shape == (2, 1, 4, 4)
     own = make_model(native_grid=[4, 4], quantization_step=1.0, num_bins=2)
     assert draw(own, 2, 2, 0).shape == (2, 1, 8, 8)
+
+
+def test_the_same_images_are_drawn_at_several_sizes_into_files(tmp_path):
+    save(make("spatial-pixelcnn"), tmp_path / "model")
+    flags = dict(sides=[8, 16], images=3, output=str(tmp_path))
+    sheet = draw_pictures(PictureArguments(str(tmp_path / "model"), **flags))
+    assert [Image.open(tmp_path / f"{side}.png").size for side in (8, 16)] == [(24, 8), (48, 16)]
+    assert Image.open(sheet).size == (3 * SHOWN, 2 * SHOWN)
+    save(make("nade"), tmp_path / "nade")
+    with pytest.raises(ValueError, match="--model: expected a Spatial PixelCNN"):
+        draw_pictures(PictureArguments(str(tmp_path / "nade")))
 
 
 def test_every_training_of_the_whole_field_parses():
