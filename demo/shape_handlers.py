@@ -125,7 +125,7 @@ def _slice(visit: Visit, observed: Observed) -> Updates:
     picture = slice_picture(visit.checkpoint, observed, axis, depth)
     across = " and ".join(name for name in AXES if name != axis)
     text = f"Mean distance in the plane {depth} across {axis}; right and up are {across}"
-    return fresh([tile("Slice", picture_url(picture), text, "red inside, blue outside")])
+    return fresh([tile("Slice", picture_url(picture), text, "red inside, blue outside")], edition=visit.edition)
 
 
 @on_gpu

@@ -50,7 +50,7 @@ SHOWN = [*VIEWS, *SAMPLES]
 UPLOADS = {"upload": open_mesh, "scan": open_scan}
 OPENED = ["shape", "truth", "up", "opened", *SHOWN]
 SHAPE = [*OPENED, *UPLOADS]
-VIEWERS = "#shape-mean, #shape-points, #shape-sample-1, #shape-sample-2"
+VIEWERS = "#shape-mean, #shape-points, #shape-slice, #shape-sample-1, #shape-sample-2"
 DIMMED = dict(js=outdate(VIEWERS))
 BUSY = dict(show_progress="minimal", **DIMMED)  # where nothing can be refused: each view would say "Error"
 CLICK = "Choose an example: a click on this slice then observes the distance there."

@@ -87,15 +87,16 @@ def drawn(monkeypatch):
 
 def test_late_views_of_an_older_shape_stay_dimmed(held):
     page, first, second = held
-    dimmed, view = page.locator("#shape-mean[data-stale]"), page.locator("#shape-slice img")
+    dimmed, view = page.locator(":is(#shape-mean, #shape-slice)[data-stale]"), page.locator("#shape-slice img")
     before = view.get_attribute("src")
     open_shape(page, "Table")
-    expect(dimmed).to_have_count(1)
+    expect(dimmed).to_have_count(2)
+    expect(view).to_have_css("opacity", "0.45")
     open_shape(page, "Ladder-back")
     first.set()
     until_changed(view, before)
     page.wait_for_timeout(500)
-    assert dimmed.count() == 1
+    assert dimmed.count() == 2
     second.set()
     expect(dimmed).to_have_count(0)
 
