@@ -19,8 +19,6 @@ import torch
 from torch import Tensor
 from transformers import AutoModel
 
-from pixeltransformer.grids import coarser
-
 MAX_INPUTS = 32  # observed sets in a request
 MAX_CONTEXT = 4096  # positions of a set
 MAX_QUERIES = 65_536  # positions asked for, of a set
@@ -130,7 +128,7 @@ class EndpointHandler:
         grid, cells = self.model.config.native_grid, 0
         if sampling and parameters["order"] == "coarse-to-fine":
             scales = self.model.config.chain[:-1]
-            cells = sum(math.prod(coarser(grid, scale)) for scale in scales)
+            cells = sum(math.prod(side // 2**scale for side in grid) for scale in scales)
         for positions, _, queries, _ in read:
             if sampling and len(queries) > MAX_DRAWN:
                 raise ValueError(f"queries: expected at most {MAX_DRAWN:,} positions of a sample, got {len(queries):,}")

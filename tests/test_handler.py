@@ -15,6 +15,7 @@ from conftest import ROOT, make_model
 from demo.observed import read_observed
 from handler import MAX_INPUTS, MAX_SAMPLES, EndpointHandler
 from pixeltransformer.checks import read_rows
+from processes import run_outside
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,20 @@ def served(tmp_path_factory) -> EndpointHandler:
     make_model().save_pretrained(folder)
     shutil.copy(ROOT / "handler.py", folder)
     return EndpointHandler(str(folder))
+
+
+ALONE = """
+import sys
+from handler import EndpointHandler
+handler = EndpointHandler(sys.argv[1])
+print(len(handler({"inputs": {"grid": [6, 6]}})["mean"]), "pixeltransformer" in sys.modules)
+"""
+
+
+def test_a_checkpoint_and_the_handler_are_enough(served, tmp_path):
+    folder = str(served.model.name_or_path)
+    shutil.copy(ROOT / "handler.py", tmp_path)
+    assert run_outside(ALONE, folder, folder=tmp_path).split()[-2:] == ["36", "False"]
 
 
 def observed(count: int = 5, seed: int = 0, **more) -> dict:
