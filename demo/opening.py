@@ -3,6 +3,7 @@
 `python -m demo.opening` draws it again, after a change of the first example or of its checkpoint: a minute or two.
 """
 
+import argparse
 import hashlib
 import json
 import math
@@ -95,6 +96,7 @@ def _row(samples: Tensor, count: int) -> Tensor:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser("python -m demo.opening", description=__doc__).parse_args()
     models.offer()
     keep(first())
     print(f"{FILE.name}: {FILE.stat().st_size:,} bytes")

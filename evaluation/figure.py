@@ -30,8 +30,8 @@ class Arguments:
     temperature: float = flag("Temperature of the samples.", 0.9)
     seed: int = flag("Seed of positions and samples.", 0)
     new: int = flag("Draw so many new signals, with nothing observed, instead.", 0)
-    num_steps: int = flag("Steps for each new signal.", 256)
-    order: Literal["random", "coarse-to-fine"] = flag("Order in which new signals are drawn.", "random")
+    num_steps: int = flag("Passes for each new signal.", 256)
+    order: Literal["spread", "random", "coarse-to-fine"] = flag("Order in which new signals are drawn.", "spread")
 
 
 def make(arguments: Arguments, signal: Signal) -> None:

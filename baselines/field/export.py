@@ -4,6 +4,7 @@
 run it after each change of baselines/autoregressive.
 """
 
+import argparse
 import json
 import shutil
 from dataclasses import asdict
@@ -167,5 +168,6 @@ def card(model: AutoregressiveModel, folder: Path) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser("python -m baselines.field.export", description=__doc__).parse_args()
     for config in sorted(Path("checkpoints/field").glob("*/config.json")):
         publish(config.parent, config.parent)
