@@ -11,9 +11,9 @@ from torch import Tensor
 
 from baselines.autoregressive import orders
 from baselines.autoregressive.base import AutoregressiveModel
-from baselines.protocol import HIDDEN, FieldModel, refusal
+from baselines.protocol import HIDDEN, FieldModel, num_levels, refusal
 from demo.examples import digit
-from demo.field_models import GRID, OURS, SLOW, fits, load, offered
+from demo.field_models import GRID, OURS, SLOW, load, mismatch, offered
 from demo.guard import check_time
 from demo.pictures import animation, enlarge, picture_url, read_picture
 from pixeltransformer.orders import spread_order
@@ -117,8 +117,8 @@ def ask_all(task: Task, seed: int) -> Iterator[Answer]:
 @torch.inference_mode()
 def ask(name: str, task: Task, seed: int) -> Answer:
     """What one model says."""
-    if not fits(name):
-        return Answer(name, "It knows images of 4×4 pixels alone: a histogram of larger ones would not fit anywhere.")
+    if why := mismatch(name):
+        return Answer(name, why)
     model = load(name)
     positions = model.native_positions()
     known, hidden = (mask.nonzero()[:, 0].to(positions.device) for mask in (task.known, ~task.known))
@@ -134,7 +134,8 @@ def ask(name: str, task: Task, seed: int) -> Answer:
     seconds = time.perf_counter() - start
     samples = values.repeat(count, 1, 1).index_copy_(1, hidden, drawn.float())
     bits = None
-    if refusal(model, "log_prob", context[0], queries) is None:
+    # Bits of black and white pixels among 256 grey levels would not compare with those of two levels.
+    if num_levels(model) == 2 and refusal(model, "log_prob", context[0], queries) is None:
         # Our order has random parts: the same seed gives the same order.
         more = {"generator": torch.Generator().manual_seed(seed)} if name == OURS else {}
         bits = -model.log_prob(*context, queries, values[:, hidden], **more).item() / math.log(2)

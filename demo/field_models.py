@@ -1,4 +1,4 @@
-"""The models that the field tab asks: autoregressive models of binary digits, and PixelTransformer among them."""
+"""The models that the field tab asks: autoregressive models, most of binary digits, and PixelTransformer among them."""
 
 import json
 from functools import lru_cache
@@ -46,12 +46,15 @@ ABOUT = {
     "spatial-pixelcnn": About("Spatial PixelCNN, 8×8", "Akoury & Nguyen 2017"),
     "spatial-pixelcnn-16": About("Spatial PixelCNN, 16×16", "Akoury & Nguyen 2017"),
     "image-gpt": About("ImageGPT", "Chen et al. 2020"),
+    "categorical-nade": About("Categorical NADE, 256 grey levels", "Larochelle & Murray 2011"),
+    "rnade": About("RNADE", "Uria et al. 2013"),
+    "wavenet": About("WaveNet", "van den Oord et al. 2016"),
 }
 
 
 @lru_cache(maxsize=1)
 def offered() -> dict[str, Path]:
-    """Folders of the shipped models of binary images by name, ours first, the slow ones last."""
+    """Folders of the shipped models by name, ours first, the slow ones last."""
     folders = {OURS: CHECKPOINTS / OURS} | {name: CHECKPOINTS / "field" / name for name in MODELS}
     found = {name: folders[name] for name in ABOUT if name in folders and (folders[name] / "config.json").is_file()}
     return {name: found[name] for name in sorted(found, key=lambda name: SLOW.index(name) + 1 if name in SLOW else 0)}
@@ -65,7 +68,12 @@ def load(name: str) -> FieldModel:
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def fits(name: str) -> bool:
-    """Whether a model knows images of `GRID`."""
-    config = json.loads((offered()[name] / "config.json").read_text())
-    return tuple(config.get("native_grid", GRID)) == GRID
+def mismatch(name: str) -> str | None:
+    """Why a model has no answer about images of `GRID`, in one sentence; `None` if it knows such images."""
+    grid = tuple(json.loads((offered()[name] / "config.json").read_text()).get("native_grid", GRID))
+    if len(grid) == 1:
+        return f"It models curves, {grid[0]} values one after another, and no images."
+    if grid != GRID:
+        width, height = grid
+        return f"It knows images of {width}×{height} pixels alone: a histogram of larger ones would not fit anywhere."
+    return None
