@@ -153,8 +153,8 @@ def sampling(found: dict, picture: str = "sampling") -> str:
     if share < 1:
         title = "the same, buffers becoming context"
         encoded = (
-            f"In both, the\nbuffer becomes context when it holds more than {share:.0%} of what is known, as in the "
-            "checkpoint's config;\n[TRAINING.md](TRAINING.md) says what that gains in likelihood."
+            f"In both, the\nbuffer becomes context when it holds more than {share:.0%} of what is known "
+            "(`max_buffer_share`);\n[TRAINING.md](TRAINING.md) says what that gains in likelihood."
         )
     steps = next((row["re_encoding"] for row in found["rows"] if row["re_encoding"] != "whole"), None)
     note = f"\\* {steps}. " if steps else ""

@@ -6,7 +6,7 @@ TEMPLATE = """---
 
 # {title}
 
-Given the values of a signal at a few positions, any positions, this model predicts the distribution of the value
+Given the values of a signal at a few positions, wherever they lie, this model predicts the distribution of the value
 everywhere else and draws whole plausible signals. It follows
 [PixelTransformer](https://shubhtuls.github.io/PixelTransformer/) (Tulsiani & Gupta, ICML 2021) in an implementation of
 its own.
@@ -97,6 +97,7 @@ def model_card(config, num_parameters: int, folder: str = "path/to/this/folder",
     cells = 1
     for size in config.native_grid:
         cells *= size
+    largest = provenance.get("max_context", "the training's largest number of")
     bounds = "unbounded" if config.value_range is None else "in [{:g}, {:g}]".format(*config.value_range)
     return ModelCard(
         TEMPLATE.format(
@@ -117,7 +118,7 @@ def model_card(config, num_parameters: int, folder: str = "path/to/this/folder",
             range=bounds,
             mean_shape=f"(1, {cells - 16}, {config.value_dim}) and (1, {cells - 16})",
             cells=cells,
-            max_context=provenance.get("max_context", "the training's largest context"),
+            max_context=f"{largest:,}" if isinstance(largest, int) else largest,
             **{key: provenance.get(key) or UNKNOWN for key in ("data", "training", "metrics")},
         )
     )

@@ -141,8 +141,9 @@ class Images(DatasetSignal):
 
     def describe(self, count: int) -> str:
         mirrored = ", every other one mirrored" if self.horizontal_flip else ""
+        binarised = ", each time binarised anew" if self.binarise else ""
         count //= max(1, len(self.image_size))
-        return f"{count:,} images of `{self.source()[0]}`, split `{self.train_split}`{mirrored}."
+        return f"{count:,} images of `{self.source()[0]}`, split `{self.train_split}`{mirrored}{binarised}."
 
 
 class EverySize(Sequence):
