@@ -1,13 +1,14 @@
 """Measure anomaly maps and scores: `python -m benchmarks.anomaly --checkpoint … --dataset_name … --output anomaly-…`.
 
-Defects are put into held-out images, and the pixels' AUROC is that of all images together. Blurs are chosen on images
-held out of the training split, for each method its own; then the test split is measured. `--outliers` names another
-dataset, whose images are to be told from the checkpoint's own by a score of the whole image. `--report` writes the
-tables of docs/ANOMALY.md from all results.
+Defects are put into held-out images, and the pixels' AUROC is that of all images together. Blurs, and whether a map
+loses its mean, are chosen on images held out of the training split, for each method its own; then the test split is
+measured. `--outliers` names another dataset, whose images are to be told from the checkpoint's own by a score of the
+whole image. `--report` writes the tables of docs/ANOMALY.md from all results.
 """
 
 import argparse
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -76,26 +77,30 @@ def maps_of(model, images: np.ndarray, references: References | None, label: str
     return {name: torch.cat(each) for name, each in parts.items()}
 
 
-def auroc(maps: Tensor, masks: np.ndarray, blur: float) -> float:
-    return float(roc_auc_score(masks.ravel(), smooth(maps, blur).numpy().ravel()))
+def auroc(maps: Tensor, masks: np.ndarray, blur: float, relative: bool) -> float:
+    """Of all pixels together; `relative`: after each map lost its mean."""
+    shown = smooth(maps, blur)
+    shown = shown - shown.mean((1, 2), keepdim=True) if relative else shown
+    return float(roc_auc_score(masks.ravel(), shown.numpy().ravel()))
 
 
 def localise(model, flags: argparse.Namespace) -> list[dict]:
-    """AUROC of each kind of defect: blurs of patches chosen on validation images, all measured on test images."""
+    """AUROC of each kind of defect on test images; how maps are shown is chosen on validation images."""
     references = References(images_of(flags.dataset_name, model.config, "train", TRAINING))
     chosen: dict[str, dict] = {}
     images, masks = damage(images_of(flags.dataset_name, model.config, "validation", flags.limit), "patch", 1)
     for name, maps in maps_of(model, images, references, "validation").items():
-        scores = {blur: auroc(maps, masks, blur) for blur in BLURS}
+        scores = {way: auroc(maps, masks, *way) for way in product(BLURS, (False, True))}
         best = max(scores, key=scores.get)
-        chosen[name] = {"blur": best, "validation": scores[best]}
+        chosen[name] = {"blur": best[0], "relative": best[1], "validation": scores[best]}
     rows = []
     clean = images_of(flags.dataset_name, model.config, "test", flags.limit)
     for kind in flags.defects:
         images, masks = damage(clean, kind, 2)
         for name, maps in maps_of(model, images, references, f"test, {kind}").items():
-            row = {"defect": kind, "map": name, "blur": chosen[name]["blur"], "images": len(images)}
-            rows.append(row | {"auroc": auroc(maps, masks, chosen[name]["blur"])})
+            way = {"blur": chosen[name]["blur"], "relative": chosen[name]["relative"]}
+            row = {"defect": kind, "map": name, **way, "images": len(images)}
+            rows.append(row | {"auroc": auroc(maps, masks, **way)})
             if kind == "patch":
                 rows[-1]["validation"] = chosen[name]["validation"]
     return rows

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from applications.anomaly.report import coloured
-from applications.anomaly.surprise import Style, smooth, surprise
+from applications.anomaly.surprise import Style, surprise
 from demo import models
 from demo.guard import check_time, on_gpu
 from demo.image_handlers import Visit
@@ -37,9 +37,7 @@ def unusual(visit: Visit) -> Updates:
         raise ValueError("picture: expected one to look at, got none; upload one or click an example with a photo")
     config, model = visit.config, models.load(visit.checkpoint)
     values = read_picture(visit.picture, config.native_grid, config.value_dim)
-    found = surprise(model, values[None], progress=lambda share: check_time())
-    style = Style.of(config)
-    heat = smooth(found.maps()[style.map], style.smooth)[0]
+    heat = Style.of(config).shown(surprise(model, values[None], progress=lambda share: check_time()))[0]
     top = float(heat.flatten().quantile(TOP))
     row, column = divmod(int(heat.argmax()), heat.shape[1])
     where = f"largest at column {column + 1}, row {row + 1}"

@@ -7,7 +7,7 @@ Each image is cropped and resized to the checkpoint's native grid. docs/ANOMALY.
 
 import argparse
 import sys
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from applications.anomaly.report import Judged, write_report
 from applications.anomaly.scores import SHAKES, image_scores, read_images
-from applications.anomaly.surprise import MAPS, Style, Windows, smooth, surprise
+from applications.anomaly.surprise import MAPS, Style, Windows, surprise
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.image import endings
 
@@ -52,19 +52,22 @@ def open_images(files: list[tuple[str, Path]]) -> list[Image.Image]:
 def chosen(flags: argparse.Namespace, default: Style) -> Style:
     """The style that the flags ask for; what they leave open is the checkpoint's."""
     own = default.windows
-    asked = (flags.core, flags.window, flags.distance, flags.grids)
+    grids = flags.grids or min(own.grids, flags.core or own.core)
+    asked = (flags.core, flags.window, flags.distance, grids)
     sides = [usual if side is None else side for side, usual in zip(asked, astuple(own), strict=True)]
     blur = default.smooth if flags.smooth is None else flags.smooth
     doubts = default.doubts if flags.doubt is None else tuple(flags.doubt)
-    return Style(flags.map or default.map, blur, Windows(*sides), doubts)
+    relative = default.relative if flags.relative is None else flags.relative == "true"
+    return Style(flags.map or default.map, blur, Windows(*sides), doubts, relative)
 
 
 def judge(model, files: list[tuple[str, Path]], flags: argparse.Namespace, style: Style, progress) -> list[Judged]:
     """Maps and scores of some image files."""
     config = model.config
     values = read_images(open_images(files), config.native_grid, config.value_dim)
-    maps = smooth(surprise(model, values, style.windows, style.doubts, progress).maps()[style.map], style.smooth)
-    scores = {"map_mean": maps.mean((1, 2)).tolist(), "map_max": maps.amax((1, 2)).tolist()}
+    found = surprise(model, values, style.windows, style.doubts, progress)
+    maps, whole = style.shown(found), replace(style, relative=False).shown(found)
+    scores = {"map_mean": whole.mean((1, 2)).tolist(), "map_max": whole.amax((1, 2)).tolist()}
     if not flags.maps_only:
         scores |= image_scores(model, values, tuple(flags.shake))
     each = ({name: score[number] for name, score in scores.items()} for number in range(len(files)))
@@ -99,6 +102,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="folder for the report")
     parser.add_argument("--map", choices=MAPS, help="what the map shows; defaults here and below: by the checkpoint")
     parser.add_argument("--smooth", type=float, help="std of a Gaussian blur, in pixels")
+    parser.add_argument("--relative", choices=("true", "false"), help="whether each map loses its mean")
     parser.add_argument("--core", type=int, help="side of what is scored at a time")
     parser.add_argument("--window", type=int, help="side of what is hidden around it")
     parser.add_argument("--distance", type=int, help="between two windows")

@@ -79,22 +79,36 @@ DOUBT_BLURS = (2.0, 1.5)  # std in pixels of the blur by which doubted pixels ar
 
 @dataclass(frozen=True)
 class Style:
-    """What is shown: the map, the std of its blur in pixels, windows, and shares of pixels that are doubted in turn."""
+    """What is shown, and how it is made.
+
+    Args:
+        map (`str`): One of `MAPS`.
+        smooth (`float`): Std of the map's blur in pixels.
+        windows (`Windows`): What is hidden while a pixel is scored.
+        doubts (`tuple[float, ...]`): Shares of pixels that are doubted in turn.
+        relative (`bool`): Whether each map loses its mean: what is usual in a busy image would stand out in a calm one.
+    """
 
     map: str
     smooth: float
     windows: Windows
     doubts: tuple[float, ...]
+    relative: bool = False
 
     @classmethod
     def of(cls, config) -> "Style":
         """The best one for a checkpoint: chosen on training and validation images of digits and of cat faces."""
         return GREY if config.value_dim == 1 else COLOUR
 
+    def shown(self, found: "Surprise") -> Tensor:
+        """The map (B, height, width) that is shown of each image."""
+        maps = smooth(getattr(found, self.map), self.smooth)
+        return maps - maps.mean((1, 2), keepdim=True) if self.relative else maps
+
 
 # A stroke is explained by its own ends alone; fur by all fur around it.
 GREY = Style("distance", 1.0, Windows(8, 8, 16, grids=2), (0.12, 0.12))
-COLOUR = Style("nats", 1.0, Windows(8, 12, 16, grids=2), (0.2, 0.12, 0.12))
+COLOUR = Style("nats", 1.0, Windows(8, 12, 16, grids=2), (0.2, 0.12, 0.12), relative=True)
 
 
 @dataclass(frozen=True)
