@@ -49,7 +49,7 @@ def build(checkpoints: list[str] | None = None) -> gr.Blocks:
             for title, module in TABS.items():
                 with gr.Tab(title, id=module.NAME) as item:
                     tabs.append(module.build())
-                saving.remember_tab(item, module.NAME)
+                saving.remember_tab(item, module.NAME, image_tab.NAME)
                 if tabs[-1].chosen is not None:
                     tabs[-1].chosen(item.select)
         for tab in tabs:
@@ -66,15 +66,13 @@ def _connect(blocks: gr.Blocks, row: gr.Tabs, tab: Tab) -> None:
         return
 
     arrived = gr.State("")  # the state, once it is on the page: then what depends on it is drawn
-    named = gr.State(False)  # the tab alone is opened
+    named = gr.Textbox(visible="hidden")  # the tab's name, where it is to be opened
     texts = [gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")]
 
     @guarded
     def open_link(saved: str, last: str, request: gr.Request):
         code, wanted = request.query_params.get("state"), request.query_params.get("tab")
-        # The first tab is open anyway: selected late, it would close the one that a quick visitor has chosen.
-        selected = tab.name == (wanted or last) and tab.name != image_tab.NAME
-        chosen = {row: gr.update(selected=tab.name) if selected else gr.skip()}
+        chosen = {named: tab.name if tab.name == (wanted or last) else ""}
         if code and wanted == tab.name:
             try:
                 return chosen | {arrived: code} | tab.restore(share.from_code(code))
@@ -84,12 +82,11 @@ def _connect(blocks: gr.Blocks, row: gr.Tabs, tab: Tab) -> None:
         found = None if kept is None or tab.recover is None else _recovered(tab, kept)
         if found is not None and not tab.recovers_alone:
             return chosen | {arrived: saved} | found
-        return chosen | (found or {}) | {named: selected}
+        return chosen | (found or {})
 
-    outputs = [row, arrived, named, *tab.restored]
-    blocks.load(open_link, texts, outputs, js=saving.reading(tab.name), show_progress="hidden", **QUICK)
-    if tab.chosen is not None:
-        tab.chosen(named.change)
+    outputs = [named, arrived, *tab.restored]
+    read = blocks.load(open_link, texts, outputs, js=saving.reading(tab.name), show_progress="hidden", **QUICK)
+    read.then(None, named, row, js=saving.OPEN, api_visibility="private")
     tab.opening(arrived.change)
     if tab.waits:
         tab.opening(blocks.load)

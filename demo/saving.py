@@ -25,7 +25,14 @@ SAVE = """(...values) => {{
 READ = """() => {{
   try {{ return ["{key}", "{tab}"].map((name) => localStorage.getItem(name) || ""); }} catch {{ return ["", ""]; }}
 }}"""
-CHOSEN = """() => {{ try {{ localStorage.setItem("{tab}", "{name}"); }} catch {{ /* not kept */ }} }}"""
+# Gradio says that the first tab is chosen as soon as the page is there: that is no choice of the visitor's.
+CHOSEN = """() => {{
+  if ((window.ptTab ?? "{first}") === "{name}") return;
+  window.ptTab = "{name}";
+  try {{ localStorage.setItem("{tab}", "{name}"); }} catch {{ /* not kept */ }}
+}}"""
+# The server's answer may come late: by then a quick visitor has chosen another tab, which stays open.
+OPEN = """(name) => name && window.ptTab === undefined ? { __type__: "update", selected: name } : undefined"""
 
 
 def save_after(page: Page, tab: str, names: list[str], *events: Callable) -> None:
@@ -35,9 +42,9 @@ def save_after(page: Page, tab: str, names: list[str], *events: Callable) -> Non
         event(None, [page[name] for name in names], None, js=js, api_visibility="private")
 
 
-def remember_tab(item: gr.Tab, tab: str) -> None:
-    """Keep which tab is open."""
-    item.select(None, None, None, js=CHOSEN.format(tab=TAB, name=tab))
+def remember_tab(item: gr.Tab, tab: str, first: str) -> None:
+    """Keep which tab is open; `first` is the one that the page opens with."""
+    item.select(None, None, None, js=CHOSEN.format(tab=TAB, name=tab, first=first))
 
 
 def reading(tab: str) -> str:

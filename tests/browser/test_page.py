@@ -78,7 +78,8 @@ def test_a_lost_connection_costs_no_stroke(cat):
     until_drawn(cat)
 
 
-def test_a_tab_that_is_chosen_while_the_page_loads_stays_open(browser, url, gates, monkeypatch):
+@pytest.mark.parametrize("last", ["image", "video"])
+def test_a_tab_that_is_chosen_while_the_page_loads_stays_open(browser, url, gates, monkeypatch, last):
     read_saved, (loaded, _) = saving.read_saved, gates
 
     def read_late(text):
@@ -87,7 +88,7 @@ def test_a_tab_that_is_chosen_while_the_page_loads_stays_open(browser, url, gate
 
     monkeypatch.setattr(saving, "read_saved", read_late)
     context = browser.new_context()
-    context.add_init_script(f"localStorage['{saving.TAB}'] ??= 'image'")  # where the visitor was last
+    context.add_init_script(f"localStorage['{saving.TAB}'] ??= '{last}'")  # where the visitor was last
     page = opened(context, url)
     page.wait_for_timeout(2000)
     page.get_by_role("tab", name="3D").click()
@@ -106,6 +107,21 @@ def test_a_damaged_link_is_told_and_a_link_can_name_a_tab_alone(browser, url):
     assert page.locator("#marginals img").count() == 2 and page.locator("#samples .pt-thumb").count() == 4
     assert not page.errors
     page.close()
+
+
+def test_a_tab_that_a_link_names_or_that_was_open_last_is_open_and_filled(browser, url):
+    context = browser.new_context()
+    page = opened(context, url + "/?tab=video")
+    expect(page.get_by_role("tab", name="Video")).to_have_attribute("aria-selected", "true")
+    expect(page.locator('#player figure[data-name="Sample"] canvas')).to_be_visible()
+    page.get_by_role("tab", name="3D").click()
+    expect(page.locator("#shape-slice img")).to_be_visible()
+    page.close()
+    page = opened(context, url)
+    expect(page.get_by_role("tab", name="3D")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#shape-slice img")).to_be_visible()
+    assert not page.errors
+    context.close()
 
 
 def test_the_api_is_documented_at_its_own_address(browser, url):
