@@ -30,7 +30,7 @@ from demo.image_handlers import (
 )
 from demo.image_layout import lay_out
 from demo.saving import save_after
-from demo.tab import DRAWING, Page, Tab, outdate
+from demo.tab import DRAWING, EACH, Page, Tab, outdate, outdate_at_once
 
 RESTORED = [*SETTINGS, "pad", "number", "speed", "temperature", "seed", "pattern", "shuffle"]
 SAMPLES = "#samples, #levels"
@@ -83,7 +83,6 @@ def _wire_changes(page: Page, follow: Callable) -> None:
     """Whatever changes the pad, or what is asked about it."""
     changes = [
         (page["pad"].recall, recall, [*SETTINGS, "pad"]),
-        (page["checkpoint"].input, change_model, [*SETTINGS, "pad"]),
         (page["examples"].pick, open_example, [*SETTINGS, "pad", "pattern"]),
         (page["uncover"].click, reveal_best, ["pad"]),
         *((source, reveal_again, ["pad"]) for source in (page["pattern"].input, page["count"].release)),
@@ -92,10 +91,12 @@ def _wire_changes(page: Page, follow: Callable) -> None:
     dimmed = dict(js=outdate(MARGINALS_TOO))
     for event, handler, outputs in changes:
         follow(page.on(event, handler, outputs, **dimmed).then)
+    follow(page.on(page["checkpoint"].input, change_model, [*SETTINGS, "pad"], **EACH, **dimmed).then)
     uploaded = page.on_upload("upload", open_picture, ["uploads", "upload", "pad", "uncover", "unusual"], **dimmed)
     follow(uploaded.then)
     follow(uploaded.failure)
     follow(page["pad"].input, SAMPLES)
+    outdate_at_once(MARGINALS_TOO, [page["resolution"].input])
     follow(page["resolution"].input)
 
 

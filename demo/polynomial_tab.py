@@ -28,7 +28,7 @@ from demo.polynomial_handlers import (
 )
 from demo.saving import save_after
 from demo.share_panel import SharePanel
-from demo.tab import DRAWING, Page, Tab, at_start, outdate
+from demo.tab import DRAWING, EACH, Page, Tab, at_start, outdate, outdate_at_once
 from demo.widgets.curves import Curves
 from demo.widgets.numbers import Number, Slider
 
@@ -47,9 +47,9 @@ def build() -> Tab:
     page = Page(Visit)
     buttons, panel = _lay_out(page)
 
-    def follow(event) -> None:
+    def follow(event, **options) -> None:
         """Bands, then sampled curves follow an event; the old ones are dimmed until then."""
-        shown = page.on(event, redraw, ["plot", "density"], js=outdate("#curves"))
+        shown = page.on(event, redraw, ["plot", "density"], js=outdate("#curves"), **options)
         page.on(shown.then, run, ["plot"], **DRAWING)
         save_after(page, NAME, SAVED, shown.then)
 
@@ -110,8 +110,9 @@ def _wire(page: Page, buttons: dict[str, gr.Button], follow) -> None:
     page["seed"].mend()
     follow(page.on(page["plot"].edit, edit, ["points"], js=outdate("#curves")).then)
     page.on(page["plot"].ask, tell, ["density"])
-    direct = [page["points"].blur, page["seed"].change]
-    direct += [page[name].input for name in ("number", "temperature", "checkpoint")]
+    follow(page["points"].blur, **EACH)
+    direct = [page["seed"].change, *(page[name].input for name in ("number", "temperature", "checkpoint"))]
+    outdate_at_once("#curves", direct)
     changes = [(page["fresh"].click, another), (page["empty"].click, clear)]
     changes += [(source, same) for source in (page["count"].input, page["where"].input)]
     changes += [(button.click, example(name)) for name, button in buttons.items()]

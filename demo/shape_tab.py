@@ -33,7 +33,7 @@ from demo.shape_handlers import (
 )
 from demo.share_panel import SharePanel
 from demo.slices import AXES
-from demo.tab import DRAWING, Page, Tab, outdate, renew
+from demo.tab import DRAWING, Page, Tab, outdate, outdate_at_once, renew
 from demo.widgets.log_slider import LogSlider
 from demo.widgets.numbers import Number, Slider
 from demo.widgets.tiles import Tiles
@@ -153,6 +153,7 @@ def _wire(page: Page, buttons: dict[str, gr.Button]) -> None:
     refusable = [*shapes, page.on(page["slice"].pick, add_point, SHOWN, **DIMMED)]
     changed = [page["count"].release, *(page[name].input for name in ("where", "side", "checkpoint"))]
     changed.append(page["seed"].change)
+    outdate_at_once(VIEWERS, [*changed, page["up"].input])
     shown = refusable + [page.on(event, update, SHOWN, **BUSY) for event in changed]
     shown.append(page.on(page["up"].input, turn, ["truth", *SHOWN], **BUSY))
     for each in shown:

@@ -18,6 +18,9 @@ Updates = dict[str, Any]  # new values, or `gr.update`s, of components by name
 # Of an event only the latest counts; short answers never wait behind samples.
 QUICK = dict(trigger_mode="always_last", api_visibility="private", **LIVE)
 DRAWING = dict(trigger_mode="always_last", api_visibility="private", **SLOW)
+# Every event is answered, in order. Of two quick ones "always_last" may lose the second: Gradio forgets it where the
+# first is refused; and where the first one's answer sets the control itself, the second finds that value there.
+EACH = dict(trigger_mode="multiple")
 
 
 @dataclass
@@ -131,6 +134,16 @@ def outdate(selector: str) -> str:
     count = "window.ptEdition = (window.ptEdition || 0) + 1"
     dim = f"for (const part of {parts}) part.dataset.stale = window.ptEdition"
     return f"(edition, ...values) => {{ {count}; {dim}; return [String(window.ptEdition), ...values]; }}"
+
+
+def outdate_at_once(selector: str, events: Iterable[Callable]) -> None:
+    """Dim these parts, and count a change, as soon as one of these events happens: the script of an event that waits
+    runs only after the answer to the earlier one, which would pass for new until then.
+
+    Call it before the events get their handlers: Gradio starts the next call of an event when one is answered.
+    """
+    for event in events:
+        event(None, None, None, js=outdate(selector), api_visibility="private")
 
 
 def renew(selector: str) -> str:

@@ -6,7 +6,7 @@ from demo import models
 from demo.limits import MAX_CONTEXT, MAX_SEED
 from demo.saving import save_after
 from demo.share_panel import SharePanel
-from demo.tab import DRAWING, Page, Tab, outdate
+from demo.tab import DRAWING, Page, Tab, outdate, outdate_at_once
 from demo.video_actions import CLIPS, PATTERNS, QUESTIONS
 from demo.video_handlers import (
     NAME,
@@ -107,6 +107,7 @@ def _wire(page: Page, buttons: dict[str, gr.Button]) -> list:
     page["seed"].mend()
     draws = [page.on(page["go"].click, run, DRAWN, **DRAWING)]
     dimmed = dict(js=outdate("#player"))
+    outdate_at_once("#player", changed)
     uploaded = page.on_upload("upload", open_video, ["truth", "upload"], **dimmed)
     page.on(uploaded.failure, note_if_known, ["player"])
     opened = [page.on(button.click, example(name), ["truth", "opened"], **dimmed) for name, button in buttons.items()]

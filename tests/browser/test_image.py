@@ -86,6 +86,56 @@ def test_a_late_result_of_an_older_sketch_stays_dimmed(cat, monkeypatch):
     until_drawn(cat)
 
 
+def test_of_quick_choices_of_a_model_the_last_one_counts(cat, gates, monkeypatch):
+    refit, (begun, answered) = image_handlers.refit, gates
+
+    def refit_late(*paint):
+        begun.set()
+        answered.wait(LONGEST)
+        return refit(*paint)
+
+    quiet(cat)
+    monkeypatch.setattr(image_handlers, "refit", refit_late)
+    choose_model(cat, "Digits")
+    assert begun.wait(LONGEST)
+    choose_model(cat, "Things")
+    answered.set()
+    cat.wait_for_function("JSON.parse(localStorage['pixeltransformer.image']).checkpoint === 'cifar10'")
+    expect(cat.locator("#marginals[data-stale]")).to_have_count(0)
+    expect(cat.locator("#checkpoint").get_by_label("Things", exact=True)).to_be_checked()
+
+
+def test_an_answer_leaves_results_dimmed_while_a_later_change_of_the_same_control_waits(cat, gates, monkeypatch):
+    marginals, waiting, (first, second) = image_handlers.marginal_tiles, iter(gates), gates
+
+    def answer_late(*request):
+        next(waiting).wait(LONGEST)
+        return marginals(*request)
+
+    quiet(cat)
+    monkeypatch.setattr(image_handlers, "marginal_tiles", answer_late)
+    cat.evaluate(
+        """() => {
+          const shown = document.querySelector("#marginals");
+          const watch = () => { window.renewed ||= !("stale" in shown.dataset); };
+          window.renewed = false;
+          new MutationObserver(watch).observe(shown, { attributes: true });
+        }"""
+    )
+    dimmed, size = cat.locator("#marginals[data-stale]"), cat.locator("#resolution input[type=number]")
+    size.fill("40")
+    expect(dimmed).to_have_count(1)
+    size.fill("48")
+    cat.wait_for_timeout(500)
+    first.set()
+    expect(image_of(cat, "Mean")).to_have_attribute("alt", re.compile("40 × 40"))
+    cat.wait_for_timeout(500)
+    assert not cat.evaluate("window.renewed")
+    second.set()
+    expect(image_of(cat, "Mean")).to_have_attribute("alt", re.compile("48 × 48"))
+    expect(dimmed).to_have_count(0)
+
+
 def test_of_quick_strokes_none_is_lost_and_samples_follow(cat):
     """However late the browser's own word comes: nothing hangs half drawn."""
     tool(cat, "Clear")

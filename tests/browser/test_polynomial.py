@@ -3,7 +3,9 @@
 import re
 
 import pytest
-from visitor import expect, until_changed
+from visitor import LONGEST, expect, until_changed
+
+from demo import polynomial_handlers
 
 
 def test_polynomials(desktop):
@@ -54,6 +56,32 @@ def test_the_density_of_a_polynomial_follows_the_pointer(desktop):
     desktop.locator("#points textarea").fill("0.1, 2")
     desktop.locator("#points textarea").blur()
     expect(desktop.locator("#curves circle")).to_have_count(1)
+
+
+def test_points_that_are_entered_before_wrong_ones_are_refused_are_drawn(desktop, gates, monkeypatch):
+    read_points, (begun, refused) = polynomial_handlers.read_points, gates
+
+    def read_late(*points):
+        begun.set()
+        refused.wait(LONGEST)
+        return read_points(*points)
+
+    desktop.get_by_role("tab", name="Polynomial").click()
+    desktop.get_by_role("button", name="Two points").click()
+    expect(desktop.locator("#curves circle")).to_have_count(2)
+    monkeypatch.setattr(polynomial_handlers, "read_points", read_late)
+    points = desktop.locator("#points textarea")
+    points.fill("one, two")
+    points.blur()
+    assert begun.wait(LONGEST)
+    points.fill("0.1, 2")
+    points.blur()
+    desktop.wait_for_timeout(500)
+    refused.set()
+    expect(desktop.get_by_text("points, line 1: expected two numbers")).to_be_visible()
+    desktop.locator(".toast-close").first.click()
+    expect(desktop.locator("#curves circle")).to_have_count(1)
+    expect(desktop.locator("#curves[data-stale]")).to_have_count(0)
 
 
 def test_numbers_in_plots_can_be_read_on_a_phone(phone):
