@@ -44,7 +44,7 @@ class TableArguments:
     completions: int = flag("Images that are completed.", 200)
     classifier: str | None = flag("File of `evaluation.classifier`, which judges drawn images; none: they are not.")
     samples: int = flag("Images that are drawn and judged, at 28×28 and at twice the side.", 64)
-    scores: str = flag("File that keeps the scores.", "runs/field/scores.json")
+    scores: str = flag("File that keeps the scores.", "docs/performance/field.json")
     output: str = flag("Page to write.", "docs/FIELD.md")
     parts: list[str] = flags(f"What is measured; of the rest, known scores are kept: {', '.join(PARTS)}.", list(PARTS))
     measure: bool = flag("Measure what the scores lack; false: only write the page.", True)
