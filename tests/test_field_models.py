@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from baselines.autoregressive import MODELS
 from baselines.autoregressive.layers import LocallyMaskedConv, local_masks, raster_mask
@@ -282,6 +283,23 @@ def test_spatial_pixelcnn_draws_any_size_and_a_pixel_needs_only_pixels_before_it
     with pytest.raises(ValueError, match="a bound, not a likelihood"):
         model.log_prob(positions[:, :0], torch.zeros(1, 0, 1), positions, torch.zeros(1, 16, 1))
     assert model.bound(some_values(model)).shape == (3,)
+
+
+@torch.no_grad()
+def test_patches_of_spatial_pixelcnn_lie_where_it_is_told():
+    model = make("spatial-pixelcnn", num_levels=256, native_grid=(7, 5), largest_enlargement=4).train()
+    images = 2 * torch.randint(256, (64, 1, 5, 7)) / 255 - 1
+    patches, places = model._random_patches(images, torch.Generator().manual_seed(0))
+    size, scale = model.config.patch_size, 4 ** places[:, 2, 0, 0]
+    assert (scale == 1).sum() in range(16, 48) and scale.max() > 3 and (places[:, :2].abs() < 1).all()
+    for image, patch, place, factor in zip(images, patches, places, scale, strict=True):
+        height, width = (round(side * factor.item()) for side in (5, 7))
+        large = F.interpolate(image[None], (height, width), mode="bilinear", align_corners=False)[0]
+        column, row = (((place[axis, 0, 0] + 1) / 2 * n - 0.5).round().int() for axis, n in ((0, width), (1, height)))
+        assert torch.allclose(large[:, row : row + size, column : column + size], patch, atol=0.02)
+        if factor == 1:
+            assert torch.allclose(image[:, row : row + size, column : column + size], patch, atol=1e-6)
+    assert (model.eval()._random_patches(images, None)[1][:, 2] == 0).all()
 
 
 @pytest.mark.parametrize("name", ["pixelcnn++", "pixelsnail", "lmconv"])
