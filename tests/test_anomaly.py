@@ -11,7 +11,7 @@ from PIL import Image
 
 from applications.anomaly.__main__ import chosen, main, parse
 from applications.anomaly.scores import compressed_bits, image_scores, joint_bits, shuffled, turned
-from applications.anomaly.surprise import GREY, MAPS, Style, Windows, smooth, surprise
+from applications.anomaly.surprise import GREY, MAPS, Windows, smooth, surprise
 from benchmarks.defects import DEFECTS, damage
 from conftest import make_model
 
@@ -108,19 +108,10 @@ def test_a_blur_keeps_the_mean_and_spreads_a_point():
     assert torch.allclose(smooth(torch.full((1, 4, 4), 2.0), 3.0), torch.tensor(2.0))
 
 
-def test_a_relative_map_is_what_exceeds_the_image_s_own_mean():
-    model = make_model()
-    values = values_of(model)
-    found, style = surprise(model, values), Style("nats", 1.0, Windows(2, 2, 6), (), relative=True)
-    whole = smooth(found.nats, 1.0)
-    torch.testing.assert_close(style.shown(found), whole - whole.mean((1, 2))[:, None, None])
-    torch.testing.assert_close(replace(style, relative=False).shown(found), whole)
-
-
 def test_a_core_of_one_pixel_is_scored_on_one_grid():
-    flags = parse(["x", "--checkpoint", "x", "--output", "x", "--core", "1", "--window", "1", "--relative", "true"])
+    flags = parse(["x", "--checkpoint", "x", "--output", "x", "--core", "1", "--window", "1"])
     style = chosen(flags, GREY)
-    assert style == replace(GREY, windows=Windows(1, 1, GREY.windows.distance, 1), relative=True)
+    assert style == replace(GREY, windows=Windows(1, 1, GREY.windows.distance, 1))
 
 
 def test_scores_are_likelihoods_and_what_they_are_compared_with():

@@ -7,7 +7,7 @@ Each image is cropped and resized to the checkpoint's native grid. docs/ANOMALY.
 
 import argparse
 import sys
-from dataclasses import asdict, astuple, replace
+from dataclasses import asdict, astuple
 from functools import partial
 from pathlib import Path
 
@@ -57,17 +57,15 @@ def chosen(flags: argparse.Namespace, default: Style) -> Style:
     sides = [usual if side is None else side for side, usual in zip(asked, astuple(own), strict=True)]
     blur = default.smooth if flags.smooth is None else flags.smooth
     doubts = default.doubts if flags.doubt is None else tuple(flags.doubt)
-    relative = default.relative if flags.relative is None else flags.relative == "true"
-    return Style(flags.map or default.map, blur, Windows(*sides), doubts, relative)
+    return Style(flags.map or default.map, blur, Windows(*sides), doubts)
 
 
 def judge(model, files: list[tuple[str, Path]], flags: argparse.Namespace, style: Style, progress) -> list[Judged]:
     """Maps and scores of some image files."""
     config = model.config
     values = read_images(open_images(files), config.native_grid, config.value_dim)
-    found = surprise(model, values, style.windows, style.doubts, progress)
-    maps, whole = style.shown(found), replace(style, relative=False).shown(found)
-    scores = {"map_mean": whole.mean((1, 2)).tolist(), "map_max": whole.amax((1, 2)).tolist()}
+    maps = style.shown(surprise(model, values, style.windows, style.doubts, progress))
+    scores = {"map_mean": maps.mean((1, 2)).tolist(), "map_max": maps.amax((1, 2)).tolist()}
     if not flags.maps_only:
         scores |= image_scores(model, values, tuple(flags.shake))
     each = ({name: score[number] for name, score in scores.items()} for number in range(len(files)))
@@ -102,7 +100,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="folder for the report")
     parser.add_argument("--map", choices=MAPS, help="what the map shows; defaults here and below: by the checkpoint")
     parser.add_argument("--smooth", type=float, help="std of a Gaussian blur, in pixels")
-    parser.add_argument("--relative", choices=("true", "false"), help="whether each map loses its mean")
     parser.add_argument("--core", type=int, help="side of what is scored at a time")
     parser.add_argument("--window", type=int, help="side of what is hidden around it")
     parser.add_argument("--distance", type=int, help="between two windows")

@@ -86,14 +86,12 @@ class Style:
         smooth (`float`): Std of the map's blur in pixels.
         windows (`Windows`): What is hidden while a pixel is scored.
         doubts (`tuple[float, ...]`): Shares of pixels that are doubted in turn.
-        relative (`bool`): Whether each map loses its mean: what is usual in a busy image would stand out in a calm one.
     """
 
     map: str
     smooth: float
     windows: Windows
     doubts: tuple[float, ...]
-    relative: bool = False
 
     @classmethod
     def of(cls, config) -> "Style":
@@ -102,13 +100,12 @@ class Style:
 
     def shown(self, found: "Surprise") -> Tensor:
         """The map (B, height, width) that is shown of each image."""
-        maps = smooth(getattr(found, self.map), self.smooth)
-        return maps - maps.mean((1, 2), keepdim=True) if self.relative else maps
+        return smooth(getattr(found, self.map), self.smooth)
 
 
 # A stroke is explained by its own ends alone; fur by all fur around it.
 GREY = Style("distance", 1.0, Windows(8, 8, 16, grids=2), (0.12, 0.12))
-COLOUR = Style("nats", 1.0, Windows(8, 12, 16, grids=2), (0.2, 0.12, 0.12), relative=True)
+COLOUR = Style("nats", 1.0, Windows(8, 12, 16, grids=2), (0.2, 0.12, 0.12))
 
 
 @dataclass(frozen=True)
