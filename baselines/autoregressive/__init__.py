@@ -40,6 +40,7 @@ class Entry:
         return self.model(self.model.config_class(**{**self.config, **fields}))
 
 
+ANY_SIZE = {"largest_enlargement": 50, "reconstruction": 1}
 MODELS = {
     "pixel-histogram": Entry("counting", "PixelHistogram"),
     "joint-histogram": Entry("counting", "JointHistogram"),
@@ -60,8 +61,8 @@ MODELS = {
     "pixelcnn++": Entry("pixelcnn_plus", "PixelCNNPlus", batch=16),
     "pixelsnail": Entry("pixelsnail", "PixelSNAIL", published=78.61, batch=16),
     "lmconv": Entry("lmconv", "LMConv", published=77.56, batch=16),
-    "spatial-pixelcnn": Entry("spatial_pixelcnn", "SpatialPixelCNN", {"largest_enlargement": 50}),
-    "spatial-pixelcnn-16": Entry("spatial_pixelcnn", "SpatialPixelCNN", {"patch_size": 16, "largest_enlargement": 50}),
+    "spatial-pixelcnn": Entry("spatial_pixelcnn", "SpatialPixelCNN", ANY_SIZE),
+    "spatial-pixelcnn-16": Entry("spatial_pixelcnn", "SpatialPixelCNN", {"patch_size": 16, **ANY_SIZE}),
     "wavenet": Entry("wavenet", "WaveNet", curves=True),
     "image-gpt": Entry("image_gpt", "ImageGPT", published=79.17, rate=1e-3, batch=16),
 }
