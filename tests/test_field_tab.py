@@ -135,3 +135,13 @@ def test_orders_are_moving_pictures():
     found = field_actions.order_pictures()
     assert {"Raster", "Hilbert curve", "Low discrepancy"} <= {name for name, _, _ in found}
     assert all(gif[:3] == b"GIF" for _, _, gif in found)
+
+
+def test_models_of_other_data_answer_without_bits_or_say_why_they_cannot():
+    task = Task(example(3), known_by("bottom half", 0))
+    grey = ask("categorical-nade", task, 0)
+    assert grey.refusal is None and grey.bits is None and len(grey.sample.unique()) > 2
+    assert torch.equal(grey.sample[task.known], task.ink.float()[task.known])
+    for name in ("wavenet", "rnade"):
+        if name in offered():
+            assert "curves" in ask(name, task, 0).refusal
