@@ -149,7 +149,9 @@ def ask(name: str, task: Task, seed: int) -> Answer:
 def _probabilities(
     name: str, model: FieldModel, samples: Tensor, known: Tensor, context: tuple, positions: Tensor
 ) -> Tensor:
-    """Probability of ink (784,): exact where a model has marginals, else the mean over its samples."""
+    """Probability of ink (784,): exact where a model has marginals, else averaged over its samples."""
+    if refusal(model, "predict", context[0]):
+        return samples[..., 0].mean(0)
     if name == OURS or type(model).marginals is not AutoregressiveModel.marginals:
         return model.predict(*context, positions).mean[0, :, 0]
     along = model.orders_of(known, ~known)[0]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from demo import field_actions, field_handlers
-from demo.field_actions import CELLS, PATTERNS, POSITIONS, SAMPLES, Answer, Task, ask, example, known_by
+from demo.field_actions import CELLS, EVERYTHING, PATTERNS, POSITIONS, SAMPLES, Answer, Task, ask, example, known_by
 from demo.field_handlers import Visit, cards, edit, hide, note, opening, recover, restore, run, state_of
 from demo.field_models import ABOUT, OURS, SLOW, load, offered
 
@@ -142,6 +142,9 @@ def test_models_of_other_data_answer_without_bits_or_say_why_they_cannot():
     grey = ask("categorical-nade", task, 0)
     assert grey.refusal is None and grey.bits is None and len(grey.sample.unique()) > 2
     assert torch.equal(grey.sample[task.known], task.ink.float()[task.known])
+    nothing = Task(example(3), known_by(EVERYTHING, 0))
+    drawn = ask("spatial-pixelcnn", nothing, 0)  # which has no marginals
+    assert drawn.refusal is None and drawn.sample.shape == drawn.probabilities.shape == (CELLS,)
     for name in ("wavenet", "rnade"):
         if name in offered():
             assert "curves" in ask(name, task, 0).refusal
