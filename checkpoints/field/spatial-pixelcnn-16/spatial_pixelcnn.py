@@ -5,10 +5,16 @@ code of 60 dimensions, whose variational encoder is trained jointly. A window th
 images at 1×, 2×, 8×, 50× the side of those it was trained on. Published on MNIST: a classifier's confidence 95.1 ± 1.3
 at 28×28 and 94.1 ± 1.6 at 56×56.
 
+For that, training here also cuts patches from enlarged images, and tells the network the size. (Whether the paper does
+is not known to us: a network that knows patches of one size draws strokes of one width in images of any size.)
+
 It has no likelihood, only a bound (`bound`), and its code is inferred from whole images: no context is answered.
 """
 
+import math
+
 import torch
+import torch.nn.functional as F
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 
@@ -29,6 +35,10 @@ class SpatialPixelCNNConfig(FieldConfig):
     hidden_size: Channels of the PixelCNN++.
     num_layers: Its gated blocks, down and up.
     dropout: Share of channels left out in them.
+    largest_enlargement: Half of the patches of a training come from images that are enlarged bilinearly, up to so many
+        times the side; 1: none do, and the network is not told the size.
+    reconstruction: Weight of the loss of a decoder that reconstructs whole images from the code, as in any variational
+        autoencoder; 0: there is none. Patches say so much of their next pixel that without it the code stays empty.
     """
 
     model_type = "field-spatial-pixelcnn"
@@ -38,6 +48,8 @@ class SpatialPixelCNNConfig(FieldConfig):
     hidden_size: int = 30
     num_layers: int = 3
     dropout: float | int = 0.0
+    largest_enlargement: float | int = 1
+    reconstruction: float | int = 0
 
 
 class Encoder(nn.Module):
@@ -59,6 +71,23 @@ class Encoder(nn.Module):
         return self.layers(images).chunk(2, 1)
 
 
+class Decoder(nn.Module):
+    """Logits (B, V, y, x) of the values of images, reconstructed from codes (B, latent)."""
+
+    def __init__(self, channels: int, latent: int, grid: list[int], width: int = 24):
+        super().__init__()
+        self.sizes = [[max(1, side // share) for side in reversed(grid)] for share in (4, 2, 1)]
+        self.linear = nn.Linear(latent, 16 * width)
+        self.layers = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.sizes)
+        self.last = nn.Conv2d(width, channels, 1)
+
+    def forward(self, code: Tensor) -> Tensor:
+        x = self.linear(code).unflatten(1, (-1, 4, 4))
+        for size, layer in zip(self.sizes, self.layers, strict=True):
+            x = F.elu(layer(F.interpolate(F.elu(x), size, mode="bilinear", align_corners=False)))
+        return self.last(x)
+
+
 class SpatialPixelCNN(AutoregressiveModel):
     """Draws whole images, of any size."""
 
@@ -73,6 +102,8 @@ class SpatialPixelCNN(AutoregressiveModel):
             )
         self.head = Head(config, "logistics")
         self.encoder = Encoder(config.value_dim, config.latent_size)
+        if config.reconstruction:
+            self.decoder = Decoder(config.value_dim, config.latent_size, config.native_grid)
         self.network = PixelCNNPlusNetwork(
             config.hidden_size,
             config.num_layers,
@@ -80,7 +111,7 @@ class SpatialPixelCNN(AutoregressiveModel):
             config.dropout,
             config.value_dim,
             self.head.size,
-            condition=2 + config.latent_size,
+            condition=2 + (config.largest_enlargement > 1) + config.latent_size,
         )
         self.post_init()
 
@@ -106,10 +137,10 @@ class SpatialPixelCNN(AutoregressiveModel):
 
     # ------------------------------------------------------------------- parts
 
-    def patches(self, images: Tensor, coordinates: Tensor, code: Tensor) -> Tensor:
-        """Numbers (N, size, p, p) for patches (N, V, p, p) at coordinates (N, 2, p, p), given codes (N, latent)."""
+    def patches(self, images: Tensor, places: Tensor, code: Tensor) -> Tensor:
+        """Numbers (N, size, p, p) for patches (N, V, p, p) at places (N, 2 or 3, p, p), given codes (N, latent)."""
         tiled = code[:, :, None, None].expand(-1, -1, *images.shape[2:])
-        return self.network(images, 0, torch.cat((coordinates, tiled), 1))
+        return self.network(images, 0, torch.cat((places, tiled), 1))
 
     def _images(self, values: Tensor) -> Tensor:
         width, height = self.config.native_grid
@@ -123,19 +154,46 @@ class SpatialPixelCNN(AutoregressiveModel):
         return mean + (0.5 * log_variance).exp() * noise, divergence
 
     def forward(self, values: Tensor, generator: torch.Generator | None = None) -> FieldOutput:
-        """Loss of one patch of each image, drawn at random, scaled up to the image, plus the code's divergence."""
+        """Loss of one patch of each image, drawn at random, scaled up to the image, plus those of the code."""
         images = self._images(values)
         code, divergence = self._code(images, generator)
-        size, (height, width) = self.config.patch_size, images.shape[2:]
-        top = torch.randint(height - size + 1, (len(values),), generator=generator)
-        left = torch.randint(width - size + 1, (len(values),), generator=generator)
-        patches = _cut(images, torch.arange(len(values)), top, left, size)
-        coordinates = _cut(_coordinates(width, height, images), torch.zeros_like(top), top, left, size)
-        numbers = self.patches(patches, coordinates, code).flatten(2).movedim(1, 2)
+        patches, places = self._random_patches(images, generator)
+        numbers = self.patches(patches, places, code).flatten(2).movedim(1, 2)
         inside = (patches.flatten(2).movedim(1, 2) + 1) / 2
         nats = self.head.read(numbers).log_prob(inside).mean(1) * values.shape[1]
         log_prob = nats - divergence
-        return FieldOutput(-log_prob.mean() / values[0].numel(), log_prob)
+        loss = -log_prob.mean()
+        if self.config.reconstruction:
+            lost = F.binary_cross_entropy_with_logits(self.decoder(code), (images + 1) / 2, reduction="none")
+            loss = loss + self.config.reconstruction * lost.flatten(1).sum(1).mean()
+        return FieldOutput(loss / values[0].numel(), log_prob)
+
+    def _random_patches(self, images: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """A patch (B, V, p, p) of each image, and its place; in training, every other one of the image enlarged."""
+        count, (height, width) = len(images), images.shape[2:]
+        largest = self.config.largest_enlargement if self.training else 1
+        enlarged = torch.rand(count, generator=generator) < 0.5
+        scale = torch.where(enlarged, largest ** torch.rand(count, generator=generator), 1.0)
+        size, offsets = self.config.patch_size, torch.rand(2, count, generator=generator)
+        axes = []
+        for length, offset in zip((width, height), offsets, strict=True):
+            cells = (scale * length).round()
+            first = (offset * (cells - size + 1)).floor()
+            axes.append((first[:, None] + torch.arange(size) + 0.5) * (2 / cells[:, None]) - 1)  # (B, p)
+        across, down = axes[0][:, None, :].expand(-1, size, -1), axes[1][:, :, None].expand(-1, -1, size)
+        coordinates = torch.stack((across, down), -1).to(images)
+        found = F.grid_sample(images, coordinates, padding_mode="border", align_corners=False)
+        if self.config.num_levels is not None:
+            steps = self.config.num_levels - 1
+            found = ((found + 1) / 2 * steps).round() / steps * 2 - 1
+        return found, self._with_scale(coordinates.movedim(3, 1), scale)
+
+    def _with_scale(self, coordinates: Tensor, scale: Tensor) -> Tensor:
+        """Coordinates (N, 2, p, p) and, where training enlarges images, the logarithm of the scale (N,) beside them."""
+        if self.config.largest_enlargement <= 1:
+            return coordinates
+        logs = (scale.log() / math.log(self.config.largest_enlargement)).to(coordinates)
+        return torch.cat((coordinates, logs[:, None, None, None].expand_as(coordinates[:, :1])), 1)
 
     @torch.no_grad()
     def bound(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -161,8 +219,9 @@ class SpatialPixelCNN(AutoregressiveModel):
         top = (y - size + 1).clamp(0, height - size)
         left = (x - size // 2).clamp(0, width - size)
         patches = _cut(images, rows, top, left, size)
-        coordinates = _cut(_coordinates(width, height, images), torch.zeros_like(rows), top, left, size)
-        numbers = self.patches(patches, coordinates, code[rows])
+        coordinates = torch.stack((_centres(left, size, width), _centres(top, size, height).mT), 1).to(images)
+        scale = torch.full((len(rows),), width / self.config.native_grid[0])
+        numbers = self.patches(patches, self._with_scale(coordinates, scale), code[rows])
         return self.head.read(numbers[torch.arange(len(rows)), :, y - top, x - left])
 
     # --------------------------------------------------------------- drawing
@@ -216,12 +275,10 @@ class SpatialPixelCNN(AutoregressiveModel):
         return width + self.config.patch_size * (height - 1)
 
 
-def _coordinates(width: int, height: int, like: Tensor) -> Tensor:
-    """Positions of cell centres in [-1, 1]: (1, 2, y, x), x first."""
-    x = (torch.arange(width, device=like.device) + 0.5) * (2 / width) - 1
-    y = (torch.arange(height, device=like.device) + 0.5) * (2 / height) - 1
-    down, across = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack((across, down))[None].to(like.dtype)
+def _centres(first: Tensor, size: int, length: int) -> Tensor:
+    """Centres in [-1, 1] of cells `first` (N,) and those after it, of `length` along an axis: (N, size, size), last."""
+    inside = (first[:, None] + torch.arange(size) + 0.5) * (2 / length) - 1
+    return inside[:, None].expand(-1, size, -1)
 
 
 def _cut(images: Tensor, rows: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:

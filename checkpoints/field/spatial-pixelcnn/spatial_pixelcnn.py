@@ -37,6 +37,8 @@ class SpatialPixelCNNConfig(FieldConfig):
     dropout: Share of channels left out in them.
     largest_enlargement: Half of the patches of a training come from images that are enlarged bilinearly, up to so many
         times the side; 1: none do, and the network is not told the size.
+    reconstruction: Weight of the loss of a decoder that reconstructs whole images from the code, as in any variational
+        autoencoder; 0: there is none. Patches say so much of their next pixel that without it the code stays empty.
     """
 
     model_type = "field-spatial-pixelcnn"
@@ -47,6 +49,7 @@ class SpatialPixelCNNConfig(FieldConfig):
     num_layers: int = 3
     dropout: float | int = 0.0
     largest_enlargement: float | int = 1
+    reconstruction: float | int = 0
 
 
 class Encoder(nn.Module):
@@ -68,6 +71,23 @@ class Encoder(nn.Module):
         return self.layers(images).chunk(2, 1)
 
 
+class Decoder(nn.Module):
+    """Logits (B, V, y, x) of the values of images, reconstructed from codes (B, latent)."""
+
+    def __init__(self, channels: int, latent: int, grid: list[int], width: int = 24):
+        super().__init__()
+        self.sizes = [[max(1, side // share) for side in reversed(grid)] for share in (4, 2, 1)]
+        self.linear = nn.Linear(latent, 16 * width)
+        self.layers = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.sizes)
+        self.last = nn.Conv2d(width, channels, 1)
+
+    def forward(self, code: Tensor) -> Tensor:
+        x = self.linear(code).unflatten(1, (-1, 4, 4))
+        for size, layer in zip(self.sizes, self.layers, strict=True):
+            x = F.elu(layer(F.interpolate(F.elu(x), size, mode="bilinear", align_corners=False)))
+        return self.last(x)
+
+
 class SpatialPixelCNN(AutoregressiveModel):
     """Draws whole images, of any size."""
 
@@ -82,6 +102,8 @@ class SpatialPixelCNN(AutoregressiveModel):
             )
         self.head = Head(config, "logistics")
         self.encoder = Encoder(config.value_dim, config.latent_size)
+        if config.reconstruction:
+            self.decoder = Decoder(config.value_dim, config.latent_size, config.native_grid)
         self.network = PixelCNNPlusNetwork(
             config.hidden_size,
             config.num_layers,
@@ -132,7 +154,7 @@ class SpatialPixelCNN(AutoregressiveModel):
         return mean + (0.5 * log_variance).exp() * noise, divergence
 
     def forward(self, values: Tensor, generator: torch.Generator | None = None) -> FieldOutput:
-        """Loss of one patch of each image, drawn at random, scaled up to the image, plus the code's divergence."""
+        """Loss of one patch of each image, drawn at random, scaled up to the image, plus those of the code."""
         images = self._images(values)
         code, divergence = self._code(images, generator)
         patches, places = self._random_patches(images, generator)
@@ -140,7 +162,11 @@ class SpatialPixelCNN(AutoregressiveModel):
         inside = (patches.flatten(2).movedim(1, 2) + 1) / 2
         nats = self.head.read(numbers).log_prob(inside).mean(1) * values.shape[1]
         log_prob = nats - divergence
-        return FieldOutput(-log_prob.mean() / values[0].numel(), log_prob)
+        loss = -log_prob.mean()
+        if self.config.reconstruction:
+            lost = F.binary_cross_entropy_with_logits(self.decoder(code), (images + 1) / 2, reduction="none")
+            loss = loss + self.config.reconstruction * lost.flatten(1).sum(1).mean()
+        return FieldOutput(loss / values[0].numel(), log_prob)
 
     def _random_patches(self, images: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """A patch (B, V, p, p) of each image, and its place; in training, every other one of the image enlarged."""
