@@ -52,7 +52,7 @@ def open_images(files: list[tuple[str, Path]]) -> list[Image.Image]:
 def chosen(flags: argparse.Namespace, default: Style) -> Style:
     """The style that the flags ask for; what they leave open is the checkpoint's."""
     own = default.windows
-    grids = flags.grids or min(own.grids, flags.core or own.core)
+    grids = min(own.grids, flags.core or own.core) if flags.grids is None else flags.grids
     asked = (flags.core, flags.window, flags.distance, grids)
     sides = [usual if side is None else side for side, usual in zip(asked, astuple(own), strict=True)]
     blur = default.smooth if flags.smooth is None else flags.smooth

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModel, HfArgumentParser
 
 from signals.base import flag, flags
+from signals.image import to_image
 
 SHOWN = 168  # side of an image in the sheet
 
@@ -24,7 +25,9 @@ class PictureArguments:
     """Draw the same images at several sizes."""
 
     model: str = flag("Folder of a Spatial PixelCNN.", "checkpoints/field/spatial-pixelcnn")
-    sides: list[int] = flags("Sides to draw at, in pixels; 1,400 takes minutes.", [28, 56, 224])
+    sides: list[int] = flags(
+        "Sides to draw at, in pixels; an image of 1,400 takes about a quarter of an hour.", [28, 56, 224]
+    )
     images: int = flag("Images of each size.", 8)
     temperature: float = flag("Temperature of the pixels.", 1.0)
     output: str = flag("Folder of the pictures.", "runs/pictures")
@@ -38,10 +41,8 @@ class PictureArguments:
 
 
 def row(images: Tensor) -> Image.Image:
-    """Images (N, V, y, x) in [0, 1] beside each other."""
-    levels = (images.clamp(0, 1) * 255).round().byte().movedim(1, 3)
-    array = torch.cat(list(levels), 1).numpy()
-    return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+    """Images (N, V, y, x) in [0, 1] side by side."""
+    return to_image(torch.cat(list(images.movedim(1, 3)), 1))
 
 
 def sheet(rows: list[Image.Image], count: int) -> Image.Image:

@@ -5,8 +5,8 @@ code of 60 dimensions, whose variational encoder is trained jointly. A window th
 images at 1×, 2×, 8×, 50× the side of those it was trained on. Published on MNIST: a classifier's confidence 95.1 ± 1.3
 at 28×28 and 94.1 ± 1.6 at 56×56.
 
-For that, training here also cuts patches from enlarged images, and tells the network the size. (Whether the paper does
-is not known to us: a network that knows patches of one size draws strokes of one width in images of any size.)
+A network that knows patches of one size alone draws strokes of one width in images of any size. So training here also
+cuts patches from enlarged images and tells the network the size. Whether the paper does the same is not known to us.
 
 It has no likelihood, only a bound (`bound`), and its code is inferred from whole images: no context is answered.
 """
@@ -154,7 +154,7 @@ class SpatialPixelCNN(AutoregressiveModel):
         return mean + (0.5 * log_variance).exp() * noise, divergence
 
     def forward(self, values: Tensor, generator: torch.Generator | None = None) -> FieldOutput:
-        """Loss of one patch of each image, drawn at random, scaled up to the image, plus those of the code."""
+        """Loss of a random patch of each image, scaled up to it, plus the code's divergence and reconstruction."""
         images = self._images(values)
         code, divergence = self._code(images, generator)
         patches, places = self._random_patches(images, generator)
@@ -169,7 +169,7 @@ class SpatialPixelCNN(AutoregressiveModel):
         return FieldOutput(loss / values[0].numel(), log_prob)
 
     def _random_patches(self, images: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """A patch (B, V, p, p) of each image, and its place; in training, every other one of the image enlarged."""
+        """A patch (B, V, p, p) of each image, and its place; in training, half of the images are enlarged first."""
         count, (height, width) = len(images), images.shape[2:]
         largest = self.config.largest_enlargement if self.training else 1
         enlarged = torch.rand(count, generator=generator) < 0.5
@@ -189,7 +189,7 @@ class SpatialPixelCNN(AutoregressiveModel):
         return found, self._with_scale(coordinates.movedim(3, 1), scale)
 
     def _with_scale(self, coordinates: Tensor, scale: Tensor) -> Tensor:
-        """Coordinates (N, 2, p, p) and, where training enlarges images, the logarithm of the scale (N,) beside them."""
+        """Coordinates (N, 2, p, p); a third channel is the logarithm of the scale (N,) if training enlarges images."""
         if self.config.largest_enlargement <= 1:
             return coordinates
         logs = (scale.log() / math.log(self.config.largest_enlargement)).to(coordinates)
