@@ -25,7 +25,14 @@ from training.arguments import parse_arguments
 from training.batches import EpisodeBatches
 from training.compiling import compiled_layers
 from training.episodes import EpisodeSizes, make_episode
-from training.optimizers import make_ema, make_optimizers, schedule, set_learning_rate, update_ema
+from training.optimizers import (
+    make_ema,
+    make_optimizers,
+    matrices_of_layers,
+    schedule,
+    set_learning_rate,
+    update_ema,
+)
 from training.precision import choose_precision
 from training.setup import make_model, make_sampler
 
@@ -35,7 +42,8 @@ class Trainer:
 
     def __init__(self, model: PixelTransformerModel, arguments):
         self.model, self.arguments = model.train(), arguments
-        self.optimizers, self.ema = make_optimizers(model, arguments), make_ema(model, arguments.ema_decay)
+        self.optimizers = make_optimizers(model, arguments, matrices_of_layers(model))
+        self.ema = make_ema(model, arguments.ema_decay)
 
     def step(self, loss: Tensor, factor: float) -> float:
         loss.backward()

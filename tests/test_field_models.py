@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from baselines.autoregressive import MODELS
-from baselines.autoregressive.layers import LocallyMaskedConv, local_masks, raster_mask
+from baselines.autoregressive.layers import raster_mask
+from baselines.autoregressive.locally_masked import LocallyMaskedConv, LocalMasks, local_masks
 from baselines.autoregressive.orders import ORDERS, hilbert, picture, raster, reflections, s_curve, subsampled_first
 
 SMALL = {
@@ -197,6 +198,24 @@ def test_lmconv_in_raster_order_is_a_masked_convolution():
         expected = torch.nn.functional.conv2d(x, layer.weight * kernel, layer.bias, padding=1)
         masks = local_masks(raster(grid).argsort(), grid, 3, 1, include)
         assert torch.allclose(layer(x, masks), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("include", [False, True])
+def test_lattices_of_cells_give_what_a_mask_for_each_cell_gives(dilation, include):
+    torch.manual_seed(0)
+    grid, x = (6, 6), torch.randn(2, 3, 6, 6)
+    layer = LocallyMaskedConv(3, 4, 3, dilation=dilation)
+    kinds = {}
+    for name, order in {name: make(grid) for name, make in ORDERS.items()}.items():
+        for number, reflected in enumerate(reflections(order, grid)):
+            masks = local_masks(reflected.argsort(), grid, 3, dilation, include)
+            fast, slow = layer(x, masks), layer(x, LocalMasks(masks.cells, ()))
+            assert torch.allclose(fast, slow, atol=1e-5), (name, number)
+            gradients = [torch.autograd.grad(out.square().sum(), layer.weight)[0] for out in (fast, slow)]
+            assert torch.allclose(*gradients, rtol=1e-4, atol=1e-4), (name, number)
+            kinds.setdefault(name, set()).add(len(masks.lattices))
+    assert kinds == {"raster": {1}, "s-curve": {2}, "hilbert": {0}}
 
 
 @pytest.mark.parametrize("name", ["lmconv", "eonade", "joint-histogram"])

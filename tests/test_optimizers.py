@@ -8,7 +8,7 @@ import torch
 from conftest import make_model
 from training.arguments import Arguments
 from training.muon import BatchedMuon, orthogonalize
-from training.optimizers import make_ema, make_optimizers, schedule
+from training.optimizers import make_ema, make_optimizers, matrices_of_layers, schedule
 
 
 def test_schedule_rises_then_falls_to_zero():
@@ -23,7 +23,7 @@ def test_every_parameter_has_one_optimizer(grey_model):
     for name in ("muon", "adamw"):
         held = [
             parameter
-            for optimizer in make_optimizers(grey_model, Arguments(optimizer=name))
+            for optimizer in make_optimizers(grey_model, Arguments(optimizer=name), matrices_of_layers(grey_model))
             for group in optimizer.param_groups
             for parameter in group["params"]
         ]
@@ -81,10 +81,23 @@ def test_muon_treats_joined_matrices_as_it_would_apart(dtype):
         BatchedMuon([torch.nn.Parameter(torch.ones(8, 8))], [3])
 
 
+def test_muon_treats_kernels_as_matrices_in_any_layout():
+    random = torch.Generator().manual_seed(0)
+    start, grad = (torch.randn(12, 4, 3, 2, generator=random) for _ in range(2))
+    kernels = [start.clone(), start.clone().to(memory_format=torch.channels_last), start.flatten(1).clone()]
+    parameters = [torch.nn.Parameter(kernel) for kernel in kernels]
+    for parameter in parameters:
+        parameter.grad = grad.reshape(parameter.shape).clone()
+        BatchedMuon([parameter], lr=0.1, dtype=torch.float32).step()
+    assert not torch.equal(parameters[0], start)
+    assert torch.allclose(parameters[0], parameters[1], atol=1e-6)
+    assert torch.allclose(parameters[0].flatten(1), parameters[2], atol=1e-6)
+
+
 @pytest.mark.parametrize("activation", ["swiglu", "relu"])
 def test_muon_gets_the_projections_of_every_layer_one_by_one(activation):
     model = make_model(activation=activation, num_encoder_layers=3)
-    muon = make_optimizers(model, Arguments(optimizer="muon"))[1]
+    muon = make_optimizers(model, Arguments(optimizer="muon"), matrices_of_layers(model))[1]
     shapes = Counter(
         tuple(part.shape)
         for parameter, count in zip(muon.param_groups[0]["params"], muon.parts, strict=True)

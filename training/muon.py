@@ -9,7 +9,7 @@ from training.precision import multiplies_bf16
 
 
 class BatchedMuon(torch.optim.Muon):
-    """`torch.optim.Muon`, whose numbers it gives, with fewer and larger products.
+    """`torch.optim.Muon`, whose numbers it gives, with fewer and larger products, and for kernels of convolutions too.
 
     A network has dozens of small matrices of two or three shapes; their Newton-Schulz iterations (Jordan et al. 2024)
     one after another take twice the time of one batched product for each shape (`benchmarks.training`). Momentum is
@@ -17,17 +17,19 @@ class BatchedMuon(torch.optim.Muon):
     (`adjust_lr_fn="match_rms_adamw"`, Liu et al. 2025, §2.2).
 
     A parameter may hold several matrices, one below the other (queries, keys and values are projected by one): each is
-    orthogonalised by itself, as if it were a parameter of its own.
+    orthogonalised by itself, as if it were a parameter of its own. A kernel (outputs, inputs, …) counts as the matrix
+    (outputs, inputs · …).
 
     Args:
-        params: Matrices, as to any optimiser.
+        params: Matrices or kernels, as to any optimiser.
         parts (`list[int]` or `None`): How many matrices of equal size each of `params` holds; `None`: one each.
         dtype (`torch.dtype` or `None`): Of the products; `None`: bfloat16, as there, or float32 where the hardware does
             not multiply bfloat16.
     """
 
     def __init__(self, params, parts: list[int] | None = None, dtype: torch.dtype | None = None, **arguments):
-        super().__init__(params, adjust_lr_fn="match_rms_adamw", **arguments)
+        group = torch.optim.Muon([torch.empty(0, 0)], adjust_lr_fn="match_rms_adamw", **arguments).param_groups[0]
+        torch.optim.Optimizer.__init__(self, params, {name: group[name] for name in group if name != "params"})
         (group,) = self.param_groups
         self.parts = [1] * len(group["params"]) if parts is None else list(parts)
         for parameter, count in zip(group["params"], self.parts, strict=True):
@@ -50,10 +52,12 @@ class BatchedMuon(torch.optim.Muon):
         alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for parameter, update, count in zip(parameters, self._momentum_updates(group, parameters), counts, strict=True):
             for matrix, change in zip(parameter.chunk(count), update.chunk(count), strict=True):
-                alike[min(matrix.shape), max(matrix.shape)].append((matrix, change))
+                sides = len(matrix), matrix[0].numel()
+                alike[min(sides), max(sides)].append((matrix, change.reshape(sides)))
         for shape, pairs in alike.items():
             matrices, changes = zip(*pairs, strict=True)
-            changes = self._orthogonal(group, changes)
+            found = self._orthogonal(group, changes)
+            changes = [change.reshape(matrix.shape) for matrix, change in zip(matrices, found, strict=True)]
             torch._foreach_add_(matrices, changes, alpha=-0.2 * max(shape) ** 0.5 * group["lr"])
         return loss
 

@@ -13,13 +13,18 @@ from training.arguments import Arguments
 from training.muon import BatchedMuon
 
 
-def make_optimizers(model: nn.Module, arguments: Arguments) -> list[torch.optim.Optimizer]:
+def make_optimizers(
+    model: nn.Module, arguments: Arguments, inner: dict[nn.Parameter, int]
+) -> list[torch.optim.Optimizer]:
     """Optimisers for all parameters.
 
-    "muon": Muon (orthogonalised momentum, Jordan et al. 2024) for the matrices of encoder and decoder,
-    AdamW for embeddings, head, norms and frequencies. "adamw": AdamW for all. Only matrices are decayed.
+    "muon": Muon (orthogonalised momentum, Jordan et al. 2024) for the `inner` weights, AdamW for the others. "adamw":
+    AdamW for all. Only matrices are decayed.
+
+    Args:
+        inner (`dict`): Matrices and kernels between a network's first and last layer, and how many each of them joins.
     """
-    inner = matrices_of_layers(model) if arguments.optimizer == "muon" else {}
+    inner = inner if arguments.optimizer == "muon" else {}
     matrices, rest = [], []
     for path, parameter in model.named_parameters():
         if parameter not in inner:

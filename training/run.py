@@ -12,7 +12,7 @@ from evaluation.against_context import one_line
 from signals.base import Rows, Signal
 from training.arguments import Arguments
 from training.journal import Journal
-from training.optimizers import make_ema, make_optimizers, set_peaks
+from training.optimizers import make_ema, make_optimizers, matrices_of_layers, set_peaks
 from training.processes import Patience, average, make_accelerator
 from training.progress import Progress
 from training.reading import Reader
@@ -125,7 +125,7 @@ def set_up(arguments: Arguments, signal: Signal) -> Run:
         signal.pyramid(signal.collate(held_out[:1]), model.config.num_scales)
         # Steps without scales leave their embeddings alone.
         accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
-    optimizers = make_optimizers(model, arguments)
+    optimizers = make_optimizers(model, arguments, matrices_of_layers(model))
     ema = make_ema(model, arguments.ema_decay).to(accelerator.device)
     reader = Reader(
         signal,

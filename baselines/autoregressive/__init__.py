@@ -18,6 +18,7 @@ class Entry:
             papers report static binarisation; those of FVSBN, ImageGPT and LMConv have not been traced to a source.
         curves (`bool`): Whether it models curves, not images.
         rate (`float`): Peak learning rate of AdamW.
+        muon (`float` or `None`): Peak learning rate of Muon, which trains the inner weights; `None`: AdamW trains all.
         batch (`int`): Images of a training step: fewer where a step takes long, so that there are enough steps.
     """
 
@@ -28,6 +29,7 @@ class Entry:
     static: bool = False
     curves: bool = False
     rate: float = 2e-3
+    muon: float | None = None
     batch: int = 64
 
     @property
@@ -56,11 +58,11 @@ MODELS = {
     "row-lstm": Entry("pixel_rnn", "PixelRNN", {"layer": "row"}, published=80.54, static=True, batch=16),
     "diagonal-bilstm": Entry("pixel_rnn", "PixelRNN", {"layer": "diagonal"}, published=79.20, static=True, batch=16),
     "multi-scale": Entry("multiscale", "MultiScalePixelRNN", batch=16),
-    "pixelcnn": Entry("pixelcnn", "PixelCNN", published=81.45, batch=16),
-    "gated-pixelcnn": Entry("pixelcnn", "GatedPixelCNN", published=81.50, batch=16),
-    "pixelcnn++": Entry("pixelcnn_plus", "PixelCNNPlus", batch=16),
-    "pixelsnail": Entry("pixelsnail", "PixelSNAIL", published=78.61, batch=16),
-    "lmconv": Entry("lmconv", "LMConv", published=77.56, batch=16),
+    "pixelcnn": Entry("pixelcnn", "PixelCNN", published=81.45, muon=5e-3, batch=16),
+    "gated-pixelcnn": Entry("pixelcnn", "GatedPixelCNN", published=81.50, muon=5e-3, batch=16),
+    "pixelcnn++": Entry("pixelcnn_plus", "PixelCNNPlus", muon=5e-3, batch=16),
+    "pixelsnail": Entry("pixelsnail", "PixelSNAIL", published=78.61, muon=5e-3, batch=16),
+    "lmconv": Entry("lmconv", "LMConv", published=77.56, muon=5e-3, batch=16),
     "spatial-pixelcnn": Entry("spatial_pixelcnn", "SpatialPixelCNN", ANY_SIZE),
     "spatial-pixelcnn-16": Entry("spatial_pixelcnn", "SpatialPixelCNN", {"patch_size": 16, **ANY_SIZE}),
     "wavenet": Entry("wavenet", "WaveNet", curves=True),

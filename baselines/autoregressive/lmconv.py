@@ -8,6 +8,7 @@ normalisation.
 """
 
 import torch
+import torch.nn.functional as F
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 
@@ -15,7 +16,8 @@ from .base import AutoregressiveModel
 from .configuration import FieldConfig
 from .distributions import Distribution
 from .heads import Head
-from .layers import LocallyMaskedConv, concat_elu, local_masks
+from .layers import concat_elu
+from .locally_masked import LocallyMaskedConv, LocalMasks, local_masks
 from .orders import ORDERS, put_first, reflections
 
 
@@ -42,7 +44,7 @@ class LMConvConfig(FieldConfig):
 
 def positional_norm(x: Tensor) -> Tensor:
     """Each cell's channels with mean 0 and variance 1: unlike other norms it mixes no cells."""
-    return (x - x.mean(1, keepdim=True)) * (x.var(1, keepdim=True, unbiased=False) + 1e-5).rsqrt()
+    return F.layer_norm(x.movedim(1, 3), x.shape[1:2]).movedim(3, 1)
 
 
 class GatedBlock(nn.Module):
@@ -54,9 +56,9 @@ class GatedBlock(nn.Module):
         self.second = LocallyMaskedConv(2 * width, 2 * width, size, dilation=dilation)
         self.dilation = dilation
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        inner = positional_norm(self.first(concat_elu(x), mask))
-        signal, opening = positional_norm(self.second(concat_elu(inner), mask)).chunk(2, 1)
+    def forward(self, x: Tensor, masks: LocalMasks) -> Tensor:
+        inner = positional_norm(self.first(concat_elu(x), masks))
+        signal, opening = positional_norm(self.second(concat_elu(inner), masks)).chunk(2, 1)
         return x + signal * torch.sigmoid(opening)
 
 

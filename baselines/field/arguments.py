@@ -1,6 +1,7 @@
 """The flags of `baselines.train`: one dataclass, used with that of the signal. Names and meanings as in training."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +25,12 @@ class FieldArguments:
     batch_size: int | None = flag("Images or curves of a step on one device; default: the model's.")
     max_train_steps: int | None = flag("Stop after this many optimiser steps.")
     max_train_minutes: float | None = flag("Stop after this many minutes of training; the schedule follows the clock.")
-    learning_rate: float | None = flag("Peak rate of AdamW; default: the model's.")
+    optimizer: Literal["auto", "muon", "adamw"] = flag(
+        "Muon for the weights between first and last layer, AdamW for the rest; or AdamW; auto: what suits the model.",
+        "auto",
+    )
+    learning_rate: float | None = flag("Peak rate of Muon; default: the model's.")
+    adam_learning_rate: float | None = flag("Peak rate of AdamW; default: the model's.")
     weight_decay: float = flag("Decoupled weight decay of matrices.", 1e-4)
     warmup: float = flag("Share of training in which the rate rises.", 0.02)
     decay: Literal["linear", "cosine"] = flag("How the rate falls to 0 after that.", "linear")
@@ -33,6 +39,11 @@ class FieldArguments:
     ema_decay: float = flag("Decay of the running average of the weights, used for validation and export.", 0.999)
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = flag(
         "Dtype of matrix products in training; auto: bf16 where the hardware multiplies it, else no (float32).", "auto"
+    )
+    compile: bool = flag(
+        "Compile the networks of models that read images in raster order: Gated PixelCNN's steps take two thirds of "
+        "the time, after a minute. Needs a C++ compiler on CPUs.",
+        False,
     )
     seed: int = flag("Seed of weights, data order and noise.", 0)
     num_workers: int = flag("Processes that read signals; 0: the training process does.", 0)
@@ -48,19 +59,12 @@ class FieldArguments:
     push_to_hub: bool = flag("Upload the exported model when done.", False)
     hub_model_id: str | None = flag("Repository to upload to.")
 
-    optimizer = "adamw"  # what the parts shared with `train_accelerate.py` ask for
-
     def __post_init__(self):
         if self.output_dir is None and self.model:
             self.output_dir = f"runs/field/{self.model}"
 
-    @property
-    def adam_learning_rate(self) -> float:
-        """As the shared parts call it."""
-        return MODELS[self.model].rate if self.learning_rate is None else self.learning_rate
-
     def check(self) -> None:
-        """Raise `ValueError` for values that cannot work, before any work starts."""
+        """Raise `ValueError` for values that cannot work, before any work starts; fill in what the model decides."""
 
         def expect(ok: bool, name: str, expected: str) -> None:
             if not ok:
@@ -74,9 +78,9 @@ class FieldArguments:
             "this or --max_train_minutes",
         )
         counts = (
-            "max_train_steps max_train_minutes learning_rate batch_size validate_every validation_images save_every"
+            "max_train_steps max_train_minutes batch_size validate_every validation_images save_every max_checkpoints"
         )
-        for name in f"{counts} max_checkpoints gradient_accumulation_steps max_grad_norm".split():
+        for name in f"{counts} learning_rate adam_learning_rate gradient_accumulation_steps max_grad_norm".split():
             value = getattr(self, name)
             expect(value is None or value > 0, name, "a number above 0")
         for name in ("warmup", "ema_decay"):
@@ -91,7 +95,23 @@ class FieldArguments:
         expect(not self.push_to_hub or bool(self.hub_model_id), "hub_model_id", "a repository with --push_to_hub")
         if self.batch_size is None:
             self.batch_size = MODELS[self.model].batch
+        self._choose_optimizer(expect)
         self.chosen_sizes()
+
+    def _choose_optimizer(self, expect: Callable[[bool, str, str], None]) -> None:
+        entry = MODELS[self.model]
+        if self.optimizer == "auto":
+            self.optimizer = "adamw" if entry.muon is None else "muon"
+        muon = self.optimizer == "muon"
+        expect(
+            muon or self.learning_rate is None,
+            "learning_rate",
+            f"--optimizer muon for {self.model} (AdamW's rate is --adam_learning_rate)",
+        )
+        if muon and self.learning_rate is None:
+            self.learning_rate = entry.muon or entry.rate
+        if self.adam_learning_rate is None:
+            self.adam_learning_rate = entry.rate
 
     def chosen_sizes(self) -> dict:
         """The model's sizes that `--sizes` gives.

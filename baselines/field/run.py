@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from baselines.autoregressive import MODELS
 from baselines.autoregressive.base import AutoregressiveModel
 from baselines.autoregressive.configuration import FieldConfig
+from baselines.autoregressive.rows import RasterImageModel
 from baselines.field.arguments import FieldArguments
 from signals.base import BadRowError, Rows, Signal, to_device
 from training.optimizers import make_ema, make_optimizers
@@ -107,6 +108,35 @@ def make_model(arguments: FieldArguments, fields: dict[str, Any]) -> Autoregress
         raise ValueError(f"{hint}: the data do not suit --model {arguments.model}: {reason}") from error
 
 
+def inner_weights(model: AutoregressiveModel, arguments: FieldArguments) -> dict[nn.Parameter, int]:
+    """What Muon may train: weights of layers and convolutions that neither read values nor make a head's numbers.
+
+    Raises:
+        ValueError: where Muon is asked for and there are none.
+    """
+    found: dict[nn.Parameter, int] = {}
+    numbers = model.head.size if hasattr(model, "head") else 1
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+            outputs, inputs = module.weight.shape[:2]
+            if inputs > model.config.value_dim + 1 and outputs != numbers:
+                found[module.weight] = 1
+    if arguments.optimizer == "muon" and not found:
+        raise ValueError(f"--optimizer: expected adamw for {arguments.model}, whose weights do not suit Muon, got muon")
+    return found
+
+
+def compile_network(model: AutoregressiveModel, arguments: FieldArguments) -> None:
+    """Compile what all steps run alike.
+
+    Raises:
+        ValueError: for models that have no such part.
+    """
+    if not isinstance(model, RasterImageModel):
+        raise ValueError(f"--compile: expected false for {arguments.model}, whose passes differ from step to step")
+    model.network.compile()
+
+
 def set_up(arguments: FieldArguments, signal: Signal) -> FieldRun:
     """Make a run ready: from its start or, with `--resume`, from a state.
 
@@ -125,8 +155,10 @@ def set_up(arguments: FieldArguments, signal: Signal) -> FieldRun:
     fields = model_fields(signal, rows)
     model = make_model(arguments, fields)
     trained = any(parameter.requires_grad for parameter in model.parameters())
-    optimizers = make_optimizers(model, arguments) if trained else []
+    optimizers = make_optimizers(model, arguments, inner_weights(model, arguments)) if trained else []
     ema = make_ema(model, arguments.ema_decay).to(accelerator.device)
+    if arguments.compile:
+        compile_network(model, arguments)
     sampler = FixedSize(arguments.seed, arguments.batch_size)
     place = accelerator.process_index, accelerator.num_processes
     reader = ValueReader(

@@ -82,10 +82,10 @@ class CausalAttention(Rowwise):
         before = key.shape[2] - height * width  # pixels of the rows above that are remembered
         # Behind a zero key with a zero value, which the first pixel has to look at, key i is that of pixel i - 1: what
         # is strictly before a pixel is what causal attention shows of the shifted keys.
-        key, value = (F.pad(part, (1, 0))[..., :-1].movedim(1, 2)[:, None] for part in (key, value))
+        key, value = (F.pad(part, (1, 0))[..., :-1].movedim(1, 2)[:, None].contiguous() for part in (key, value))
         places = torch.arange(height * width, device=query.device) + before
         mask = torch.arange(key.shape[2], device=query.device) <= places[:, None] if before else None
-        query = query.flatten(2).movedim(1, 2)[:, None]
+        query = query.flatten(2).movedim(1, 2)[:, None].contiguous()  # the fast kernels need this layout
         seen = F.scaled_dot_product_attention(query, key, value, mask, is_causal=mask is None)
         return seen[:, 0].movedim(1, 2).unflatten(2, (height, width))
 

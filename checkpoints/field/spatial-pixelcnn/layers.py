@@ -1,4 +1,4 @@
-"""Masked layers, written once: linear, convolutional, cached row by row, and with a mask for each cell."""
+"""Masked layers, written once: linear, convolutional, and cached row by row."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -121,28 +121,3 @@ def gate(x: Tensor) -> Tensor:
     """tanh of one half of the channels times the sigmoid of the other (van den Oord et al. 2016)."""
     signal, opening = x.chunk(2, 1)
     return torch.tanh(signal) * torch.sigmoid(opening)
-
-
-class LocallyMaskedConv(nn.Conv2d):
-    """A convolution with a mask of its own for each cell (Jain et al. 2020): unfold, mask, multiply."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, C, y, x), mask (rows · columns, cells): 1 where the kernel may look, seen from each cell."""
-        dilation, size = self.dilation[0], self.kernel_size[0]
-        patches = F.unfold(x, size, dilation=dilation, padding=dilation * (size // 2))  # (B, C · k², cells)
-        patches = patches.unflatten(1, (x.shape[1], -1)) * mask
-        out = self.weight.flatten(1) @ patches.flatten(1, 2)
-        return (out + self.bias[:, None]).unflatten(2, x.shape[2:])
-
-
-def local_masks(ranks: Tensor, grid, size: int, dilation: int, include_centre: bool) -> Tensor:
-    """Masks (size², D) of a square kernel for an order in which cell i comes at place ranks[i].
-
-    Neighbours that come earlier are seen, those outside of the grid are not.
-    """
-    width, height = grid
-    padding = dilation * (size // 2)
-    places = F.pad(ranks.view(1, 1, height, width).float(), [padding] * 4, value=float("inf"))
-    neighbours = F.unfold(places, size, dilation=dilation)[0]  # (size², D)
-    seen = neighbours <= ranks if include_centre else neighbours < ranks
-    return seen.float()
