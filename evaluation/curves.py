@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from evaluation.galleries import save_small
 from evaluation.tables import Table, column
+from signals.plots import save_small
 
 COLUMNS = 3
 

@@ -1,30 +1,20 @@
 """Pictures of signals in rows and columns, drawn by the view of their kind."""
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from evaluation.completion import TEMPERATURE, Drawn
 from evaluation.job import Job
+from signals.plots import save_small
 
 COLUMNS = {None: 8, "3d": 4}  # instances in a row, by the projection of their view
 LABEL = 0.075  # inches of a letter of a row's name
 Figures = list[tuple[str, str]]
 Cell = tuple[str, Callable[[Axes], None]]  # the name of a column, and what draws on an axis
-
-
-def save_small(figure: Figure, path: Path, dpi: int = 80) -> None:
-    """Save a figure as PNG of at most 128 colours: a third of the size, and the same to the eye."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=dpi, format="png")
-    picture = Image.open(buffer).convert("RGB").quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    picture.save(path, optimize=True)
 
 
 def make(job: Job, everything: list[Drawn]) -> Figures:

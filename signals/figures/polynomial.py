@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from pixeltransformer.grids import centres
 from signals.plan import View
+from signals.plots import save_small
 
 CONTEXTS = [1, 2, 4, 6, 8]
 SAMPLES = 5
@@ -62,7 +63,7 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
             axis.set_title(f"{context} point" + "s" * (context > 1), fontsize=10)
             axis.set_ylim(truth.min() - 3, truth.max() + 3)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
-    figure.savefig(output, dpi=90)
+    save_small(figure, output, 90)
 
 
 def draw_new(samples: torch.Tensor, grid: list[int], output: Path) -> None:
@@ -70,4 +71,4 @@ def draw_new(samples: torch.Tensor, grid: list[int], output: Path) -> None:
     x = centres(torch.arange(grid[0]), grid[0])
     figure = Figure(figsize=(6, 3), layout="constrained")
     figure.subplots().plot(x, samples[..., 0].T, linewidth=1)
-    figure.savefig(output, dpi=100)
+    save_small(figure, output, 100)

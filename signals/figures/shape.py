@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from signals.mesh import sdf_to_mesh
 from signals.plan import View
+from signals.plots import save_small
 
 CONTEXTS = [32, 128, 512]
 SAMPLES = 3
@@ -61,7 +62,7 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
         )
     for axis, name in zip(axes[0], names, strict=True):
         axis.text2D(0.5, 1.04, name, transform=axis.transAxes, fontsize=10, ha="center")
-    figure.savefig(output, dpi=90)
+    save_small(figure, output, 90)
 
 
 def draw_new(samples: torch.Tensor, grid: list[int], output: Path) -> None:
@@ -74,7 +75,7 @@ def draw_new(samples: torch.Tensor, grid: list[int], output: Path) -> None:
         prepare(axis)
     for axis, field in zip(axes.flat, samples, strict=False):
         show_surface(axis, field.reshape(*grid[::-1], 1))
-    figure.savefig(output, dpi=80)
+    save_small(figure, output, 80)
 
 
 def show_points(axis, positions: torch.Tensor, values: torch.Tensor) -> None:
