@@ -21,6 +21,8 @@ from training.optimizers import apply_gradients, schedule, set_learning_rate, up
 from training.processes import average, end
 from training.progress import Stopwatch
 
+CODES = 20_000  # training images whose codes a prior is fitted to
+
 
 def train(arguments: FieldArguments, signal: Signal) -> Path | None:
     """Run the training that `arguments` describe; returns the folder of the exported model.
@@ -77,8 +79,18 @@ def count(run: FieldRun) -> None:
     model.fit()
 
 
+@torch.no_grad()
+def fit_prior(run: FieldRun) -> None:
+    """Fit the prior of a model with a latent code to training images."""
+    values = [next(run.reader)["values"] for _ in range(-(-CODES // run.arguments.batch_size))]
+    run.ema.module.eval().fit_prior(torch.cat(values), torch.Generator().manual_seed(run.arguments.seed))
+
+
 def finish(run: FieldRun) -> Path | None:
     """Validate and export the averaged weights; the folder, on the main process."""
+    model = run.ema.module
+    if getattr(model.config, "prior_components", 0):
+        fit_prior(run)
     rows = [row | {"training": run.count_rows()} for row in run.validate()]
     end(run.accelerator)
     if not run.main:

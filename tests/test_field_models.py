@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from baselines.autoregressive import MODELS
+from baselines.autoregressive.latent_code import Mixture
 from baselines.autoregressive.layers import raster_mask
 from baselines.autoregressive.locally_masked import LocallyMaskedConv, LocalMasks, local_masks
 from baselines.autoregressive.orders import ORDERS, hilbert, picture, raster, reflections, s_curve, subsampled_first
+from baselines.autoregressive.spatial_pixelcnn import _look_up
 
 SMALL = {
     "NADE": {"hidden_size": 6},
@@ -295,7 +297,8 @@ def test_spatial_pixelcnn_draws_any_size_and_a_pixel_needs_only_pixels_before_it
         y, x = torch.tensor([cell // 6]), torch.tensor([cell % 6])
         later = images.clone()
         later.flatten(2)[..., cell:] *= -1
-        seen, changed = (model._at(image, torch.zeros(1).long(), y, x, code).logits for image in (images, later))
+        features = model._image_features(code)
+        seen, changed = (model._at(image, y, x, features).logits for image in (images, later))
         assert torch.allclose(seen, changed, atol=1e-6)
     positions = model.native_positions()
     assert model.can("sample", positions[:, :0]) and not model.can("sample", positions[:, :1])
@@ -305,6 +308,39 @@ def test_spatial_pixelcnn_draws_any_size_and_a_pixel_needs_only_pixels_before_it
 
 
 @torch.no_grad()
+@torch.no_grad()
+def test_spatial_pixelcnn_reads_of_each_code_what_belongs_to_the_place_of_a_patch():
+    model = make("spatial-pixelcnn", native_grid=(8, 8))
+    codes, images = torch.randn(2, 3), torch.randn(2, 1, 8, 8)
+    y, x = torch.tensor([5, 7, 2]), torch.tensor([1, 6, 3])
+    together = model._at(images, y, x, model._image_features(codes)).logits.unflatten(0, (2, 3))
+    for number in range(2):
+        for pixel in range(3):
+            features = model._image_features(codes[number : number + 1])
+            one = model._at(images[number : number + 1], y[pixel, None], x[pixel, None], features).logits
+            assert torch.allclose(one[0], together[number, pixel], atol=1e-5)
+    top = torch.arange(8).view(1, 1, 8, 1).expand(1, 1, 8, 8).float()  # a feature that is its row
+    places = torch.stack((torch.tensor([[0.0, 0.0]]), torch.tensor([[-7 / 8, 5 / 8]])))[None]  # rows 0 and 6
+    assert torch.allclose(_look_up(top, places), torch.tensor([0.0, 6.0]))
+
+
+@torch.no_grad()
+def test_codes_are_drawn_from_a_mixture_that_fits_those_of_images():
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.tensor([[3.0, 0.0], [-3.0, 1.0]])
+    codes = centres[torch.randint(2, (2000,), generator=generator)] + 0.2 * torch.randn(2000, 2, generator=generator)
+    prior = Mixture(2, 2)
+    unfitted = prior.log_prob(codes).mean()
+    assert torch.allclose(unfitted, torch.distributions.Normal(0, 1).log_prob(codes).sum(1).mean())
+    prior.fit(codes)
+    drawn = prior.draw(2000, generator)
+    assert (drawn[:, None] - centres).norm(dim=2).amin(1).max() < 1.2
+    assert torch.allclose(drawn.std(0), codes.std(0), atol=0.1)
+    # The mean log-density of what a mixture drew is minus its entropy: here ln 2 above that of one Gaussian.
+    entropy = math.log(2) + 2 * 0.5 * math.log(2 * math.pi * math.e * 0.04)
+    assert prior.log_prob(drawn).mean().item() == pytest.approx(-entropy, abs=0.1)
+
+
 def test_patches_of_spatial_pixelcnn_lie_where_it_is_told():
     model = make("spatial-pixelcnn", num_levels=256, native_grid=(7, 5), largest_enlargement=4).train()
     images = 2 * torch.randint(256, (64, 1, 5, 7)) / 255 - 1

@@ -17,6 +17,7 @@ from baselines.field.arguments import parse_arguments
 from baselines.field.export import LARGEST, save
 from baselines.field.pictures import SHOWN, PictureArguments
 from baselines.field.pictures import draw as draw_pictures
+from baselines.field.run import inner_weights
 from baselines.field.samples import draw, judge
 from baselines.field.table import measured, page
 from baselines.field.train_all import AllArguments, command, jobs
@@ -71,12 +72,13 @@ def test_weights_of_every_model_fit_in_one_mebibyte(name):
     for levels in {entry.config.get("num_levels", 2), None if entry.curves else 2}:
         grid = {"native_grid": (4, 4)} if name == "joint-histogram" else {}
         model = entry.make(num_levels=levels, **grid) if levels or entry.curves else entry.make()
-        size = sum(2 * parameter.numel() + 120 for parameter in model.parameters())  # a name and a shape each
+        size = sum(2 * weight.numel() + 120 for weight in model.state_dict().values())  # a name and a shape each
         assert size <= LARGEST
 
 
-def test_a_resumed_training_ends_where_one_without_a_break_does(image_folder, tmp_path):
-    base = words(image_folder, tmp_path / "run", "--model", "nade", "--max_train_steps", "4", "--save_every", "2")
+@pytest.mark.parametrize("name", ["nade", "pixelcnn"])  # by AdamW, and by Muon too
+def test_a_resumed_training_ends_where_one_without_a_break_does(name, image_folder, tmp_path):
+    base = words(image_folder, tmp_path / "run", "--model", name, "--max_train_steps", "4", "--save_every", "2")
     base += ["--max_checkpoints", "2", "--validate_every", "4"]
     folder = train(*parse_arguments(base))
     whole = load_file(folder / "model.safetensors")
@@ -101,6 +103,26 @@ def test_what_cannot_work_is_told_in_one_sentence(image_folder, tmp_path):
         parse_arguments(["--model", "nade", "--sizes", '{"width": 3}', *data])
     with pytest.raises(ValueError, match="--max_train_steps: expected this or --max_train_minutes"):
         parse_arguments(["--model", "nade", "--dataset_name", "x"])
+    with pytest.raises(ValueError, match="--learning_rate: expected --optimizer muon for nade"):
+        parse_arguments(["--model", "nade", "--learning_rate", "0.01", *data])
+    with pytest.raises(ValueError, match="--optimizer: expected adamw for nade"):
+        train(*parse_arguments(["--model", "nade", "--optimizer", "muon", "--binarise", "true", *data]))
+    with pytest.raises(ValueError, match="--compile: expected false for lmconv"):
+        train(*parse_arguments(["--model", "lmconv", "--compile", "true", *data]))
+
+
+@pytest.mark.parametrize("name", ["pixelcnn", "gated-pixelcnn", "pixelcnn++", "pixelsnail", "lmconv"])
+def test_muon_trains_what_neither_reads_values_nor_makes_numbers(name):
+    arguments = parse_arguments(["--model", name, "--dataset_name", "x", "--max_train_steps", "1"])[0]
+    model = make(name)
+    found = inner_weights(model, arguments)
+    assert arguments.optimizer == "muon" and arguments.learning_rate == 5e-3 and arguments.adam_learning_rate == 2e-3
+    seen = {id(weight) for weight in found}
+    left = [parameter for parameter in model.parameters() if parameter.dim() == 4 and id(parameter) not in seen]
+    for weight in left:  # of a convolution that enlarges, of values, or of a head
+        enlarges = name == "pixelcnn++" and weight.shape[2:] == (2, 2)
+        assert enlarges or weight.shape[1] <= 2 or len(weight) == model.head.size
+    assert sum(weight.numel() for weight in found) > 0.6 * sum(weight.numel() for weight in model.parameters())
 
 
 def test_a_model_that_counts_is_fitted_by_one_pass(image_folder, tmp_path):

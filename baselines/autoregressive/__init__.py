@@ -42,7 +42,7 @@ class Entry:
         return self.model(self.model.config_class(**{**self.config, **fields}))
 
 
-ANY_SIZE = {"largest_enlargement": 50, "reconstruction": 1}
+ANY_SIZE = {"largest_enlargement": 50, "reconstruction": 1, "prior_components": 20, "hidden_size": 28}
 MODELS = {
     "pixel-histogram": Entry("counting", "PixelHistogram"),
     "joint-histogram": Entry("counting", "JointHistogram"),
@@ -58,13 +58,13 @@ MODELS = {
     "row-lstm": Entry("pixel_rnn", "PixelRNN", {"layer": "row"}, published=80.54, static=True, batch=16),
     "diagonal-bilstm": Entry("pixel_rnn", "PixelRNN", {"layer": "diagonal"}, published=79.20, static=True, batch=16),
     "multi-scale": Entry("multiscale", "MultiScalePixelRNN", batch=16),
-    "pixelcnn": Entry("pixelcnn", "PixelCNN", published=81.45, muon=5e-3, batch=16),
-    "gated-pixelcnn": Entry("pixelcnn", "GatedPixelCNN", published=81.50, muon=5e-3, batch=16),
+    "pixelcnn": Entry("pixelcnn", "PixelCNN", {"num_layers": 15}, published=81.45, muon=5e-3, batch=16),
+    "gated-pixelcnn": Entry("pixelcnn", "GatedPixelCNN", {"num_layers": 12}, published=81.50, muon=5e-3, batch=16),
     "pixelcnn++": Entry("pixelcnn_plus", "PixelCNNPlus", muon=5e-3, batch=16),
     "pixelsnail": Entry("pixelsnail", "PixelSNAIL", published=78.61, muon=5e-3, batch=16),
     "lmconv": Entry("lmconv", "LMConv", published=77.56, muon=5e-3, batch=16),
-    "spatial-pixelcnn": Entry("spatial_pixelcnn", "SpatialPixelCNN", ANY_SIZE),
-    "spatial-pixelcnn-16": Entry("spatial_pixelcnn", "SpatialPixelCNN", {"patch_size": 16, **ANY_SIZE}),
+    "spatial-pixelcnn": Entry("spatial_pixelcnn", "SpatialPixelCNN", ANY_SIZE, muon=5e-3),
+    "spatial-pixelcnn-16": Entry("spatial_pixelcnn", "SpatialPixelCNN", {"patch_size": 16, **ANY_SIZE}, muon=5e-3),
     "wavenet": Entry("wavenet", "WaveNet", curves=True),
     "image-gpt": Entry("image_gpt", "ImageGPT", published=79.17, rate=1e-3, batch=16),
 }

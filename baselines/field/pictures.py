@@ -65,7 +65,7 @@ def draw(arguments: PictureArguments) -> Path:
     if not hasattr(model, "patches"):
         raise ValueError(f"--model: expected a Spatial PixelCNN, got {arguments.model}, which draws one size only")
     generator = torch.Generator().manual_seed(arguments.seed)
-    code = torch.randn(arguments.images, model.config.latent_size, generator=generator)
+    code = model.draw_codes(arguments.images, generator)
     folder, rows = Path(arguments.output), []
     folder.mkdir(parents=True, exist_ok=True)
     for side in tqdm(arguments.sides, desc="sizes"):
