@@ -206,6 +206,11 @@ def test_what_is_known_is_not_measured_again(compared, image_folder, monkeypatch
 
     monkeypatch.setattr(field_command, "measure", lambda *_: pytest.fail("it was measured again"))
     assert "nade" in compare(again()).read_text()
+    known = json.loads((compared / "scores.json").read_text())
+    known["nade, shorter"] = known["nade"] | {"former": True}  # whose weights are gone
+    (compared / "scores.json").write_text(json.dumps(known | {"gone": known["nade"]}))
+    text = compare(again()).read_text()
+    assert text.count("| nade, shorter † |") == 3 and "† Weights of a shorter training" in text and "gone" not in text
     monkeypatch.setattr(field_command, "measure", lambda *_: {})
     compare(again(completions=3, parts=["hidden"]))
     scores = json.loads((compared / "scores.json").read_text())

@@ -188,6 +188,7 @@ def compare(arguments: TableArguments) -> Path:
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 kept.write_text(json.dumps(known, indent=1) + "\n")
                 print(f"{name}, {part}: {json.dumps(found[part])}", flush=True)
+    scores |= {name: one for name, one in known.items() if one.get("former")}
     for kind in {one["data"] for one in scores.values()}:
         grids = [tuple(one["grid"]) for one in scores.values() if one["data"] == kind]
         usual = max(set(grids), key=grids.count)

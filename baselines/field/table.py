@@ -6,6 +6,7 @@ from baselines.autoregressive import MODELS
 
 NOTHING = "–"
 BITS = math.log(2)
+FORMER = " †"  # behind the names of weights that others have replaced
 
 HEADER = """# The field in one table
 
@@ -67,6 +68,7 @@ def chosen(scores: dict[str, dict], kind: str) -> dict[str, dict]:
 def label(folder: str, one: dict) -> str:
     """A model's name in a row; on another grid than the others with that. PixelTransformers bear any folder's name."""
     name = folder if one["model"] in MODELS else f"PixelTransformer, `{folder}`"
+    name += FORMER if one.get("former") else ""
     return name + (f" ({'×'.join(map(str, one['grid']))})" if one["other_grid"] else "")
 
 
@@ -165,4 +167,6 @@ def page(scores: dict[str, dict], hidden: list[str], command: str, machine: str)
     if any("samples" in one for one in scores.values()):
         parts += ["## Drawn images", samples_table(scores)]
     parts += ["## Cost", cost_table(scores)]
+    if any(one.get("former") for one in scores.values()):
+        parts += ["† Weights of a shorter training, which the shipped ones have replaced."]
     return "\n\n".join(part.strip() for part in parts) + "\n"
