@@ -7,6 +7,9 @@ at 28×28 and 94.1 ± 1.6 at 56×56.
 
 A network that knows patches of one size alone draws strokes of one width in images of any size. So training here also
 cuts patches from enlarged images and tells the network the size. Whether the paper does the same is not known to us.
+Two more things are not the paper's. The code reaches a patch through a decoder of whole images, whose features are read
+where the patch lies (as in PixelVAE, Gulrajani et al., ICLR 2017): told the code itself, the network mostly ignores it.
+And new codes come from a mixture fitted to those of training images, see `latent_code`.
 
 It has no likelihood, only a bound (`bound`), and its code is inferred from whole images: no context is answered.
 """
@@ -16,12 +19,13 @@ import math
 import torch
 import torch.nn.functional as F
 from huggingface_hub.dataclasses import strict
-from torch import Tensor, nn
+from torch import Tensor
 
 from .base import AutoregressiveModel, FieldOutput
 from .configuration import FieldConfig
 from .distributions import Distribution
 from .heads import Head
+from .latent_code import Decoder, Encoder, Mixture
 from .pixelcnn_plus import PixelCNNPlusNetwork
 
 WINDOWS = 2048  # patches of one pass outside of training
@@ -38,7 +42,9 @@ class SpatialPixelCNNConfig(FieldConfig):
     largest_enlargement: Half of the patches of a training come from images that are enlarged bilinearly, up to so many
         times the side; 1: none do, and the network is not told the size.
     reconstruction: Weight of the loss of a decoder that reconstructs whole images from the code, as in any variational
-        autoencoder; 0: there is none. Patches say so much of their next pixel that without it the code stays empty.
+        autoencoder; 0: there is none, and patches are told the code. They say so much of their next pixel that without
+        it the code stays empty.
+    prior_components: Gaussians of the mixture that new codes are drawn from; 0: they are standard normal.
     """
 
     model_type = "field-spatial-pixelcnn"
@@ -50,42 +56,7 @@ class SpatialPixelCNNConfig(FieldConfig):
     dropout: float | int = 0.0
     largest_enlargement: float | int = 1
     reconstruction: float | int = 0
-
-
-class Encoder(nn.Module):
-    """Mean and log-variance of the code of images (B, V, y, x)."""
-
-    def __init__(self, channels: int, latent: int, width: int = 32):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, width, 3, stride=2, padding=1),
-            nn.ELU(),
-            nn.Conv2d(width, width, 3, stride=2, padding=1),
-            nn.ELU(),
-            nn.AdaptiveAvgPool2d(4),
-            nn.Flatten(),
-            nn.Linear(16 * width, 2 * latent),
-        )
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.layers(images).chunk(2, 1)
-
-
-class Decoder(nn.Module):
-    """Logits (B, V, y, x) of the values of images, reconstructed from codes (B, latent)."""
-
-    def __init__(self, channels: int, latent: int, grid: list[int], width: int = 24):
-        super().__init__()
-        self.sizes = [[max(1, side // share) for side in reversed(grid)] for share in (4, 2, 1)]
-        self.linear = nn.Linear(latent, 16 * width)
-        self.layers = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.sizes)
-        self.last = nn.Conv2d(width, channels, 1)
-
-    def forward(self, code: Tensor) -> Tensor:
-        x = self.linear(code).unflatten(1, (-1, 4, 4))
-        for size, layer in zip(self.sizes, self.layers, strict=True):
-            x = F.elu(layer(F.interpolate(F.elu(x), size, mode="bilinear", align_corners=False)))
-        return self.last(x)
+    prior_components: int = 0
 
 
 class SpatialPixelCNN(AutoregressiveModel):
@@ -104,6 +75,8 @@ class SpatialPixelCNN(AutoregressiveModel):
         self.encoder = Encoder(config.value_dim, config.latent_size)
         if config.reconstruction:
             self.decoder = Decoder(config.value_dim, config.latent_size, config.native_grid)
+        if config.prior_components:
+            self.prior = Mixture(config.prior_components, config.latent_size)
         self.network = PixelCNNPlusNetwork(
             config.hidden_size,
             config.num_layers,
@@ -111,9 +84,13 @@ class SpatialPixelCNN(AutoregressiveModel):
             config.dropout,
             config.value_dim,
             self.head.size,
-            condition=2 + (config.largest_enlargement > 1) + config.latent_size,
+            condition=2 + (config.largest_enlargement > 1) + self._told(),
         )
         self.post_init()
+
+    def _told(self) -> int:
+        """Channels that say what a patch shows."""
+        return self.decoder.width if self.config.reconstruction else self.config.latent_size
 
     def refusal(self, task: str, context_positions: Tensor, query_positions: Tensor | None = None) -> str | None:
         if task == "log_prob":
@@ -137,34 +114,43 @@ class SpatialPixelCNN(AutoregressiveModel):
 
     # ------------------------------------------------------------------- parts
 
-    def patches(self, images: Tensor, places: Tensor, code: Tensor) -> Tensor:
-        """Numbers (N, size, p, p) for patches (N, V, p, p) at places (N, 2 or 3, p, p), given codes (N, latent)."""
-        tiled = code[:, :, None, None].expand(-1, -1, *images.shape[2:])
-        return self.network(images, 0, torch.cat((places, tiled), 1))
+    def patches(self, images: Tensor, places: Tensor, told: Tensor) -> Tensor:
+        """Numbers (N, size, p, p) for patches (N, V, p, p) at places (N, 2 or 3, p, p), told (N, C, p, p) of them."""
+        return self.network(images, 0, torch.cat((places, told), 1))
+
+    def _image_features(self, code: Tensor) -> Tensor:
+        """What codes (B, latent) say of whole images, (B, C, y, x)."""
+        return self.decoder.features(code) if self.config.reconstruction else code[:, :, None, None]
 
     def _images(self, values: Tensor) -> Tensor:
         width, height = self.config.native_grid
         return 2 * values.movedim(1, 2).unflatten(2, (height, width)) - 1
 
     def _code(self, images: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """A code drawn for each image, and its divergence from the prior in nats (B,)."""
+        """A code drawn for each image, and its divergence from the standard normal in nats (B,)."""
         mean, log_variance = self.encoder(images)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
         return mean + (0.5 * log_variance).exp() * noise, divergence
 
+    def fit_prior(self, values: Tensor, generator: torch.Generator | None = None) -> None:
+        """Fit the mixture that new codes are drawn from to those of images (N, D, V)."""
+        codes = [self._code(self._images(part), generator)[0] for part in values.split(WINDOWS)]
+        self.prior.fit(torch.cat(codes))
+
     def forward(self, values: Tensor, generator: torch.Generator | None = None) -> FieldOutput:
         """Loss of a random patch of each image, scaled up to it, plus the code's divergence and reconstruction."""
         images = self._images(values)
         code, divergence = self._code(images, generator)
+        features = self._image_features(code)
         patches, places = self._random_patches(images, generator)
-        numbers = self.patches(patches, places, code).flatten(2).movedim(1, 2)
+        numbers = self.patches(patches, places, _look_up(features, places)).flatten(2).movedim(1, 2)
         inside = (patches.flatten(2).movedim(1, 2) + 1) / 2
         nats = self.head.read(numbers).log_prob(inside).mean(1) * values.shape[1]
         log_prob = nats - divergence
         loss = -log_prob.mean()
         if self.config.reconstruction:
-            lost = F.binary_cross_entropy_with_logits(self.decoder(code), (images + 1) / 2, reduction="none")
+            lost = F.binary_cross_entropy_with_logits(self.decoder(features), (images + 1) / 2, reduction="none")
             loss = loss + self.config.reconstruction * lost.flatten(1).sum(1).mean()
         return FieldOutput(loss / values[0].numel(), log_prob)
 
@@ -199,30 +185,40 @@ class SpatialPixelCNN(AutoregressiveModel):
     def bound(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Evidence lower bound (B,) in nats of images (B, D, V): each pixel given the window that draws it."""
         images = self._images(values)
-        code, divergence = self._code(images, generator)
-        height, width = images.shape[2:]
-        cells = torch.arange(height * width)
-        found = torch.zeros(len(values), device=values.device)
-        for row in range(len(values)):
-            for part in cells.split(WINDOWS):
-                rows = torch.full_like(part, row)
-                distribution = self._at(images, rows, part // width, part % width, code)
-                found[row] += distribution.log_prob(values[row, part]).sum()
-        return found - divergence
+        mean, log_variance = self.encoder(images)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        code = mean + (0.5 * log_variance).exp() * noise
+        found = self._log_prior(code) - torch.distributions.Normal(0, 1).log_prob(noise).sum(1)
+        found = found + 0.5 * log_variance.sum(1)
+        features, width = self._image_features(code), images.shape[3]
+        for part in torch.arange(values.shape[1]).split(max(1, WINDOWS // len(values))):
+            log_prob = self._at(images, part // width, part % width, features).log_prob(values[:, part].flatten(0, 1))
+            found = found + log_prob.view(len(values), -1).sum(1)
+        return found
 
-    def _at(self, images: Tensor, rows: Tensor, y: Tensor, x: Tensor, code: Tensor) -> Distribution:
-        """Distributions (N,) of the pixels (y, x) of images number `rows`, given the windows that hold them.
+    def _log_prior(self, code: Tensor) -> Tensor:
+        if self.config.prior_components:
+            return self.prior.log_prob(code)
+        return torch.distributions.Normal(0, 1).log_prob(code).sum(1)
+
+    def _at(self, images: Tensor, y: Tensor, x: Tensor, features: Tensor) -> Distribution:
+        """Distributions (B · n,) of the pixels (y, x), (n,), of images (B, V, …), given the windows that hold them.
 
         A window ends in the pixel's row and has it in the middle, except at the edges.
         """
         size, (height, width) = self.config.patch_size, images.shape[2:]
         top = (y - size + 1).clamp(0, height - size)
         left = (x - size // 2).clamp(0, width - size)
-        patches = _cut(images, rows, top, left, size)
+        patches = _cut(images, top, left, size)
         coordinates = torch.stack((_centres(left, size, width), _centres(top, size, height).mT), 1).to(images)
-        scale = torch.full((len(rows),), width / self.config.native_grid[0])
-        numbers = self.patches(patches, self._with_scale(coordinates, scale), code[rows])
-        return self.head.read(numbers[torch.arange(len(rows)), :, y - top, x - left])
+        scale = torch.full((len(y),), width / self.config.native_grid[0])
+        places = self._with_scale(coordinates, scale)
+        # Windows lie at the same places in all images: below each other they are one grid to look up.
+        column = places.movedim(1, 0).flatten(1, 2)[None].expand(len(images), -1, -1, -1)  # (B, 2 or 3, n · p, p)
+        told = _look_up(features, column).unflatten(2, (len(y), size)).movedim(2, 1).flatten(0, 1)
+        numbers = self.patches(patches, places.repeat(len(images), 1, 1, 1), told)
+        rows, columns = (y - top).repeat(len(images)), (x - left).repeat(len(images))
+        return self.head.read(numbers[torch.arange(len(numbers)), :, rows, columns])
 
     # --------------------------------------------------------------- drawing
 
@@ -245,19 +241,23 @@ class SpatialPixelCNN(AutoregressiveModel):
         if min(width, height) < size:
             raise ValueError(f"grid: expected sides of at least the patch's {size}, got {width}×{height}")
         if code is None:
-            code = torch.randn(num_samples, self.config.latent_size, generator=generator, device=self.device)
+            code = self.draw_codes(num_samples, generator)
         images = torch.zeros(num_samples, self.config.value_dim, height, width, device=self.device)
+        features = self._image_features(code)
         slope = size  # near the left edge a window reaches a whole patch to the right
         for front in range(width + slope * (height - 1)):
             y = torch.arange(max(0, -(-(front - width + 1) // slope)), min(height - 1, front // slope) + 1)
             x = front - slope * y
-            rows = torch.arange(num_samples).repeat_interleave(len(y))
-            y, x = y.repeat(num_samples), x.repeat(num_samples)
-            for part in torch.arange(len(rows)).split(WINDOWS):
-                distribution = self._at(images, rows[part], y[part], x[part], code)
-                drawn = distribution.sample((), generator, temperature)
-                images[rows[part], :, y[part], x[part]] = 2 * drawn - 1
+            for part in torch.arange(len(y)).split(max(1, WINDOWS // num_samples)):
+                drawn = self._at(images, y[part], x[part], features).sample((), generator, temperature)
+                images[:, :, y[part], x[part]] = 2 * drawn.unflatten(0, (num_samples, -1)).movedim(2, 1) - 1
         return (images + 1) / 2
+
+    def draw_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Codes (count, latent) of new images."""
+        if self.config.prior_components:
+            return self.prior.draw(count, generator)
+        return torch.randn(count, self.config.latent_size, generator=generator, device=self.device)
 
     def draw(
         self,
@@ -281,9 +281,17 @@ def _centres(first: Tensor, size: int, length: int) -> Tensor:
     return inside[:, None].expand(-1, size, -1)
 
 
-def _cut(images: Tensor, rows: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
-    """Patches (N, C, size, size) of images number `rows` (N,), from their top left corners."""
+def _cut(images: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
+    """Patches (B · n, V, size, size) of images (B, V, y, x), from their top left corners (n,)."""
     offset = torch.arange(size)
     y = (top[:, None] + offset)[:, :, None].expand(-1, -1, size)
     x = (left[:, None] + offset)[:, None].expand(-1, size, -1)
-    return images[rows[:, None, None], :, y, x].movedim(3, 1)
+    return images[:, :, y, x].movedim(2, 1).flatten(0, 1)
+
+
+def _look_up(features: Tensor, places: Tensor) -> Tensor:
+    """Features (B, C, y, x) of whole images at places (B, 2 or 3, h, w) in [-1, 1], bilinearly: (B, C, h, w)."""
+    if features.shape[2:] == (1, 1):
+        return features.expand(-1, -1, *places.shape[2:])
+    coordinates = places[:, :2].movedim(1, 3).to(features)
+    return F.grid_sample(features, coordinates, padding_mode="border", align_corners=False)
