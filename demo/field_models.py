@@ -12,7 +12,7 @@ from baselines.protocol import FieldModel
 from demo.models import CHECKPOINTS
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 
-OURS = "mnist-binary"  # PixelTransformer, trained on the same images for the same minutes
+OURS = "mnist-binary"  # PixelTransformer, trained on the same images
 SLOW = ("diagonal-bilstm", "multi-scale", "lmconv", "pixelcnn++")  # a whole pass, or nearly, for each pixel: asked last
 GRID = (28, 28)
 
