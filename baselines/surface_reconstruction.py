@@ -2,9 +2,10 @@
 
     python -m baselines.surface_reconstruction --dataset_name path/to/chairs --points 1024
 
-prints the intersection over union of each method's cells with the true ones, and of a model's with `--checkpoint`: the
-cells whose mean distance, given only that the points lie on the surface, is negative. The other methods are screened
-Poisson surface reconstruction (Kazhdan & Hoppe 2013) and ball pivoting (Bernardini et al. 1999) of MeshLab. They need
+prints the intersection over union of each method's cells with the true ones, and of a model's with `--checkpoint`,
+which is given only that the points lie on the surface: the cells that probably overlap most with the shape
+(`signals/overlap.py`), and those whose mean distance is negative. The other methods are screened Poisson surface
+reconstruction (Kazhdan & Hoppe 2013) and ball pivoting (Bernardini et al. 1999) of MeshLab. They need
 `pip install pymeshlab` (100 MB; GPL), which nothing else here uses.
 """
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.cells import cell_positions
+from signals.overlap import likely_distances
 from signals.shape import Shapes
 from signals.surface import interpolate, surface_points
 
@@ -92,11 +94,12 @@ def outward_normals(field: Tensor, points: Tensor) -> np.ndarray:
     return torch.nn.functional.normalize(slope, dim=-1).numpy()
 
 
-def inside(model, points: Tensor, grid: list[int]) -> np.ndarray:
-    """Which cells (z, y, x) of a grid a model expects inside, given that points (N, 3) lie on the surface."""
+def filled(model, points: Tensor, grid: list[int]) -> dict[str, np.ndarray]:
+    """Which cells (z, y, x) of a grid a model fills, given that points (N, 3) lie on the surface, in two ways."""
     cells = cell_positions(grid, torch.arange(torch.Size(grid).numel()))
-    found = model.predict(points[None], torch.zeros(1, len(points), 1), cells[None], reduce=lambda each: each.mean)
-    return (found[0, :, 0] < 0).view(grid[::-1]).numpy()
+    found = model.predict(points[None], torch.zeros(1, len(points), 1), cells[None])[0]
+    distances = {"this model": likely_distances(found), "this model, negative mean": found.mean}
+    return {name: (each <= 0).view(grid[::-1]).numpy() for name, each in distances.items()}
 
 
 def compare(fields: list[Tensor], count: int, seed: int, front: bool = False, model=None) -> Iterator[dict[str, float]]:
@@ -111,7 +114,8 @@ def compare(fields: list[Tensor], count: int, seed: int, front: bool = False, mo
         drawn = surface_points(field[None], count * (8 if front else 1), generator)[0]
         points = drawn[drawn[:, 1] < 0][:count] if front else drawn
         grid, truth = list(field.shape[-2::-1]), field[..., 0].numpy() < 0
-        found = {} if model is None else {"this model": iou(inside(model, points, grid), truth)}
+        cells = {} if model is None else filled(model, points, grid)
+        found = {name: iou(each, truth) for name, each in cells.items()}
         for name, method in METHODS.items():
             found[name] = iou(occupied(*method(points.numpy()), grid), truth)
             given = outward_normals(field, points)

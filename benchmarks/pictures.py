@@ -24,7 +24,7 @@ PICTURES = [
 ]
 SETTLED = """() => document.querySelector('#samples .pt-result')?.dataset.share === "1"
   && !document.querySelector('#samples[data-stale], .pt-working')"""
-RENEWED = "() => !document.querySelector('#shape-mean[data-stale]')"
+RENEWED = "() => !document.querySelector('#shape-likely[data-stale]')"
 REST = 8000  # milliseconds for what fades in, and for 3D views, which software draws slowly
 
 
@@ -51,7 +51,7 @@ def take(browser: Browser, url: str, folder: Path, name: str, tab: str, size: tu
 
 def draw_a_stool(page: Page) -> None:
     """Another shape than the first, and samples of it."""
-    page.locator("#shape-mean canvas").wait_for()
+    page.locator("#shape-likely canvas").wait_for()
     page.get_by_role("button", name="Stool", exact=True).click()
     page.wait_for_timeout(500)
     page.wait_for_function(RENEWED, timeout=PATIENCE)  # another shape takes samples away

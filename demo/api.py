@@ -199,7 +199,8 @@ def _file(data: bytes, name: str) -> dict[str, Any]:
 @guarded
 @on_gpu
 def infer_shape(checkpoint: str, observed: ObservedLists, resolution: int = 32) -> dict[str, Any]:
-    """The mean surface of a 3D shape from signed distances at a few points.
+    """The likely surface of a 3D shape from signed distances at a few points: it encloses the cells that probably
+    overlap most with the shape.
 
     Args:
         checkpoint: chairs.
@@ -209,8 +210,8 @@ def infer_shape(checkpoint: str, observed: ObservedLists, resolution: int = 32) 
     Returns:
         "surface": a GLB file, bright where the distance is uncertain; null where there is no surface.
     """
-    surface = shape_actions.mean_surface(checkpoint, observed_for(checkpoint, observed, "shape"), resolution)
-    return {"surface": None if surface is None else _file(shape_actions.glb(surface), "mean.glb")}
+    surface = shape_actions.likely_surface(checkpoint, observed_for(checkpoint, observed, "shape"), resolution)
+    return {"surface": None if surface is None else _file(shape_actions.glb(surface), "likely.glb")}
 
 
 @guarded

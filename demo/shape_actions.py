@@ -15,6 +15,7 @@ from demo.models import config_of
 from demo.observed import Observed
 from signals.cells import cell_positions, values_at_positions, weighted_cells
 from signals.mesh import mesh_to_sdf, normalize, read_mesh, sdf_to_mesh
+from signals.overlap import likely_distances
 from signals.point_clouds import read_point_cloud
 from signals.shape import NEAR, Shapes, points_of
 from signals.surface import has_surface
@@ -97,11 +98,14 @@ def cube(side: int) -> list[int]:
     return [whole("resolution", side, MIN_SHAPE_RESOLUTION, MAX_SHAPE_RESOLUTION)] * 3
 
 
-def mean_surface(checkpoint: str, observed: Observed, side: int) -> trimesh.Trimesh | None:
-    """The surface where the mean distance is 0, bright where the distance is uncertain; `None` if there is none."""
+def likely_surface(checkpoint: str, observed: Observed, side: int) -> trimesh.Trimesh | None:
+    """The surface around the cells that probably overlap most with the shape; `None` if there is none.
+
+    It is bright where the distance is uncertain.
+    """
     cells = split(observed, cube(side))
     found = marginal(checkpoint, observed, cells.queries)
-    surface = sdf_to_mesh(cells.complete(found.mean))
+    surface = sdf_to_mesh(cells.complete(likely_distances(found)))
     if surface is None:
         return None
     deviation = cells.complete(found.stddev, 0.0)

@@ -19,7 +19,7 @@ from demo.progress import progress_line
 from demo.shape_actions import (
     distances,
     glb,
-    mean_surface,
+    likely_surface,
     observe,
     observe_scan,
     point_cloud,
@@ -36,7 +36,7 @@ from signals.mesh import sdf_to_mesh
 
 NAME = "shape"
 SAMPLES = ["sample_1", "sample_2"]
-VIEWS = ["known", "seen", "mean", "save", "slice", "answered"]
+VIEWS = ["known", "seen", "likely", "save", "slice", "answered"]
 OLD = dict.fromkeys(SAMPLES)  # samples of another shape are taken away
 STOPPED = "<p class='pt-stopped'>Stopped by a change: press “Draw samples” for samples of what is shown now.</p>"
 
@@ -109,9 +109,9 @@ def view(mesh: trimesh.Trimesh | None, name: str) -> str | None:
 
 def _views(visit: Visit, observed: Observed) -> Updates:
     note(Visit(visit.values | {"known": observed}))
-    surface = view(mean_surface(visit.checkpoint, observed, visit.values["side"]), "mean")
+    surface = view(likely_surface(visit.checkpoint, observed, visit.values["side"]), "likely")
     save = gr.update(value=surface, interactive=surface is not None)
-    shown = {"known": observed, "seen": view(point_cloud(observed), "points"), "mean": surface, "save": save}
+    shown = {"known": observed, "seen": view(point_cloud(observed), "points"), "likely": surface, "save": save}
     return shown | {"slice": _slice(visit, observed), **keep_views(visit), **OLD}
 
 
@@ -130,7 +130,7 @@ def _slice(visit: Visit, observed: Observed) -> Updates:
 
 @on_gpu
 def update(visit: Visit) -> Updates:
-    """Observed points and the mean surface of what is looked at; of observed points alone where nothing is."""
+    """Observed points and the likely surface of what is looked at; of observed points alone where nothing is."""
     shape, count = visit.turned, visit.values["count"]
     if shape is None:
         return keep_views(visit) if visit.values["known"] is None else _views(visit, visit.known)
@@ -165,7 +165,7 @@ def add_point(visit: Visit, picked: dict) -> Updates:
 def begin(visit: Visit) -> Updates:
     """The first example, where the tab is still empty."""
     if visit.shape is not None or visit.values["known"] is not None:
-        return {"mean": gr.skip()}
+        return {"likely": gr.skip()}
     name = visit.values["opened"]
     return example(name if name in example_shapes.SHAPES else next(iter(example_shapes.SHAPES)))(visit)
 

@@ -1,4 +1,4 @@
-"""The 3D tab: distances at a few points of a chair; see the mean surface, how sure it is, and sampled surfaces."""
+"""The 3D tab: distances at a few points of a chair; see the likely surface, how sure it is, and sampled surfaces."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ SHOWN = [*VIEWS, *SAMPLES]
 UPLOADS = {"upload": open_mesh, "scan": open_scan}
 OPENED = ["shape", "truth", "up", "opened", *SHOWN]
 SHAPE = [*OPENED, *UPLOADS]
-VIEWERS = "#shape-mean, #shape-points, #shape-slice, #shape-sample-1, #shape-sample-2"
+VIEWERS = "#shape-likely, #shape-points, #shape-slice, #shape-sample-1, #shape-sample-2"
 DIMMED = dict(js=outdate(VIEWERS))
 BUSY = dict(show_progress="minimal", **DIMMED)  # where nothing can be refused: each view would say "Error"
 CLICK = "Choose an example: a click on this slice then observes the distance there."
@@ -86,7 +86,7 @@ def _lay_out(page: Page) -> tuple[dict[str, gr.Button], SharePanel]:
     look = dict(height=300, clear_color=(0, 0, 0, 0), camera_position=(60, 72, 3.6), min_width=280)
     with gr.Row():
         seen = gr.Model3D(label="Observed points", elem_id="shape-points", **look)
-        mean = gr.Model3D(label="Mean, bright where unsure", elem_id="shape-mean", **look)
+        likely = gr.Model3D(label="Likely, bright where unsure", elem_id="shape-likely", **look)
         true = gr.Model3D(label="True surface", elem_id="shape-truth", **look)
     with gr.Row(elem_classes="pt-buttons"):
         go = gr.Button("Draw samples", variant="primary", size="sm", elem_id="draw-shape", min_width=110)
@@ -101,7 +101,7 @@ def _lay_out(page: Page) -> tuple[dict[str, gr.Button], SharePanel]:
     with gr.Row():
         with gr.Column(min_width=280):
             _point_settings(page)
-        page.add(asked=False, seen=seen, mean=mean, truth=true, go=go, stop=stop, state=state)
+        page.add(asked=False, seen=seen, likely=likely, truth=true, go=go, stop=stop, state=state)
         return buttons, _other_settings(page)
 
 
@@ -121,7 +121,7 @@ def _point_settings(page: Page) -> None:
         where=gr.Radio(list(WHERE), value=WHERE[0], label="Where", elem_id="shape-where"),
         up=gr.Radio(list(AXES), value="z", label="Axis of the file that points up", elem_id="shape-up"),
     )
-    save = gr.DownloadButton("Mean surface (GLB)", interactive=False, size="sm", elem_id="save-glb")
+    save = gr.DownloadButton("Likely surface (GLB)", interactive=False, size="sm", elem_id="save-glb")
     page.add(asked=False, save=save)
 
 
@@ -146,7 +146,7 @@ def _other_settings(page: Page) -> SharePanel:
 
 
 def _wire(page: Page, buttons: dict[str, gr.Button]) -> None:
-    """Every change shows observed points and mean surface anew and takes the samples away."""
+    """Every change shows observed points and likely surface anew and takes the samples away."""
     page["seed"].mend()
     shapes = [page.on(button.click, example(name), SHAPE, **DIMMED) for name, button in buttons.items()]
     shapes += [page.on_upload(name, handler, SHAPE, **DIMMED) for name, handler in UPLOADS.items()]

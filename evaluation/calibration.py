@@ -14,18 +14,6 @@ from torch import Tensor
 CENTRAL = (0.5, 0.8, 0.95)
 
 
-def cdf(distribution, values: Tensor) -> Tensor:
-    """F(v) of each channel's marginal, (*batch, V), float64, of the mixture before clamping and rounding.
-
-    Args:
-        distribution (`ValueDistribution`): Batch shape `(*batch)`, event shape `(V,)`.
-        values (`Tensor` (*batch, V)): Where F is asked for.
-    """
-    stds = distribution.marginal_stds.double()  # (*batch, B, 1 or V)
-    standard = (values.double().unsqueeze(-2) - distribution.means.double()) / stds  # (*batch, B, V)
-    return (distribution.log_weights.double().exp().unsqueeze(-1) * torch.special.ndtr(standard)).sum(-2)
-
-
 def pit_bounds(distribution, values: Tensor) -> tuple[Tensor, Tensor]:
     """F just below and just above each value, (*batch, V): equal where values are continuous.
 
@@ -33,12 +21,11 @@ def pit_bounds(distribution, values: Tensor) -> tuple[Tensor, Tensor]:
     """
     levels = distribution.quantiser
     if levels is None:
-        both = cdf(distribution, values)
+        both = distribution.cdf(values).double()
         return both, both
-    index = levels.index(values.double())
-    below = torch.where(index > 0, cdf(distribution, levels.at(index - 0.5)), 0.0)
-    above = torch.where(index < levels.last, cdf(distribution, levels.at(index + 0.5)), 1.0)
-    return below, above
+    index = levels.index(values.float())
+    below = torch.where(index > 0, distribution.cdf(levels.at(index - 1)), 0.0)
+    return below.double(), distribution.cdf(values).double()
 
 
 def coverage(distribution, values: Tensor, central: Sequence[float] = CENTRAL) -> Tensor:

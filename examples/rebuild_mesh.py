@@ -1,6 +1,6 @@
 """Rebuild a mesh from a few signed distances: `python -m examples.rebuild_mesh chair.obj --points 64`.
 
-Without a file a table made of boxes is taken. Writes the truth, the mean surface and sampled surfaces as GLB files.
+Without a file a table made of boxes is taken. Writes the truth, the likely surface and sampled surfaces as GLB files.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import trimesh
 from transformers import AutoModel
 
 from signals.mesh import mesh_to_sdf, normalize, read_mesh, save_mesh, sdf_to_mesh
+from signals.overlap import likely_distances
 from signals.shape import Shapes
 
 
@@ -41,7 +42,7 @@ def rebuild(arguments: argparse.Namespace) -> None:
     signal = Shapes(dataset_name="mesh", near_surface=arguments.near_surface)
     positions, values = signal.pairs(sdf[None], arguments.points, generator)
     everywhere = model.native_positions()
-    fields = {"truth": sdf, "mean": model.predict(positions, values, everywhere).mean}
+    fields = {"truth": sdf, "likely": likely_distances(model.predict(positions, values, everywhere)[0])}
     # A few hundred drawn values settle the shape; the rest is their conditional mean.
     samples = model.sample(
         positions,

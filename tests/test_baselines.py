@@ -17,6 +17,7 @@ from baselines.interpolation import Interpolation
 from baselines.nearest import NearestNeighbour
 from baselines.surface_reconstruction import iou, occupied, screened_poisson
 from pixeltransformer.configuration_pixeltransformer import PixelTransformerConfig
+from pixeltransformer.distribution import ValueDistribution
 from signals.cells import cell_positions
 from signals.polynomial import polynomial
 from signals.polynomial_posterior import PolynomialPosterior
@@ -199,14 +200,14 @@ def test_a_model_is_told_that_points_lie_on_the_surface_and_asked_for_cells(fron
     egg = (centres * torch.tensor([1.0, 1.2, 1.5])).norm(dim=-1, keepdim=True) - 0.6
     seen = []
 
-    def predict(positions, values, queries, reduce):
+    def predict(positions, values, queries):
         seen.append((positions, values))
         torch.testing.assert_close(queries[0], centres)
-        return reduce(SimpleNamespace(mean=egg[None]))
+        return ValueDistribution(torch.zeros(1, len(egg), 1), egg[None, :, None], torch.full((1, len(egg), 1), -6.0))
 
     model = SimpleNamespace(predict=predict)
     (found,) = surface_reconstruction.compare([egg.view(16, 14, 12, 1)], 300, 0, front, model)
-    assert found == {"this model": 1.0}
+    assert found == {"this model": 1.0, "this model, negative mean": 1.0}
     ((positions, values),) = seen
     assert positions.shape == (1, 300, 3) and values.shape == (1, 300, 1) and not values.any()
     assert (positions[..., 1] < 0).all() == front

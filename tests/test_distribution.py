@@ -97,6 +97,38 @@ def test_no_coefficients_are_coefficients_of_zero():
     assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("quantized", [True, False])
+def test_cdf_is_the_sum_of_what_log_prob_gives_to_smaller_values(quantized):
+    d = mixture(quantized=quantized)
+    if quantized:
+        expected = all_log_masses(d).exp().cumsum(-1).T[..., None]
+        assert torch.allclose(d.cdf(d.levels.view(-1, 1, 1).expand(-1, 3, 1)), expected, atol=1e-5)
+        return
+    grid = torch.linspace(-8, 3, 100_001)
+    density = d.log_prob(grid[:, None, None].expand(-1, 3, 1)).exp()
+    assert torch.allclose(d.cdf(torch.full((3, 1), 3.0))[:, 0], torch.trapezoid(density, grid, dim=0), atol=1e-4)
+
+
+@pytest.mark.parametrize("distribution", [correlated(step=None), mixture(3, False), mixture(3), mixture()])
+def test_cdf_and_icdf_are_those_of_samples(distribution):
+    samples = distribution.sample((40_000,), generator=torch.Generator().manual_seed(0))
+    at = samples[0]
+    assert torch.allclose(distribution.cdf(at), (samples <= at + 1e-4).float().mean(0), atol=0.01)
+    for probability in (0.1, 0.5, 0.93):
+        quantile = distribution.icdf(probability)
+        assert ((samples <= quantile + 1e-4).float().mean(0) > probability - 0.01).all()
+        assert ((samples < quantile - 1e-4).float().mean(0) < probability + 0.01).all()
+
+
+def test_icdf_takes_a_probability_for_each_channel_and_refuses_others():
+    d = mixture(3, quantized=False)
+    value = torch.rand(5, 3, 3, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(d.icdf(d.cdf(value)), value, atol=1e-3)
+    for wrong in (0.0, 1.0, float("nan"), torch.tensor([0.5, 2.0, 0.5])):
+        with pytest.raises(ValueError, match="probability: expected numbers above 0 and below 1"):
+            d.icdf(wrong)
+
+
 def test_density_integrates_to_one():
     d = mixture(quantized=False)
     grid = torch.linspace(-8, 9, 200_001)

@@ -7,7 +7,7 @@ import torch
 
 from conftest import make_model
 from evaluation.against_context import Scoring, marginals_against_context
-from evaluation.calibration import CENTRAL, cdf, coverage, pit_bounds
+from evaluation.calibration import CENTRAL, coverage, pit_bounds
 from evaluation.classifier import Classifier, accuracy, load, read_labels, save
 from evaluation.completion import Drawn
 from evaluation.diversity import BETAS, SMALLEST, pairwise_distance, pairwise_similarity
@@ -34,14 +34,6 @@ def mixture(shape, channels=1, seed=0, **kwargs) -> ValueDistribution:
 
 
 QUANTISED = dict(value_range=(0.0, 1.0), quantization_step=STEP)
-
-
-def test_cdf_is_the_integral_of_the_density():
-    distribution = mixture((1, 1))
-    grid = torch.linspace(-12, 0.4, 20001).view(-1, 1, 1, 1)
-    density = distribution.log_prob(grid).exp().double()[:, 0, 0]
-    integral = torch.trapezoid(density, dx=12.4 / 20000)
-    assert cdf(distribution, torch.full((1, 1, 1), 0.4)).item() == pytest.approx(integral.item(), abs=1e-5)
 
 
 def test_the_bounds_of_a_cell_enclose_its_mass():

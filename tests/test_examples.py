@@ -89,7 +89,7 @@ def test_rebuild_mesh(tmp_path, capsys):
     flags = ["--checkpoint", str(tmp_path / "model"), "--samples", "1", "--drawn", "9", "--steps", "3", "--points", "9"]
     rebuild_mesh.main([*flags, "--output", str(tmp_path / "out")])
     assert (tmp_path / "out" / "truth.glb").exists()
-    assert "mean" in capsys.readouterr().out
+    assert "likely" in capsys.readouterr().out
     (tmp_path / "broken.obj").write_text("no mesh")
     with pytest.raises(SystemExit, match="broken.obj: expected a mesh"):
         rebuild_mesh.main([str(tmp_path / "broken.obj"), *flags])

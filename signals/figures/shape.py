@@ -1,4 +1,4 @@
-"""Shapes: observed points, the true surface, the mean surface and sampled ones, as renders."""
+"""Shapes: observed points, the true surface, the likely surface and sampled ones, as renders."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from matplotlib.colors import LightSource
 from matplotlib.figure import Figure
 
 from signals.mesh import sdf_to_mesh
+from signals.overlap import likely_distances
 from signals.plan import View
 from signals.plots import save_small
 
@@ -37,14 +38,14 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
     grid = model.config.native_grid
     sdf = rows[index]
     everywhere = model.native_positions()
-    names = ["observed", "truth", "mean", *[f"sample {number + 1}" for number in range(SAMPLES)]]
+    names = ["observed", "truth", "likely", *[f"sample {number + 1}" for number in range(SAMPLES)]]
     figure = Figure(figsize=(2.1 * len(names), 2.2 * len(CONTEXTS) + 0.3), layout="constrained")
     axes = figure.subplots(len(CONTEXTS), len(names), subplot_kw={"projection": "3d"})
     generator = torch.Generator().manual_seed(seed)
     positions, values = signal.pairs(sdf[None], max(CONTEXTS), generator)
     for line, context in zip(axes, CONTEXTS, strict=True):
         observed = positions[:, :context], values[:, :context]
-        fields = [sdf[None], model.predict(*observed, everywhere).mean]
+        fields = [sdf[None], likely_distances(model.predict(*observed, everywhere)[0])]
         fields += model.sample(
             *observed,
             everywhere,

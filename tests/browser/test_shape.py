@@ -17,10 +17,10 @@ def test_shapes(desktop):
     expect(desktop.locator("#draw-shape")).to_be_visible()
     expect(desktop.locator("#shape-count").get_by_label("Observed points").first).to_have_value("256")
     desktop.get_by_role("button", name="Stool", exact=True).click()
-    for name in ("points", "mean", "truth"):
+    for name in ("points", "likely", "truth"):
         expect(desktop.locator(f"#shape-{name} canvas")).to_be_visible()
     expect(desktop.locator("#save-glb")).to_be_enabled()
-    expect(desktop.locator("#shape-mean[data-stale]")).to_have_count(0)
+    expect(desktop.locator("#shape-likely[data-stale]")).to_have_count(0)
     view = desktop.locator("#shape-slice img")
     before = view.get_attribute("src")
     desktop.locator("#shape-axis").get_by_label("z", exact=True).check()
@@ -34,7 +34,7 @@ def test_shapes(desktop):
 def test_3d_views_are_drawn_in_dark_colours_too(phone):
     """Each when it comes into sight: those further down are empty until then."""
     phone.get_by_role("tab", name="3D").click()
-    for name in ("points", "mean", "truth"):
+    for name in ("points", "likely", "truth"):
         canvas = phone.locator(f"#shape-{name} canvas")
         canvas.scroll_into_view_if_needed()
         for _ in range(60):
@@ -55,17 +55,17 @@ def open_shape(page, name: str) -> None:
 
 @pytest.fixture
 def held(desktop, gates, monkeypatch):
-    """The 3D tab of the shared page, and what holds back the mean surface of a first change and of a second one."""
+    """The 3D tab of the shared page, and what holds back the likely surface of a first change and of a second one."""
     desktop.get_by_role("tab", name="3D").click()
     expect(desktop.locator("#shape-slice img")).to_be_visible()
-    expect(desktop.locator("#shape-mean[data-stale]")).to_have_count(0)
-    mean_surface, waiting = shape_handlers.mean_surface, iter(gates)
+    expect(desktop.locator("#shape-likely[data-stale]")).to_have_count(0)
+    likely_surface, waiting = shape_handlers.likely_surface, iter(gates)
 
     def surface_late(*request):
         next(waiting).wait(LONGEST)
-        return mean_surface(*request)
+        return likely_surface(*request)
 
-    monkeypatch.setattr(shape_handlers, "mean_surface", surface_late)
+    monkeypatch.setattr(shape_handlers, "likely_surface", surface_late)
     return desktop, *gates
 
 
@@ -87,7 +87,7 @@ def drawn(monkeypatch):
 
 def test_late_views_of_an_older_shape_stay_dimmed(held):
     page, first, second = held
-    dimmed, view = page.locator(":is(#shape-mean, #shape-slice)[data-stale]"), page.locator("#shape-slice img")
+    dimmed, view = page.locator(":is(#shape-likely, #shape-slice)[data-stale]"), page.locator("#shape-slice img")
     before = view.get_attribute("src")
     open_shape(page, "Table")
     expect(dimmed).to_have_count(2)
@@ -120,7 +120,7 @@ def test_samples_that_a_change_stops_are_told_so(held, drawn):
     expect(page.locator("#shape-state")).to_contain_text("50%")
     open_shape(page, "Stool")
     first.set()
-    expect(page.locator("#shape-mean[data-stale]")).to_have_count(0)
+    expect(page.locator("#shape-likely[data-stale]")).to_have_count(0)
     gate.set()
     expect(page.locator("#shape-state")).to_contain_text("Stopped by a change")
     expect(page.locator(".pt-stop").first).not_to_be_visible()
