@@ -8,21 +8,31 @@ import trimesh
 from matplotlib import colormaps
 from torch import Tensor
 
-from demo.answers import Sampling, joint, marginal
+from demo.answers import FAST, Sampling, marginal
 from demo.grids import choose_cells, split
-from demo.limits import MAX_CONTEXT, MAX_FACES, MAX_POINTS, MAX_SEED, MAX_SHAPE_RESOLUTION, MIN_SHAPE_RESOLUTION, whole
-from demo.models import config_of
+from demo.guard import check_time
+from demo.limits import (
+    MAX_CONTEXT,
+    MAX_FACES,
+    MAX_POINTS,
+    MAX_SEED,
+    MAX_SHAPE_RESOLUTION,
+    MIN_SHAPE_RESOLUTION,
+    drawn_at_most,
+    whole,
+)
+from demo.models import config_of, load
 from demo.observed import Observed
 from signals.cells import cell_positions, values_at_positions, weighted_cells
 from signals.mesh import mesh_to_sdf, normalize, read_mesh, sdf_to_mesh
 from signals.overlap import likely_distances
 from signals.point_clouds import read_point_cloud
 from signals.shape import NEAR, Shapes, points_of
+from signals.shape_samples import DRAWN, sample_shapes
 from signals.surface import has_surface
 
 NEAR_SURFACE = "near the surface"
 WHERE = (NEAR_SURFACE, *Shapes.patterns)
-DRAWN = 512  # values drawn one after another; the rest takes its mean given them
 INSIDE, OUTSIDE, ON = (226, 74, 66), (66, 126, 226), (232, 168, 56)
 PLAIN = (150, 160, 205)  # of a surface without colours: it stands out on white and on black
 UNCERTAIN = 0.08  # standard deviation of a distance that is shown brightest
@@ -121,8 +131,21 @@ def sampled_surfaces(
     """The share of the work that is done, now and then, and at the end the surfaces of joint samples (`None` for a
     sample without a surface)."""
     cells = split(observed, cube(side))
-    for state in joint(checkpoint, observed, cells.queries, sampling, most=DRAWN):
-        yield state.share if state.share < 1 else [sdf_to_mesh(cells.complete(values)) for values in state.values]
+    model = load(checkpoint)
+    samples = int(sampling.samples)
+    states = sample_shapes(
+        model,
+        **observed.arguments(model.device),
+        query_positions=cells.queries[None].to(model.device),
+        num_samples=samples,
+        num_drawn=min(DRAWN, drawn_at_most(samples, len(cells.hidden), len(observed))),
+        num_steps=int(sampling.steps or FAST),
+        temperature=float(sampling.temperature),
+        generator=torch.Generator(model.device).manual_seed(int(sampling.seed)),
+    )
+    for state in states:
+        check_time()
+        yield state if isinstance(state, float) else [sdf_to_mesh(cells.complete(each.cpu())) for each in state]
 
 
 def point_cloud(observed: Observed, size: float = 0.022) -> trimesh.Trimesh:

@@ -138,7 +138,7 @@ def _other_settings(page: Page) -> SharePanel:
         page.add(
             checkpoint=gr.Dropdown(names, value=names[0], label="Model"),
             side=Slider(MIN_SHAPE_RESOLUTION, MAX_SHAPE_RESOLUTION, value=32, step=4, label="Cells a side"),
-            temperature=Slider(0.0, 1.5, value=0.8, step=0.05, label="Temperature"),
+            temperature=Slider(0.0, 1.5, value=0.7, step=0.05, label="Temperature"),
             seed=Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="shape-seed"),
         )
     with gr.Column(min_width=300):

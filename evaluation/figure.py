@@ -53,7 +53,12 @@ def make(arguments: Arguments, signal: Signal) -> None:
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     if arguments.new:
-        drawing(new_signals(arguments, model), model.config.native_grid, output)
+        generator = torch.Generator().manual_seed(arguments.seed)
+        if plan.new is None:
+            signals = new_signals(arguments, model, generator)
+        else:
+            signals = plan.new(model, arguments.new, arguments.num_steps, arguments.temperature, generator)
+        drawing(signals, model.config.native_grid, output)
         return
     rows = signal.load_split(arguments.split, model.config, arguments.index + 8)
     if not 0 <= arguments.index <= len(rows) - 2:
@@ -61,7 +66,7 @@ def make(arguments: Arguments, signal: Signal) -> None:
     drawing(model, signal, rows, arguments.index, arguments.temperature, arguments.seed, output)
 
 
-def new_signals(arguments: Arguments, model: PixelTransformerModel) -> torch.Tensor:
+def new_signals(arguments: Arguments, model: PixelTransformerModel, generator: torch.Generator) -> torch.Tensor:
     """Samples (N, cells, V) of whole signals, nothing observed; of large ones `DRAWN` values, then the others' mean."""
     positions, nothing = model.native_positions(), torch.zeros(1, 0, model.config.value_dim)
     large = positions.shape[1] > 2 * DRAWN
@@ -74,7 +79,7 @@ def new_signals(arguments: Arguments, model: PixelTransformerModel) -> torch.Ten
         num_autoregressive=DRAWN if large else None,
         order=arguments.order,
         temperature=arguments.temperature,
-        generator=torch.Generator().manual_seed(arguments.seed),
+        generator=generator,
     )[:, 0]
 
 

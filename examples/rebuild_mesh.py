@@ -14,6 +14,7 @@ from transformers import AutoModel
 from signals.mesh import mesh_to_sdf, normalize, read_mesh, save_mesh, sdf_to_mesh
 from signals.overlap import likely_distances
 from signals.shape import Shapes
+from signals.shape_samples import DRAWN, STEPS, sample_shapes
 
 
 def table() -> trimesh.Trimesh:
@@ -43,16 +44,9 @@ def rebuild(arguments: argparse.Namespace) -> None:
     positions, values = signal.pairs(sdf[None], arguments.points, generator)
     everywhere = model.native_positions()
     fields = {"truth": sdf, "likely": likely_distances(model.predict(positions, values, everywhere)[0])}
-    # A few hundred drawn values settle the shape; the rest is their conditional mean.
-    samples = model.sample(
-        positions,
-        values,
-        everywhere,
-        num_samples=arguments.samples,
-        num_steps=arguments.steps,
-        num_autoregressive=min(arguments.drawn, everywhere.shape[1]),
-        generator=generator,
-    )
+    # A few hundred drawn values settle the shape; the rest is what is likely given them.
+    options = (arguments.samples, arguments.drawn, arguments.steps)
+    *_, samples = sample_shapes(model, positions, values, everywhere, *options, generator=generator)
     fields |= {f"sample-{number}": sample for number, sample in enumerate(samples, 1)}
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name, field in fields.items():
@@ -71,8 +65,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--points", type=int, default=64, help="observed signed distances")
     parser.add_argument("--near_surface", type=float, default=0.5, help="share of them close to the surface")
     parser.add_argument("--samples", type=int, default=2, help="sampled surfaces")
-    parser.add_argument("--drawn", type=int, default=512, help="values drawn; the others are their conditional mean")
-    parser.add_argument("--steps", type=int, default=64, help="steps in which they are drawn")
+    parser.add_argument("--drawn", type=int, default=DRAWN, help="values drawn; the others are likely given them")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps in which they are drawn")
     parser.add_argument("--seed", type=int, default=0, help="seed of points and samples")
     parser.add_argument("--output", type=Path, default=Path("runs/mesh"), help="folder for the GLB files")
     try:

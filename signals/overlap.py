@@ -34,6 +34,11 @@ def most_overlap(probability: Tensor) -> tuple[float, float]:
     return float(ordered[best]), float(expected[best])
 
 
+def inside(distances: ValueDistribution) -> Tensor:
+    """Probability (…) that a signed distance of one channel is negative, for distributions of batch shape (…)."""
+    return distances.cdf(torch.zeros_like(distances.means[..., 0, :]))[..., 0]
+
+
 def likely_distances(distances: ValueDistribution) -> Tensor:
     """Quantiles (N, 1) of signed distances that are negative in the cells which `most_overlap` fills.
 
@@ -42,5 +47,5 @@ def likely_distances(distances: ValueDistribution) -> Tensor:
     Args:
         distances (`ValueDistribution`): Of batch shape (N,), one channel.
     """
-    threshold, _ = most_overlap(distances.cdf(torch.zeros_like(distances.means[..., 0, :]))[:, 0])
+    threshold, _ = most_overlap(inside(distances))
     return distances.icdf(min(max(threshold, 1e-6), 1 - 1e-6))

@@ -85,6 +85,8 @@ class EvaluationPlan:
         view (`View`): How one signal is shown. `galleries` (`tuple[str, ...]`): The pictures that samples get, of those
             in `evaluation.galleries.GALLERIES`.
         draw, draw_new (`Callable` or `None`): The pictures of `evaluation.figure`.
+        new (`Callable` or `None`): How that command draws new signals: a function of model, number, passes, temperature
+            and generator that returns values (N, cells, V). `None`: by `model.sample`.
         resized (`bool`): Whether signals come at any resolution, so that others than the native one can be measured.
         smoothness (`float`): Of the Matérn kernel of the Gaussian process that the model is compared with.
         calibrated_within (`float`): Largest miss of calibration, in points, that is asked of a checkpoint.
@@ -104,6 +106,7 @@ class EvaluationPlan:
     galleries: tuple[str, ...] = ("samples",)
     draw: Callable[..., None] | None = None
     draw_new: Callable[..., None] | None = None
+    new: Callable[..., Tensor] | None = None
     resized: bool = False
     smoothness: float = 1.5
     calibrated_within: float = 5.0

@@ -162,6 +162,7 @@ class Shapes(DatasetSignal):
     def evaluation_plan(cls) -> EvaluationPlan:
         from signals.figures import shape as figures
         from signals.measures import shape_quality
+        from signals.shape_samples import new_shapes
 
         return EvaluationPlan(
             contexts=(0, 32, 128, 512, 2048),
@@ -175,6 +176,7 @@ class Shapes(DatasetSignal):
             view=figures.SurfaceView(),
             draw=figures.draw,
             draw_new=figures.draw_new,
+            new=new_shapes,
         )  # fmt: skip
 
     def describe(self, count: int) -> str:

@@ -11,10 +11,10 @@ from signals.mesh import sdf_to_mesh
 from signals.overlap import likely_distances
 from signals.plan import View
 from signals.plots import save_small
+from signals.shape_samples import sample_shapes
 
 CONTEXTS = [32, 128, 512]
 SAMPLES = 3
-DRAWN = 512
 COLUMNS = 6  # of new shapes
 
 
@@ -46,15 +46,9 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
     for line, context in zip(axes, CONTEXTS, strict=True):
         observed = positions[:, :context], values[:, :context]
         fields = [sdf[None], likely_distances(model.predict(*observed, everywhere)[0])]
-        fields += model.sample(
-            *observed,
-            everywhere,
-            num_samples=SAMPLES,
-            num_steps=128,
-            num_autoregressive=DRAWN,
-            temperature=temperature,
-            generator=generator,
-        )
+        settings = dict(num_samples=SAMPLES, num_steps=128, temperature=temperature, generator=generator)
+        *_, samples = sample_shapes(model, *observed, everywhere, **settings)
+        fields += samples
         show_points(line[0], *(part[0] for part in observed))
         for axis, field in zip(line[1:], fields, strict=True):
             show_surface(axis, field.reshape(*grid[::-1], 1))
