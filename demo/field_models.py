@@ -13,7 +13,8 @@ from demo.models import CHECKPOINTS
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 
 OURS = "mnist-binary"  # PixelTransformer, trained on the same images
-SLOW = ("diagonal-bilstm", "multi-scale", "lmconv", "pixelcnn++")  # a whole pass, or nearly, for each pixel: asked last
+# Asked last: for each pixel they compute a row of many layers, or all of them.
+SLOW = ("pixelcnn", "gated-pixelcnn", "diagonal-bilstm", "multi-scale", "lmconv", "pixelcnn++")
 GRID = (28, 28)
 
 
