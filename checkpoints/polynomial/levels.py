@@ -66,6 +66,10 @@ class Levels(NamedTuple):
         lower = torch.where(index > 0, center - self.step / 2, -math.inf)
         return lower, torch.where(index < self.last, center + self.step / 2, math.inf)
 
+    def upper_edge(self, values: Tensor) -> Tensor:
+        """Upper edge of the cell of the nearest level, infinite for the highest."""
+        return self.edges(self.index(values.float()))[1]
+
     def all(self, device: torch.device | None = None) -> Tensor:
         """All levels, from low to high."""
         return self.at(torch.arange(self.last + 1, device=device))
