@@ -14,7 +14,7 @@ from baselines.autoregressive import MODELS
 from baselines.field import __main__ as field_command
 from baselines.field.__main__ import TableArguments, compare
 from baselines.field.arguments import parse_arguments
-from baselines.field.export import LARGEST, save
+from baselines.field.export import LARGEST, publish, save
 from baselines.field.pictures import SHOWN, PictureArguments
 from baselines.field.pictures import draw as draw_pictures
 from baselines.field.run import inner_weights
@@ -74,6 +74,15 @@ def test_weights_of_every_model_fit_in_one_mebibyte(name):
         model = entry.make(num_levels=levels, **grid) if levels or entry.curves else entry.make()
         size = sum(2 * weight.numel() + 120 for weight in model.state_dict().values())  # a name and a shape each
         assert size <= LARGEST
+
+
+def test_a_large_model_is_saved_but_not_shipped(tmp_path):
+    model = MODELS["made"].make(native_grid=(8, 8), hidden_size=5000)
+    model.config.provenance = {"model": "made"}
+    save(model, tmp_path / "large")
+    with pytest.raises(ValueError, match="large: expected at most 1,048,576 bytes of weights, got 1,"):
+        publish(tmp_path / "large", tmp_path / "shipped")
+    assert not (tmp_path / "shipped").exists()
 
 
 @pytest.mark.parametrize("name", ["nade", "pixelcnn"])  # by AdamW, and by Muon too

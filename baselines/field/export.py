@@ -1,4 +1,4 @@
-"""The end of a training: a model with its card in a folder that loads anywhere, of at most 1 MiB of weights.
+"""The end of a training: a model with its card in a folder that loads anywhere.
 
 `python -m baselines.field.export` writes the shipped models in checkpoints/field anew, with the current code and cards:
 run it after each change of baselines/autoregressive.
@@ -22,7 +22,7 @@ from training.progress import Progress
 from training.setup import machine
 from training.states import replace_folder
 
-LARGEST = 2**20  # bytes of weights
+LARGEST = 2**20  # bytes of weights of a model that is shipped
 
 CARD = """---
 {metadata}
@@ -70,11 +70,7 @@ def export(
     progress: Progress,
     command: str,
 ) -> Path:
-    """Save the model with a card that says how it was made; the folder changes all at once.
-
-    Raises:
-        ValueError: where the weights take more than 1 MiB.
-    """
+    """Save the model with a card that says how it was made; the folder changes all at once."""
     folder = Path(arguments.output_dir) / "export"
     partial = folder.with_name("export.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -112,12 +108,17 @@ def save(model: AutoregressiveModel, folder: Path) -> None:
     path = folder / "model.safetensors"
     weights = {name: weight.to(torch.bfloat16) for name, weight in load_file(path).items()}
     save_file(weights, path, metadata={"format": "pt"})
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"--sizes: expected at most {LARGEST:,} bytes of weights, got {path.stat().st_size:,}")
 
 
 def publish(source: Path, target: Path) -> None:
-    """Write an exported model to `target`, below checkpoints/, with the current code and a card that names it there."""
+    """Write an exported model to `target`, below checkpoints/, with the current code and a card that names it there.
+
+    Raises:
+        ValueError: where the weights take more than 1 MiB.
+    """
+    size = (source / "model.safetensors").stat().st_size
+    if size > LARGEST:
+        raise ValueError(f"{source}: expected at most {LARGEST:,} bytes of weights, got {size:,}")
     name = json.loads((source / "config.json").read_text())["provenance"]["model"]
     model = MODELS[name].model.from_pretrained(source)
     partial = target.with_name(f"{target.name}.partial")
