@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pixeltransformer"
 CAPTIONS = {
     "picture": "What it infers on held-out signals",
-    "new": "New signals, drawn with nothing observed, temperature 0.9",
+    "new": "New signals, drawn with nothing observed, at a temperature below 1",
 }
 
 
