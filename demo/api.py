@@ -266,7 +266,7 @@ def infer_video(checkpoint: str, observed: ObservedLists) -> dict[str, Any]:
 @guarded
 @on_gpu
 def sample_video(
-    checkpoint: str, observed: ObservedLists, steps: int = 96, temperature: float = 0.7, seed: int = 0
+    checkpoint: str, observed: ObservedLists, steps: int = 96, temperature: float = 0.8, seed: int = 0
 ) -> dict[str, Any]:
     """A whole clip that agrees with the observed positions.
 

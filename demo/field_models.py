@@ -13,7 +13,7 @@ from demo.models import CHECKPOINTS
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 
 OURS = "mnist-binary"  # PixelTransformer, trained on the same images
-# Asked last: for each pixel they compute a row of many layers, or all of them.
+# Asked last, for one sample: for each pixel they compute a row of many layers, or the whole network.
 SLOW = ("pixelcnn", "gated-pixelcnn", "diagonal-bilstm", "multi-scale", "lmconv", "pixelcnn++")
 GRID = (28, 28)
 

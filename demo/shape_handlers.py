@@ -130,7 +130,7 @@ def _slice(visit: Visit, observed: Observed) -> Updates:
 
 @on_gpu
 def update(visit: Visit) -> Updates:
-    """Observed points and the likely surface of what is looked at; of observed points alone where nothing is."""
+    """Show the observed points and the likely surface; where no shape is open, of the points that are known already."""
     shape, count = visit.turned, visit.values["count"]
     if shape is None:
         return keep_views(visit) if visit.values["known"] is None else _views(visit, visit.known)

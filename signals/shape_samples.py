@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from pixeltransformer.context import Context, take
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from pixeltransformer.orders import spread_order
 from pixeltransformer.streams import Streams
@@ -18,7 +19,7 @@ from signals.overlap import inside, likely_distances
 
 DRAWN = 640  # values of a shape that are drawn
 STEPS = 64  # passes in which they are
-STAGES = (0.4, 0.2, 0.2, 0.2)  # shares of the drawn values; the first is spread evenly
+PARTS = (0.4, 0.2, 0.2, 0.2)  # shares of the drawn values; the first is spread evenly
 CANDIDATES = 4096  # cells among which the uncertain ones are looked for
 
 
@@ -41,7 +42,7 @@ def sample_shapes(
             What is known of one shape; see `model.predict`.
         query_positions (`Tensor` (1, Q, 3)): The other cells.
         num_drawn (`int`): Values of each sample that are drawn, at most Q.
-        num_steps (`int`): Passes in which they are drawn, at least one for each part of `STAGES`.
+        num_steps (`int`): Passes in which they are drawn, at least one for each part of `PARTS`.
         temperature (`float`), generator: See `model.sample`.
 
     Raises:
@@ -49,25 +50,23 @@ def sample_shapes(
     """
     queries = query_positions.expand(num_samples, -1, -1)
     distances = queries.new_full((*queries.shape[:2], 1), torch.nan)
-    known = {"context_positions": context_positions, "context_values": context_values, "context_scales": context_scales}
-    known = {name: None if part is None else part.expand(num_samples, *part.shape[1:]) for name, part in known.items()}
+    known = Context(context_positions, context_values, scales=context_scales).repeat(num_samples)
     done = 0.0
-    for share, size in zip(STAGES, part_sizes(min(num_drawn, queries.shape[1])), strict=True):
+    for share, size in zip(PARTS, part_sizes(min(num_drawn, queries.shape[1])), strict=True):
         if not size:
             continue
         if done:
             chosen = _uncertain(model, known, queries, distances, size, generator)
         else:
             chosen = spread_order(queries, Streams.of(generator, num_samples))[:, :size]
-        positions = _take(queries, chosen)
+        positions = take(queries, chosen)
         steps = min(size, max(1, round(num_steps * share)))
-        for state in model.sample_iter(
-            **known, query_positions=positions, num_steps=steps, temperature=temperature, generator=generator
-        ):
-            yield (done + share * state.share) * 0.99
+        settings = {"num_steps": steps, "temperature": temperature, "generator": generator}
+        for state in model.sample_iter(**_arguments(known), query_positions=positions, **settings):
+            yield 0.99 * (done + share * state.share)  # the rest is for filling
         done += share
         distances.scatter_(1, chosen[..., None], state.values[0])
-        known = _with(known, positions, state.values[0])
+        known = known.extend(positions, state.values[0])
     yield _filled(model, known, queries, distances)
 
 
@@ -82,45 +81,33 @@ def new_shapes(
 
 
 def part_sizes(count: int) -> list[int]:
-    """How many of `count` values belong to each of `STAGES`."""
-    ends = [round(count * sum(STAGES[: number + 1])) for number in range(len(STAGES))]
+    """How many of `count` values belong to each of `PARTS`."""
+    ends = [round(count * sum(PARTS[: number + 1])) for number in range(len(PARTS))]
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _take(rows: Tensor, index: Tensor) -> Tensor:
-    """Entries (S, n, C) of rows (S, Q, C) by their index (S, n)."""
-    return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[-1]))
+def _arguments(known: Context) -> dict[str, Tensor | None]:
+    """A context as arguments of `model.predict` and `model.sample_iter`."""
+    return {"context_positions": known.positions, "context_values": known.values, "context_scales": known.scales}
 
 
-def _with(known: dict[str, Tensor | None], positions: Tensor, values: Tensor) -> dict[str, Tensor | None]:
-    """A context with drawn values (S, n, 1) at positions (S, n, 3) added."""
-    scales = known["context_scales"]
-    return {
-        "context_positions": torch.cat((known["context_positions"], positions), 1),
-        "context_values": torch.cat((known["context_values"], values), 1),
-        "context_scales": None if scales is None else torch.cat((scales, torch.zeros_like(values[..., 0])), 1),
-    }
-
-
-def _uncertain(
-    model, known: dict[str, Tensor | None], queries: Tensor, distances: Tensor, count: int, generator
-) -> Tensor:
-    """Indices (S, count) of cells that are not drawn yet, those likely that are inside with a probability near 1/2."""
+def _uncertain(model, known: Context, queries: Tensor, distances: Tensor, count: int, generator) -> Tensor:
+    """Indices (S, count) of random cells that are not drawn yet; the less certain their side, the more likely."""
     chance = torch.rand(distances.shape[:2], generator=generator, device=distances.device)
     hidden = distances[..., 0].isnan()
     candidates = min(int(hidden[0].sum()), max(count, CANDIDATES))
     left = chance.masked_fill(~hidden, -1).topk(candidates).indices
-    probability = model.predict(**known, query_positions=_take(queries, left), reduce=inside)
+    probability = model.predict(**_arguments(known), query_positions=take(queries, left), reduce=inside)
     weights = (probability * (1 - probability)).clamp(min=1e-6)
     return left.gather(1, torch.multinomial(weights, count, generator=generator))
 
 
-def _filled(model, known: dict[str, Tensor | None], queries: Tensor, distances: Tensor) -> Tensor:
+def _filled(model, known: Context, queries: Tensor, distances: Tensor) -> Tensor:
     """Distances (S, Q, 1) with likely ones where none is drawn."""
     left = distances[..., 0].isnan()
     if not left.any():
         return distances
     places = left.nonzero()[:, 1].view(len(left), -1)
-    found = model.predict(**known, query_positions=_take(queries, places))
+    found = model.predict(**_arguments(known), query_positions=take(queries, places))
     likely = torch.stack([likely_distances(found[number]) for number in range(len(left))])
     return distances.scatter(1, places[..., None], likely)

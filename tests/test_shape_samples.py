@@ -8,7 +8,7 @@ import torch
 from conftest import make_model
 from pixeltransformer.distribution import ValueDistribution
 from signals.cells import cell_positions
-from signals.shape_samples import STAGES, new_shapes, part_sizes, sample_shapes
+from signals.shape_samples import PARTS, new_shapes, part_sizes, sample_shapes
 
 SHAPE = dict(signal="shape", native_grid=[6, 6, 6], value_range=[-1.0, 1.0], quantization_step=None)
 CELLS = cell_positions([10, 10, 10], torch.arange(1000))[None]
@@ -46,7 +46,7 @@ def test_new_shapes_cover_the_native_grid():
 
 def test_parts_add_up():
     for count in (0, 1, 7, 640):
-        assert sum(part_sizes(count)) == count and len(part_sizes(count)) == len(STAGES)
+        assert sum(part_sizes(count)) == count and len(part_sizes(count)) == len(PARTS)
 
 
 class ThinPart:

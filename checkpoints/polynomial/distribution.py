@@ -245,8 +245,8 @@ class ValueDistribution(Distribution):
     def cdf(self, value: Tensor) -> Tensor:
         """Probability, `(*sample, *batch, V)`, that each channel is at most its `value` `(*sample, *batch, V)`.
 
-        It is that of the mixture's marginals: clamping a channel does not move those after it. A value between two
-        levels counts as the nearer level.
+        Where a channel depends on earlier ones, it is computed as if these were not clamped to the range. A value
+        between two levels counts as the nearer level.
         """
         return self._mixture_cdf(value if self.quantiser is None else self.quantiser.upper_edge(value))
 
