@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from baselines.autoregressive import MODELS
 from baselines.autoregressive.latent_code import Mixture
-from baselines.autoregressive.layers import raster_mask
+from baselines.autoregressive.layers import raster_mask, unpack
 from baselines.autoregressive.locally_masked import LocallyMaskedConv, LocalMasks, local_masks
 from baselines.autoregressive.orders import ORDERS, hilbert, picture, raster, reflections, s_curve, subsampled_first
 from baselines.autoregressive.spatial_pixelcnn import _look_up
@@ -95,6 +95,17 @@ def test_a_cell_depends_on_those_before_it_and_no_others(name):
             assert not seen.any()
         elif MODELS[name].file in ("counting", "nade", "image_gpt", "wavenet") or name in FULL_CONTEXT:
             assert (seen == may).all()
+
+
+@torch.no_grad()
+def test_made_stores_only_the_weights_that_its_masks_let_through():
+    model = make("made")
+    masks = model.masks(raster((4, 4)))
+    stored = [layer.weight for layer in (*model.hidden, model.output)]
+    assert [len(weights) for weights in stored] == [int(mask.sum()) for mask in masks]
+    for weights, mask in zip(stored, masks, strict=True):
+        assert torch.equal(unpack(weights, mask)[mask > 0], weights)
+        assert not unpack(weights, mask)[mask == 0].any()
 
 
 FULL_CONTEXT = ("pixel-sequence", "diagonal-bilstm", "gated-pixelcnn", "pixelcnn++", "pixelsnail")

@@ -52,7 +52,9 @@ MODELS = {
     "eonade": Entry("nade", "EoNADE", published=84.68, static=True, rate=3e-3),
     "rnade": Entry("nade", "NADE", {"hidden_size": 128, "num_levels": None, "native_grid": (256,)}, curves=True),
     "categorical-nade": Entry("nade", "NADE", {"hidden_size": 64, "features": 4, "num_levels": 256}),
-    "made": Entry("made", "MADE", {"hidden_size": 130, "direct": True}, published=88.40, static=True, rate=5e-3),
+    "made": Entry(
+        "made", "MADE", {"hidden_size": 238, "num_layers": 2, "direct": True}, published=88.40, static=True, rate=5e-3
+    ),
     "made-orders": Entry("made", "MADE", {"num_orders": 32}, published=84.87, rate=5e-3),
     "pixel-sequence": Entry("pixel_rnn", "PixelSequence", batch=16),
     "row-lstm": Entry("pixel_rnn", "PixelRNN", {"layer": "row"}, published=80.54, static=True, batch=16),
