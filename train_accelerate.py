@@ -44,7 +44,7 @@ def train(arguments: Arguments, signal: Signal) -> Path | None:
                 episode, whole = without_gaps(next(run.reader), run.lowest)
                 with accelerator.accumulate(model):
                     output = model(**episode)
-                    accelerator.backward(whole * weighted_loss(output, episode, arguments.beta))
+                    accelerator.backward(whole * weighted_loss(output, run.targets(episode), arguments.beta))
                 loss += whole * output.loss.detach() / accumulate
             norm = accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm)  # of all, on all processes
             norm = 0.0 if norm is None else float(norm)

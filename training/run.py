@@ -11,6 +11,8 @@ from tqdm.auto import tqdm
 from evaluation.against_context import one_line
 from signals.base import Rows, Signal
 from training.arguments import Arguments
+from training.episodes import mix_seed
+from training.exact import exact_targets
 from training.journal import Journal
 from training.optimizers import make_ema, make_optimizers, matrices_of_layers, set_peaks
 from training.processes import Patience, average, make_accelerator
@@ -57,6 +59,14 @@ class Run:
         """A value that every signal may have."""
         bounds = self.ema.module.config.value_range
         return 0.0 if bounds is None else bounds[0]
+
+    def targets(self, episode: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What the episode's queries and buffer learn: their values or, where it is known, the exact posterior."""
+        if self.signal.posterior is None:
+            return episode
+        generator = torch.Generator(self.accelerator.device)
+        generator.manual_seed(mix_seed(self.arguments.seed, 0, self.progress.step, self.accelerator.process_index))
+        return exact_targets(self.signal.posterior, episode, generator)
 
     def parts(self) -> Parts:
         """Contents of a training state."""
