@@ -18,7 +18,7 @@ from .base import AutoregressiveModel, FieldOutput
 from .configuration import FieldConfig
 from .distributions import Distribution, LevelDistribution
 from .heads import Head
-from .layers import lower_triangle
+from .layers import below_diagonal, unpack
 from .orders import put_first, random
 
 NUM_ORDERS = 128  # random orders of an orderless model that an ensemble can average, as published
@@ -47,7 +47,7 @@ class FVSBN(AutoregressiveModel):
 
     def matrix(self) -> Tensor:
         """Weights (D, D): row i holds those of the pixels before i."""
-        return lower_triangle(self.weight, len(self.bias))
+        return unpack(self.weight, below_diagonal(len(self.bias), self.weight.device))
 
     def conditionals(self, values: Tensor, order: Tensor) -> Distribution:
         return LevelDistribution.bernoulli(values[..., 0] @ self.matrix().T + self.bias)

@@ -10,17 +10,41 @@ from torch import Tensor, nn
 Kernel = tuple[int, int]  # rows, columns
 
 
+def unpack(weights: Tensor, mask: Tensor) -> Tensor:
+    """A matrix that has weights (n,), row by row, where a mask (out, in) has its n ones, and 0 elsewhere."""
+    return weights.new_zeros(mask.shape).masked_scatter(mask.bool(), weights)
+
+
+def below_diagonal(size: int, device: torch.device | str) -> Tensor:
+    """Mask (size, size) of the inputs before each output: ones below the diagonal."""
+    return torch.ones(size, size, device=device).tril(-1)
+
+
 class MaskedLinear(nn.Linear):
     """A linear layer whose weights count only where a mask (out, in) says so; the mask comes with the call."""
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return F.linear(x, self.weight * mask, self.bias)
+    def matrix(self, mask: Tensor) -> Tensor:
+        """Weights (out, in) that count."""
+        return self.weight * mask
 
 
-def lower_triangle(weights: Tensor, size: int) -> Tensor:
-    """A matrix (size, size) with weights (size (size - 1) / 2,) below its diagonal, row by row, and 0 elsewhere."""
-    below = torch.tril_indices(size, size, -1, device=weights.device)
-    return weights.new_zeros(size, size).index_put(tuple(below), weights)
+class PackedLinear(nn.Module):
+    """A linear layer that has weights only where its mask has ones: half as many, where the mask never changes.
+
+    Args:
+        mask (`Tensor` (out, in)): Zeros and ones. Only its shape and sum are kept; it comes again with the call.
+    """
+
+    def __init__(self, mask: Tensor):
+        super().__init__()
+        outputs, inputs = mask.shape
+        bound = inputs**-0.5  # as nn.Linear
+        self.weight = nn.Parameter(torch.empty(int(mask.sum())).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
+
+    def matrix(self, mask: Tensor) -> Tensor:
+        """Weights (out, in), 0 where the mask is."""
+        return unpack(self.weight, mask)
 
 
 def raster_mask(kernel: Kernel, include_centre: bool) -> Tensor:
