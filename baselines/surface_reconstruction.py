@@ -2,11 +2,13 @@
 
     python -m baselines.surface_reconstruction --dataset_name path/to/chairs --points 1024
 
-prints the intersection over union of each method's cells with the true ones, and of a model's with `--checkpoint`,
-which is given only that the points lie on the surface: the cells that probably overlap most with the shape
-(`signals/overlap.py`), and those whose mean distance is negative. The other methods are screened Poisson surface
-reconstruction (Kazhdan & Hoppe 2013) and ball pivoting (Bernardini et al. 1999) of MeshLab. They need
+prints the intersection over union (IoU) of each method's cells with the true ones. The methods are screened Poisson
+surface reconstruction (Kazhdan & Hoppe 2013) and ball pivoting (Bernardini et al. 1999) of MeshLab. They need
 `pip install pymeshlab` (100 MB; GPL), which nothing else here uses.
+
+With `--checkpoint`, a model is compared too. It is told nothing but that the points lie on the surface. Two sets of
+cells are taken from its answer: those that probably overlap most with the shape (`signals/overlap.py`), and those whose
+mean distance is negative.
 """
 
 import argparse
@@ -99,7 +101,7 @@ def filled(model, points: Tensor, grid: list[int]) -> dict[str, np.ndarray]:
     cells = cell_positions(grid, torch.arange(torch.Size(grid).numel()))
     found = model.predict(points[None], torch.zeros(1, len(points), 1), cells[None])[0]
     distances = {"this model": likely_distances(found), "this model, negative mean": found.mean}
-    return {name: (each <= 0).view(grid[::-1]).numpy() for name, each in distances.items()}
+    return {name: (each < 0).view(grid[::-1]).numpy() for name, each in distances.items()}
 
 
 def compare(fields: list[Tensor], count: int, seed: int, front: bool = False, model=None) -> Iterator[dict[str, float]]:
@@ -134,6 +136,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", help="checkpoint folder or Hub id of a model to compare")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
+    for name in ("points", "shapes", "grid"):
+        value = getattr(given, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name}: expected a number above 0, got {value}")
     config = SimpleNamespace(native_grid=[given.grid] * 3, value_range=[-1.5, 1.5])
     try:
         rows = Shapes(dataset_name=given.dataset_name).load_split(given.split, config, given.shapes)

@@ -232,7 +232,7 @@ def sample_shape(
         observed: {"positions": [[x, y, z], ...], "values": [[distance], ...]}.
         resolution: Cells along each axis, 12 to 64.
         samples: How many, 1 to 6.
-        steps: Passes to spend, 1 to 2048; 0: as many as it takes.
+        steps: Passes to spend, 1 to 2048; 0: 64.
         temperature: 0 to 2.
         seed: The same seed gives the same shapes.
 
@@ -273,7 +273,7 @@ def sample_video(
     Args:
         checkpoint: moving-mnist.
         observed: {"positions": [[t, x, y], ...], "values": [[...], ...]}.
-        steps: Passes to spend, 1 to 2048; 0: as many as it takes.
+        steps: Passes to spend, 1 to 2048; 0: 64.
         temperature: 0 to 2.
         seed: The same seed gives the same clip.
 

@@ -18,7 +18,6 @@ from demo.limits import (
     MAX_SEED,
     MAX_SHAPE_RESOLUTION,
     MIN_SHAPE_RESOLUTION,
-    drawn_at_most,
     whole,
 )
 from demo.models import config_of, load
@@ -114,11 +113,14 @@ def likely_surface(checkpoint: str, observed: Observed, side: int) -> trimesh.Tr
     It is bright where the distance is uncertain.
     """
     cells = split(observed, cube(side))
-    found = marginal(checkpoint, observed, cells.queries)
-    surface = sdf_to_mesh(cells.complete(likely_distances(found)))
+    likely = deviation = torch.empty(0, 1)
+    if len(cells.hidden):
+        found = marginal(checkpoint, observed, cells.queries)
+        likely, deviation = likely_distances(found), found.stddev
+    surface = sdf_to_mesh(cells.complete(likely))
     if surface is None:
         return None
-    deviation = cells.complete(found.stddev, 0.0)
+    deviation = cells.complete(deviation, 0.0)
     positions = torch.from_numpy(np.asarray(surface.vertices, dtype=np.float32)).clamp(-1, 1)
     level = (values_at_positions(deviation[None], positions[None])[0, :, 0] / UNCERTAIN).clamp(0, 1).numpy()
     surface.visual.vertex_colors = (colormaps["viridis"](level) * 255).astype(np.uint8)
@@ -138,7 +140,7 @@ def sampled_surfaces(
         **observed.arguments(model.device),
         query_positions=cells.queries[None].to(model.device),
         num_samples=samples,
-        num_drawn=min(DRAWN, drawn_at_most(samples, len(cells.hidden), len(observed))),
+        num_drawn=DRAWN,
         num_steps=int(sampling.steps or FAST),
         temperature=float(sampling.temperature),
         generator=torch.Generator(model.device).manual_seed(int(sampling.seed)),

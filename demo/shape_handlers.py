@@ -17,6 +17,7 @@ from demo.observed import Observed, read_observed
 from demo.pictures import picture_url
 from demo.progress import progress_line
 from demo.shape_actions import (
+    cube,
     distances,
     glb,
     likely_surface,
@@ -264,7 +265,7 @@ def restore(text: str) -> Updates:
     chosen = Sampling(2, **{key: state[key] for key in ("temperature", "seed") if key in state})
     return {
         "checkpoint": checkpoint,
-        "side": state.get("resolution", 32),
+        "side": cube(state.get("resolution", 32))[0],
         "temperature": chosen.temperature,
         "seed": chosen.seed,
         "known": observed,

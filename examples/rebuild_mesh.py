@@ -11,6 +11,7 @@ import torch
 import trimesh
 from transformers import AutoModel
 
+from pixeltransformer.checks import check_count
 from signals.mesh import mesh_to_sdf, normalize, read_mesh, save_mesh, sdf_to_mesh
 from signals.overlap import likely_distances
 from signals.shape import Shapes
@@ -70,7 +71,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of points and samples")
     parser.add_argument("--output", type=Path, default=Path("runs/mesh"), help="folder for the GLB files")
     try:
-        rebuild(parser.parse_args(argv))
+        given = parser.parse_args(argv)
+        for name in ("points", "samples", "drawn", "steps"):
+            check_count(f"--{name}", getattr(given, name), int(name != "points"))
+        rebuild(given)
     except (ValueError, OSError) as error:
         sys.exit(f"rebuild_mesh: {error}")
 

@@ -250,10 +250,10 @@ class ValueDistribution(Distribution):
         """
         return self._mixture_cdf(value if self.quantiser is None else self.quantiser.upper_edge(value))
 
-    def icdf(self, probability: Tensor | float) -> Tensor:
+    def icdf(self, probability: Tensor | float, bisections: int = BISECTIONS) -> Tensor:
         """The smallest value of each channel with at least this `cdf`, `(*sample, *batch, V)`: a quantile.
 
-        Found by bisection, to 2^-20 of the spread of the components' quantiles; 0.5 gives medians.
+        Found by bisection, to 2^-bisections of the spread of the components' quantiles; 0.5 gives medians.
 
         Args:
             probability (`Tensor` that broadcasts to `(*sample, *batch, V)`, or `float`): Above 0 and below 1.
@@ -267,14 +267,14 @@ class ValueDistribution(Distribution):
         normal = torch.special.ndtri(probability).float()
         quantiles = self.means + self.marginal_stds * normal.unsqueeze(-2 if normal.dim() else 0)
         low, high = quantiles.amin(-2), quantiles.amax(-2)
-        for _ in range(BISECTIONS):
+        for _ in range(bisections):
             middle = (low + high) / 2
             short = self._mixture_cdf(middle) < probability
             low, high = torch.where(short, middle, low), torch.where(short, high, middle)
         return high if self.quantiser is None else self.quantiser.nearest(high)
 
     def _mixture_cdf(self, value: Tensor) -> Tensor:
-        """`cdf` before clamping and rounding; exactly 0 and 1 at infinite values."""
+        """`cdf` before clamping and rounding; 0 and, up to rounding, 1 at infinite values."""
         weights = self.probs.unsqueeze(-1)
         below = tail((self.means - value.float().unsqueeze(-2)) / self.marginal_stds)
         return (weights * below).sum(-2) / weights.sum(-2)

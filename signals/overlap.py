@@ -10,13 +10,17 @@ from torch import Tensor
 
 from pixeltransformer.distribution import ValueDistribution
 
+BISECTIONS = 12  # of a distance: far finer than the cells through which a surface is drawn
+
 
 def most_overlap(probability: Tensor) -> tuple[float, float]:
-    """From which probability of being inside cells should be filled, and the IoU to expect of that.
+    """The threshold on a cell's probability of being inside that has the highest expected IoU, and this IoU.
 
     Filling the k most probable of N cells overlaps with the true shape in the sum of their probabilities, on average,
     and their union with it has, on average, k plus the sum of all others' probabilities. The ratio is largest at the k
-    that is found here. (The mean of the ratio is close to the ratio of the means where cells are many.)
+    that is found here; the threshold lies halfway between the last cell that is filled and the next. (The ratio of the
+    means is close to the mean of the ratio where cells depend weakly on each other. It is not where a large part is
+    there as a whole or not at all: then too much may be filled.)
 
     Args:
         probability (`Tensor` (N,)): Of each cell, in [0, 1].
@@ -31,7 +35,8 @@ def most_overlap(probability: Tensor) -> tuple[float, float]:
     count = torch.arange(1, len(ordered) + 1, device=ordered.device)
     expected = inside / (count + (inside[-1] - inside)).clamp(min=1e-12)
     best = int(expected.argmax())
-    return float(ordered[best]), float(expected[best])
+    following = ordered[best + 1] if best + 1 < len(ordered) else torch.zeros_like(ordered[best])
+    return float(ordered[best] + following) / 2, float(expected[best])
 
 
 def inside(distances: ValueDistribution) -> Tensor:
@@ -42,10 +47,11 @@ def inside(distances: ValueDistribution) -> Tensor:
 def likely_distances(distances: ValueDistribution) -> Tensor:
     """Quantiles (N, 1) of signed distances that are negative in the cells which `most_overlap` fills.
 
-    They are of one probability for all cells and vary smoothly, so that a surface can be drawn through their zeros.
+    All cells use the same quantile level, so that the values vary smoothly and a surface can be drawn through their
+    zeros.
 
     Args:
         distances (`ValueDistribution`): Of batch shape (N,), one channel.
     """
     threshold, _ = most_overlap(inside(distances))
-    return distances.icdf(min(max(threshold, 1e-6), 1 - 1e-6))
+    return distances.icdf(min(max(threshold, 1e-6), 1 - 1e-6), BISECTIONS)

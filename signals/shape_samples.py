@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from pixeltransformer.checks import check_count
 from pixeltransformer.context import Context, take
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from pixeltransformer.orders import spread_order
@@ -21,6 +22,7 @@ DRAWN = 640  # values of a shape that are drawn
 STEPS = 64  # passes in which they are
 PARTS = (0.4, 0.2, 0.2, 0.2)  # shares of the drawn values; the first is spread evenly
 CANDIDATES = 4096  # cells among which the uncertain ones are looked for
+DRAWING = 0.8  # of the work; the rest is filling
 
 
 def sample_shapes(
@@ -43,31 +45,38 @@ def sample_shapes(
         query_positions (`Tensor` (1, Q, 3)): The other cells.
         num_drawn (`int`): Values of each sample that are drawn, at most Q.
         num_steps (`int`): Passes in which they are drawn, at least one for each part of `PARTS`.
-        temperature (`float`), generator: See `model.sample`.
+        temperature (`float`), generator: See `model.sample`. The first samples do not depend on how many are drawn.
 
     Raises:
         ValueError: naming the argument, what was expected and what came.
     """
+    for name, count in (("num_samples", num_samples), ("num_drawn", num_drawn), ("num_steps", num_steps)):
+        check_count(name, count, 1)
     queries = query_positions.expand(num_samples, -1, -1)
-    distances = queries.new_full((*queries.shape[:2], 1), torch.nan)
+    distances = context_values.new_full((*queries.shape[:2], 1), torch.nan)
     known = Context(context_positions, context_values, scales=context_scales).repeat(num_samples)
     done = 0.0
-    for share, size in zip(PARTS, part_sizes(min(num_drawn, queries.shape[1])), strict=True):
+    sizes, steps = part_sizes(min(num_drawn, queries.shape[1])), part_sizes(num_steps)
+    for share, size, passes in zip(PARTS, sizes, steps, strict=True):
         if not size:
             continue
+        streams = Streams.of(generator, num_samples)
         if done:
-            chosen = _uncertain(model, known, queries, distances, size, generator)
+            chosen = _uncertain(model, known, queries, distances, size, streams)
         else:
-            chosen = spread_order(queries, Streams.of(generator, num_samples))[:, :size]
+            chosen = spread_order(queries, streams)[:, :size]
         positions = take(queries, chosen)
-        steps = min(size, max(1, round(num_steps * share)))
-        settings = {"num_steps": steps, "temperature": temperature, "generator": generator}
+        settings = {"num_steps": min(size, max(1, passes)), "temperature": temperature, "generator": generator}
         for state in model.sample_iter(**_arguments(known), query_positions=positions, **settings):
-            yield 0.99 * (done + share * state.share)  # the rest is for filling
+            yield DRAWING * (done + share * state.share)
         done += share
         distances.scatter_(1, chosen[..., None], state.values[0])
         known = known.extend(positions, state.values[0])
-    yield _filled(model, known, queries, distances)
+    for number in range(num_samples):  # one at a time: the distributions of all cells take much memory
+        one = known.rows(slice(number, number + 1))
+        distances[number] = _filled(model, one, queries[number], distances[number])
+        yield DRAWING + (0.99 - DRAWING) * (number + 1) / num_samples
+    yield distances
 
 
 def new_shapes(
@@ -81,7 +90,7 @@ def new_shapes(
 
 
 def part_sizes(count: int) -> list[int]:
-    """How many of `count` values belong to each of `PARTS`."""
+    """How many of `count` values, or passes, belong to each of `PARTS`."""
     ends = [round(count * sum(PARTS[: number + 1])) for number in range(len(PARTS))]
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
@@ -91,23 +100,25 @@ def _arguments(known: Context) -> dict[str, Tensor | None]:
     return {"context_positions": known.positions, "context_values": known.values, "context_scales": known.scales}
 
 
-def _uncertain(model, known: Context, queries: Tensor, distances: Tensor, count: int, generator) -> Tensor:
-    """Indices (S, count) of random cells that are not drawn yet; the less certain their side, the more likely."""
-    chance = torch.rand(distances.shape[:2], generator=generator, device=distances.device)
+def _uncertain(model, known: Context, queries: Tensor, distances: Tensor, count: int, streams: Streams) -> Tensor:
+    """Indices (S, count) of random cells that are not drawn yet; the less certain their side, the more likely.
+
+    Cells are drawn without replacement: those with the largest log(u) / weight (Efraimidis & Spirakis 2006).
+    """
+    chance = streams.of_order(queries.shape[1]).to(distances)
     hidden = distances[..., 0].isnan()
     candidates = min(int(hidden[0].sum()), max(count, CANDIDATES))
     left = chance.masked_fill(~hidden, -1).topk(candidates).indices
     probability = model.predict(**_arguments(known), query_positions=take(queries, left), reduce=inside)
     weights = (probability * (1 - probability)).clamp(min=1e-6)
-    return left.gather(1, torch.multinomial(weights, count, generator=generator))
+    uniform = streams.fork(1).of_order(candidates).to(weights.device)
+    return left.gather(1, (uniform.log() / weights).topk(count).indices)
 
 
 def _filled(model, known: Context, queries: Tensor, distances: Tensor) -> Tensor:
-    """Distances (S, Q, 1) with likely ones where none is drawn."""
-    left = distances[..., 0].isnan()
-    if not left.any():
+    """Distances (Q, 1) of one sample with likely ones where none is drawn."""
+    left = distances[:, 0].isnan().nonzero()[:, 0]
+    if not len(left):
         return distances
-    places = left.nonzero()[:, 1].view(len(left), -1)
-    found = model.predict(**_arguments(known), query_positions=take(queries, places))
-    likely = torch.stack([likely_distances(found[number]) for number in range(len(left))])
-    return distances.scatter(1, places[..., None], likely)
+    found = model.predict(**_arguments(known), query_positions=queries[None, left])[0]
+    return distances.index_copy(0, left, likely_distances(found).to(distances.dtype))

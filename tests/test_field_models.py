@@ -98,6 +98,13 @@ def test_a_cell_depends_on_those_before_it_and_no_others(name):
 
 
 @torch.no_grad()
+def test_made_sees_through_its_hidden_layers():
+    model = make("made", direct=False)
+    seen, may = dependence(model, raster((4, 4))), allowed(raster((4, 4)))
+    assert seen.any() and not (seen & ~may).any()
+
+
+@torch.no_grad()
 def test_made_stores_only_the_weights_that_its_masks_let_through():
     model = make("made")
     masks = model.masks(raster((4, 4)))
@@ -108,7 +115,7 @@ def test_made_stores_only_the_weights_that_its_masks_let_through():
         assert not unpack(weights, mask)[mask == 0].any()
 
 
-FULL_CONTEXT = ("pixel-sequence", "diagonal-bilstm", "gated-pixelcnn", "pixelcnn++", "pixelsnail")
+FULL_CONTEXT = ("made", "pixel-sequence", "diagonal-bilstm", "gated-pixelcnn", "pixelcnn++", "pixelsnail")
 
 
 @torch.no_grad()

@@ -35,6 +35,11 @@ def test_the_field_is_on_offer_with_the_slow_ones_last():
         assert names[0] == OURS
 
 
+def test_the_weights_of_every_model_on_offer_fit_its_code():
+    for name in offered():
+        assert sum(parameter.numel() for parameter in load(name).parameters()), name
+
+
 @pytest.mark.parametrize("name", QUICK)
 def test_a_completion_keeps_what_is_observed(name):
     task = Task(example(8), known_by("bottom half", 0))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pixeltransformer.distribution import ValueDistribution
-from signals.overlap import likely_distances, most_overlap
+from signals.overlap import inside, likely_distances, most_overlap
 
 CELLS = 12
 SHAPES = torch.cartesian_prod(*[torch.tensor([False, True])] * CELLS)  # all there are
@@ -26,8 +26,17 @@ def test_no_other_threshold_overlaps_more():
         assert found == pytest.approx(expected, abs=0.05)
 
 
+def test_exactly_the_chosen_cells_are_negative():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        logits, means, log_stds = (torch.randn(300, 4, generator=generator) for _ in range(3))
+        distances = ValueDistribution(logits.log_softmax(-1), means[..., None], log_stds - 2)
+        threshold, _ = most_overlap(inside(distances))
+        assert torch.equal(likely_distances(distances)[:, 0] < 0, inside(distances) > threshold)
+
+
 def test_certain_cells_alone_are_filled_where_nothing_is_uncertain():
-    assert most_overlap(torch.tensor([1.0, 0.0, 1.0, 0.0])) == (1.0, 1.0)
+    assert most_overlap(torch.tensor([1.0, 0.0, 1.0, 0.0])) == (0.5, 1.0)
 
 
 def test_a_part_that_is_somewhere_is_filled_though_no_cell_has_a_negative_mean():

@@ -31,12 +31,38 @@ def test_a_sample_is_whole_and_its_seed_decides_it(drawn):
     assert torch.equal(shapes, run(0)[-1]) and not torch.equal(shapes, run(1)[-1])
 
 
+def test_the_first_sample_does_not_depend_on_how_many_are_drawn():
+    model = make_model(**SHAPE)
+    one, three = (
+        list(sample_shapes(model, *NOTHING, CELLS, count, 40, 8, generator=torch.Generator().manual_seed(0)))[-1]
+        for count in (1, 3)
+    )
+    assert torch.allclose(one[0], three[0], atol=2e-3)
+
+
 def test_averages_may_be_observed():
     model = make_model(**SHAPE, num_scales=2)
     known = dict(context_positions=torch.zeros(1, 1, 3), context_values=torch.ones(1, 1, 1))
-    scales = torch.ones(1, 1)
-    *_, shapes = sample_shapes(model, **known, query_positions=model.native_positions(), context_scales=scales)
-    assert shapes.isfinite().all()
+    single, average = (
+        list(
+            sample_shapes(
+                model,
+                **known,
+                query_positions=model.native_positions(),
+                context_scales=torch.full((1, 1), scale),
+                generator=torch.Generator().manual_seed(0),
+            )
+        )[-1]
+        for scale in (0.0, 1.0)
+    )
+    assert average.isfinite().all() and not torch.allclose(single, average)
+
+
+@pytest.mark.parametrize("name", ["num_samples", "num_drawn", "num_steps"])
+@pytest.mark.parametrize("wrong", [0, -5, 10.5])
+def test_a_wrong_count_is_named(name, wrong):
+    with pytest.raises(ValueError, match=f"{name}: expected an integer of at least 1"):
+        next(sample_shapes(make_model(**SHAPE), *NOTHING, CELLS, **{name: wrong}))
 
 
 def test_new_shapes_cover_the_native_grid():
@@ -53,7 +79,7 @@ class ThinPart:
     """Knows every distance but those of one corner, which has the same sign everywhere as the first one drawn there."""
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.temperatures = [], []
 
     @staticmethod
     def corner(positions):
@@ -70,8 +96,9 @@ class ThinPart:
     def predict(self, context_positions, context_values, query_positions, context_scales=None, reduce=lambda d: d):
         return reduce(self._infer(context_positions, context_values, query_positions))
 
-    def sample_iter(self, context_positions, context_values, query_positions, generator, **_):
+    def sample_iter(self, context_positions, context_values, query_positions, generator, temperature, **_):
         self.asked.append(query_positions)
+        self.temperatures.append(temperature)
         first = query_positions[:, :1]
         drawn = self._infer(context_positions, context_values, first).sample(generator=generator)
         known = torch.cat((context_positions, first), 1), torch.cat((context_values, drawn), 1)
@@ -87,3 +114,14 @@ def test_later_parts_are_drawn_where_it_is_uncertain_which_cells_are_inside():
     assert unseen.any() and model.corner(second[unseen]).all()
     signs = shapes[:, model.corner(CELLS[0])].sign()[..., 0]
     assert (signs == signs[:, :1]).all()  # a part is there as a whole, or not at all
+
+
+def test_what_is_not_drawn_is_filled_as_is_likely_not_with_the_mean():
+    """The corner is inside with probability 0.4: its mean is positive, and filling it overlaps most."""
+    model = ThinPart()
+    *_, shapes = sample_shapes(
+        model, *NOTHING, CELLS, 4, 1, temperature=0.5, generator=torch.Generator().manual_seed(0)
+    )
+    unseen = ~model.corner(model.asked[0]).any(1)
+    assert unseen.any() and (shapes[unseen][:, model.corner(CELLS[0])] < 0).all()
+    assert model.temperatures == [0.5]

@@ -118,7 +118,7 @@ class MADE(AutoregressiveModel):
         generator: torch.Generator | None,
         temperature: float,
     ) -> Tensor:
-        """As above; weights are masked once, and only the asked output is computed."""
+        """See `AutoregressiveModel.draw`; weights are masked once, and only the output that is drawn is computed."""
         values, matrices = values.clone(), self.matrices(order)
         for cell in order[start:stop].tolist():
             distribution = self.outputs(values, matrices, slice(cell, cell + 1))[:, 0]
