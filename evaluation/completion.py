@@ -20,14 +20,16 @@ class Drawn:
     """Whole signals of one K, on the native grid.
 
     Attributes:
+        guessed (`str`): What `guess` is, see `SamplePlan`.
         known (`Tensor` (N, cells)): True where a cell was observed.
-        truth, mean, nearest (`Tensor` (N, cells, V)), samples (`Tensor` (S, N, cells, V)): With observed values put in.
+        truth, guess, nearest (`Tensor` (N, cells, V)), samples (`Tensor` (S, N, cells, V)): Observed values are put in.
     """
 
     context: int
+    guessed: str
     known: Tensor
     truth: Tensor
-    mean: Tensor
+    guess: Tensor
     nearest: Tensor
     samples: Tensor
 
@@ -45,21 +47,13 @@ def draw(job: Job, rows: Sequence[Tensor], context: int, plan: SamplePlan) -> Dr
         order = torch.rand(truth.shape[:2], generator=generator, device=model.device).argsort(-1)
         positions, values = cells[order], truth.gather(1, order[..., None].expand_as(truth))
         known, asked = (positions[:, :context], values[:, :context]), positions[:, context:]
-        samples = model.sample(
-            *known,
-            asked,
-            num_samples=plan.samples,
-            num_steps=plan.steps,
-            temperature=TEMPERATURE,
-            generator=generator,
-            num_autoregressive=None if plan.drawn is None else min(plan.drawn, asked.shape[1]),
-        )
+        samples = plan.draw(model, known, asked, generator, temperature=TEMPERATURE)
         back = order.argsort(-1)[..., None].expand_as(truth)
-        fillings = [model.predict(*known, asked).mean, nearest_values(*known, asked), *samples]
+        fillings = [plan.guess(model.predict(*known, asked)), nearest_values(*known, asked), *samples]
         whole = [torch.cat((known[1], filling), 1).gather(1, back) for filling in fillings]
         parts.append(tuple(x.cpu() for x in (order.argsort(-1) < context, truth, *whole)))
-    known, truth, mean, nearest, *samples = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Drawn(context, known, truth, mean, nearest, torch.stack(samples))
+    known, truth, guess, nearest, *samples = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Drawn(context, plan.guessed, known, truth, guess, nearest, torch.stack(samples))
 
 
 def to_pictures(values: Tensor, grid: list[int]) -> Tensor:

@@ -36,7 +36,7 @@ def observed(job: Job, positions: Tensor, values: Tensor) -> Cell:
 def means(job: Job, everything: list[Drawn]) -> tuple[str, str]:
     """Means: a row for each K, a column for each instance; the truth at the bottom."""
     count = min(COLUMNS.get(job.plan.view.projection, 4), len(everything[0].truth))
-    lines = [(f"K = {drawn.context}", drawn.mean) for drawn in everything]
+    lines = [(f"K = {drawn.context}", drawn.guess) for drawn in everything]
     lines.append(("truth", everything[0].truth))
     sheet(job, "means", [(label, [whole(job, "", values) for values in part[:count]]) for label, part in lines])
     return job.figure("means").name, "Means given K random positions, and the truth"
@@ -47,7 +47,7 @@ def samples(job: Job, everything: list[Drawn]) -> tuple[str, str]:
     positions, lines = job.signal.positions(job.config.native_grid), []
     for drawn in everything:
         seen = drawn.known[0]
-        cells = [observed(job, positions[seen], drawn.truth[0][seen]), whole(job, "mean", drawn.mean[0])]
+        cells = [observed(job, positions[seen], drawn.truth[0][seen]), whole(job, drawn.guessed, drawn.guess[0])]
         cells += [whole(job, f"sample {n + 1}", sample) for n, sample in enumerate(drawn.samples[:, 0])]
         lines.append((f"K = {drawn.context}", [*cells, whole(job, "truth", drawn.truth[0])]))
     sheet(job, "samples", lines)

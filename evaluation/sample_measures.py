@@ -13,7 +13,11 @@ from signals.plan import Measure
 def measures(drawn: Drawn, measure: Measure, grid: list[int]) -> dict[str, list[float]]:
     """Measures of the mean, of the samples (averaged over each signal's) and of the nearest neighbour."""
     found = {}
-    for name, guess in (("mean", drawn.mean[None]), ("samples", drawn.samples), ("nearest", drawn.nearest[None])):
+    for name, guess in (
+        (drawn.guessed, drawn.guess[None]),
+        ("samples", drawn.samples),
+        ("nearest", drawn.nearest[None]),
+    ):
         scores = [measure(drawn.truth, one, grid) for one in guess]
         for key in scores[0]:
             found[f"{key} of {name}"] = mean_interval(torch.stack([score[key] for score in scores]).nanmean(0))
@@ -34,7 +38,7 @@ def diversity(drawn: Drawn, grid: list[int]) -> dict[str, list[float]]:
 def recognised(drawn: Drawn, labels: Tensor, model: Classifier, grid: list[int]) -> dict[str, list[float]]:
     """Share (%) of means and samples that the classifier takes for what the true image shows."""
     found = {}
-    for name, guess in (("mean", drawn.mean[None]), ("samples", drawn.samples)):
+    for name, guess in ((drawn.guessed, drawn.guess[None]), ("samples", drawn.samples)):
         classes = model.classes_of(to_pictures(guess, grid).flatten(0, 1)).view(guess.shape[:2])
         found[f"accuracy of {name} (%)"] = mean_interval(100 * (classes == labels).double().mean(0))
     return found

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pixeltransformer.distribution import ValueDistribution
+
 PUBLISHED = tuple(2**power for power in range(2, 12))  # the paper's ten context sizes, log-spaced from 4 to 2048
 SIDE = 0.75  # inches of a small picture
 OTHER_SECTIONS = 32  # signals measured in a section that a plan does not name
@@ -60,13 +62,45 @@ class SamplePlan:
         signals, samples (`int`): Test signals, and samples of each.
         contexts (`tuple[int, ...]`): Numbers K of observed positions.
         steps (`int`), drawn (`int` or `None`): `num_steps` and `num_autoregressive` of `model.sample`.
+        guessed (`str`): What `guess` returns, in a word or two.
     """
 
+    guessed: ClassVar[str] = "mean"
     signals: int = 24
     samples: int = 5
     contexts: tuple[int, ...] = PUBLISHED
     steps: int = 64
     drawn: int | None = None
+
+    def guess(self, distributions: ValueDistribution) -> Tensor:
+        """The one signal that is shown and measured besides samples: values (B, Q, V) from their distributions."""
+        return distributions.mean
+
+    def draw(
+        self,
+        model,
+        known: tuple[Tensor, Tensor],
+        asked: Tensor,
+        generator: torch.Generator,
+        num_samples: int | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Samples (S, B, Q, V) at positions `asked` (B, Q, P), given positions and values `known`; S as in the plan."""
+        return model.sample(
+            *known,
+            asked,
+            num_samples=num_samples or self.samples,
+            num_steps=self.steps,
+            temperature=temperature,
+            generator=generator,
+            num_autoregressive=None if self.drawn is None else min(self.drawn, asked.shape[1]),
+        )
+
+    def how(self) -> str:
+        """How samples are drawn, in words."""
+        if self.drawn is None:
+            return f"in {self.steps} steps"
+        return f"{self.drawn} values drawn in {self.steps} steps and the rest their conditional mean"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from signals.cells import cell_positions, values_at_positions, weighted_cells
 from signals.data import DatasetSignal, find_column, first_rows, load_media, pick_split
 from signals.mesh import EXTENSIONS, mesh_to_sdf, normalize, occupancy_to_sdf, read_mesh
 from signals.patterns import Pattern, anywhere, around_center, half_space, ranked, toward
-from signals.plan import EvaluationPlan, SamplePlan
+from signals.plan import EvaluationPlan
 from signals.streams import Stream
 from signals.surface import has_surface, surface_points
 
@@ -162,7 +162,7 @@ class Shapes(DatasetSignal):
     def evaluation_plan(cls) -> EvaluationPlan:
         from signals.figures import shape as figures
         from signals.measures import shape_quality
-        from signals.shape_samples import new_shapes
+        from signals.shape_samples import DRAWN, ShapeSamples, new_shapes
 
         return EvaluationPlan(
             contexts=(0, 32, 128, 512, 2048),
@@ -171,7 +171,7 @@ class Shapes(DatasetSignal):
                 "likelihood": 90, "patterns": 90, "joint": 8, "references": 16, "buffer": 16, "generalisation": 24
             },
             joint_signals=4,
-            samples=SamplePlan(signals=4, samples=2, contexts=(32, 128, 512, 2048), drawn=512),
+            samples=ShapeSamples(signals=4, samples=2, contexts=(32, 128, 512, 2048), drawn=DRAWN),
             measure=shape_quality,
             view=figures.SurfaceView(),
             draw=figures.draw,

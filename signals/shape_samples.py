@@ -13,10 +13,12 @@ from torch import Tensor
 
 from pixeltransformer.checks import check_count
 from pixeltransformer.context import Context, take
+from pixeltransformer.distribution import ValueDistribution
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from pixeltransformer.orders import spread_order
 from pixeltransformer.streams import Streams
 from signals.overlap import inside, likely_distances
+from signals.plan import SamplePlan
 
 DRAWN = 640  # values of a shape that are drawn
 STEPS = 64  # passes in which they are
@@ -87,6 +89,29 @@ def new_shapes(
     nothing = everywhere[:, :0], everywhere[:, :0, :1]
     *_, shapes = sample_shapes(model, *nothing, everywhere, count, DRAWN, num_steps, temperature, generator)
     return shapes
+
+
+class ShapeSamples(SamplePlan):
+    """Whole shapes as above, and the likely one."""
+
+    guessed = "likely surface"
+
+    def guess(self, distributions: ValueDistribution) -> Tensor:
+        """Distances (B, Q, 1) whose zeros are the likely surface."""
+        return torch.stack([likely_distances(distributions[number]) for number in range(len(distributions.means))])
+
+    def draw(self, model, known, asked, generator, num_samples=None, temperature=1.0) -> Tensor:
+        """See `SamplePlan.draw`."""
+        options = (num_samples or self.samples, self.drawn, self.steps, temperature, generator)
+        found = []
+        for number in range(len(asked)):
+            *_, shapes = sample_shapes(model, *(part[number, None] for part in (*known, asked)), *options)
+            found.append(shapes)
+        return torch.stack(found, 1)
+
+    def how(self) -> str:
+        """See `SamplePlan.how`."""
+        return f"{self.drawn} values drawn in {self.steps} steps and the rest filled in as is likely given them"
 
 
 def part_sizes(count: int) -> list[int]:

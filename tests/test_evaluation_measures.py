@@ -107,7 +107,7 @@ def test_distance_and_similarity_of_equal_and_of_independent_samples():
 def drawn_of(truth: torch.Tensor, samples: torch.Tensor) -> Drawn:
     known = torch.zeros(truth.shape[:2], dtype=torch.bool)
     known[:, :10] = True
-    return Drawn(10, known, truth, truth, truth.flip(1), samples)
+    return Drawn(10, "mean", known, truth, truth, truth.flip(1), samples)
 
 
 def test_samples_are_judged_signal_by_signal():

@@ -131,16 +131,9 @@ def pictures(job: Job, rows: list[Tensor]) -> Figures:
         for number, row in enumerate(rows[:PICTURED]):
             seen = observe(job, [row], number, name, pattern)
             context = seen.context_positions, seen.context_values.float()
-            samples = job.model.sample(
-                *context,
-                seen.query_positions,
-                num_samples=DRAWN,
-                num_steps=plan.steps,
-                num_autoregressive=None if plan.drawn is None else min(plan.drawn, seen.query_positions.shape[1]),
-                generator=seeded(job, number, name),
-            )
-            mean = job.model.predict(*context, seen.query_positions).mean
-            fillings = {"mean": mean} | {f"sample {n + 1}": sample for n, sample in enumerate(samples)}
+            samples = plan.draw(job.model, context, seen.query_positions, seeded(job, number, name), DRAWN)
+            guess = plan.guess(job.model.predict(*context, seen.query_positions))
+            fillings = {plan.guessed: guess} | {f"sample {n + 1}": sample for n, sample in enumerate(samples)}
             fillings["truth"] = seen.query_values.float()
             cells = [whole(job, title, to_grid(job, seen, filling)[0]) for title, filling in fillings.items()]
             lines.append((name, [observed(job, context[0][0], context[1][0]), *cells]))

@@ -103,12 +103,9 @@ def make_tables(job: Job, everything: list[Drawn], judge: Judge | None) -> list[
 def prose(job: Job, count: int, similar: bool) -> str:
     """What was measured on `count` signals; `similar` if the similarity of images is among it."""
     plan, plural = job.plan.samples, job.signal.plural
-    how = f"in {plan.steps} steps" if plan.drawn is None else (
-        f"{plan.drawn} values drawn in {plan.steps} steps and the rest their conditional mean"
-    )  # fmt: skip
     text = (
-        f"{count} {plural} of split `{job.split}`, completed from K random cells: by the mean and by "
-        f"{plan.samples} samples each, temperature {TEMPERATURE}, {how}. Observed values are put in. "
+        f"{count} {plural} of split `{job.split}`, completed from K random cells: by the {plan.guessed} and by "
+        f"{plan.samples} samples each, temperature {TEMPERATURE}, {plan.how()}. Observed values are put in. "
         "The distance of two samples is the root mean square difference over cells that were not observed."
     )
     if similar:
