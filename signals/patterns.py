@@ -84,6 +84,7 @@ ANY_KIND = tuple(name for name in FAMILIES if name not in OF_TIME)
 HARDNESS = (2.0, 100.0)  # range of s, see `PatternMixture`
 EXACT = 0.4  # share of patterned signals without noise
 UNION = 0.3  # share of patterned signals with random positions besides the pattern
+CONTINUED = 0.5  # share of patterned signals whose buffer goes on in the order of the scores
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,17 @@ class PatternMixture:
     probability: float
     names: Sequence[str] = ANY_KIND
 
-    def order(self, positions: Tensor, context: int, count: int, generator: torch.Generator) -> Tensor:
-        """Indices (B, count) of positions (B, N, P): first the context, then random ones of the others."""
+    def order(self, positions: Tensor, context: int, buffer: int, count: int, generator: torch.Generator) -> Tensor:
+        """Indices (B, count) of positions (B, N, P): first the context, then the buffer, then queries.
+
+        Queries are random positions that are not observed. So is the buffer, except in the `CONTINUED` share of
+        patterns, where it holds the next positions by score.
+        """
         batch, total, _ = positions.shape
         device = positions.device
         shares = torch.tensor([FAMILIES[name][1] for name in self.names], device=device)
         family = torch.multinomial(shares, batch, replacement=True, generator=generator)
-        numbers = torch.rand(batch, 5, generator=generator, device=device)
+        numbers = torch.rand(batch, 6, generator=generator, device=device)
         plain = numbers[:, 0] >= self.probability
         family[plain] = -1
         scores = torch.zeros(batch, total, dtype=torch.double, device=device)
@@ -129,5 +134,7 @@ class PatternMixture:
         extra = joined & (torch.rand(batch, total, generator=generator, device=device) < chance)
         keys = torch.where(extra, keys + 1e6, keys)
         rank = keys.argsort(1, descending=True).argsort(1)
+        continued = (numbers[:, 5:6] < CONTINUED) & ~plain[:, None]
+        fixed = context + torch.where(continued, buffer, 0)
         rest = torch.rand(batch, total, generator=generator, device=device)
-        return torch.where(rank < context, 1.0 + total - rank, rest).topk(count, 1).indices
+        return torch.where(rank < fixed, 1.0 + total - rank, rest).topk(count, 1).indices

@@ -35,7 +35,7 @@ class Pixels:
     def draw(self, signal: Signal, batch: Batch, sizes: "EpisodeSizes", generator: torch.Generator) -> Drawn:
         """The episode's positions, values and scales: the context first, then the buffer, then the queries."""
         count = sizes.context + sizes.buffer + sizes.queries
-        return *observed_pairs(signal, batch, count, sizes, generator), None
+        return *observed_pairs(signal, batch, count, sizes.buffer, sizes, generator), None
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class OneScale:
         if self.scale == 0:
             positions, values, _ = Pixels().draw(signal, batch, sizes, generator)
         else:
-            positions, values = observed_pairs(signal, batch, sizes.context, sizes, generator)
+            positions, values = observed_pairs(signal, batch, sizes.context, 0, sizes, generator)
         scales = torch.zeros_like(positions[..., 0])
         pyramid = signal.pyramid(batch, self.num_scales, self.levels)
         if self.scale:
@@ -312,12 +312,12 @@ def make_episode(
 
 
 def observed_pairs(
-    signal: Signal, batch: Batch, count: int, sizes: EpisodeSizes, generator: torch.Generator
+    signal: Signal, batch: Batch, count: int, buffer: int, sizes: EpisodeSizes, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Positions (B, count, P) and values (B, count, V): the context first, then the buffer, then the queries."""
     positions, values = signal.pairs(batch, max(count, sizes.candidates), generator, sizes.continuous)
     if sizes.candidates:
-        order = sizes.patterns.order(positions, sizes.context, count, generator)[..., None]
+        order = sizes.patterns.order(positions, sizes.context, buffer, count, generator)[..., None]
         positions, values = (x.gather(1, order.expand(-1, -1, x.shape[-1])) for x in (positions, values))
     return signal.revise(batch, positions, values, sizes.context, generator)
 
