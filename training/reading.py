@@ -24,6 +24,7 @@ class Reader:
 
     Attributes:
         batch (`int`): Number of the next batch, of all processes, after the steps that were counted.
+        latest (`int` or `None`): Number of the batch that came last.
         row (`int`): Number of the next row in the endless shuffled data; of a stream, of this process's own part.
     """
 
@@ -48,7 +49,7 @@ class Reader:
             rows.bad.clear()  # numbers mean other rows now
         self.signal, self.rows, self.sampler, self.device, self.seed = signal, rows, sampler, device, seed
         self.rank, self.world_size, self.num_workers = rank, world_size, num_workers
-        self.batch, self.row = 0, 0
+        self.batch, self.row, self.latest = 0, 0, None
         self._number, self._batches = 0, None
 
     def __iter__(self) -> "Reader":
@@ -60,9 +61,9 @@ class Reader:
         batch = next(self._batches)
         if isinstance(batch, BadRowError):
             raise batch
-        number, self._number = self._number, self._number + self.world_size
+        self.latest, self._number = self._number, self._number + self.world_size
         batch = to_device(batch, self.device)
-        return make_episode(self.signal, batch, self.sampler.sizes(number), self.seed, number)
+        return make_episode(self.signal, batch, self.sampler.sizes(self.latest), self.seed, self.latest)
 
     def _open(self):
         streamed = self.rows.stream is not None

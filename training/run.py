@@ -65,7 +65,7 @@ class Run:
         if self.signal.posterior is None:
             return episode
         generator = torch.Generator(self.accelerator.device)
-        generator.manual_seed(mix_seed(self.arguments.seed, 0, self.progress.step, self.accelerator.process_index))
+        generator.manual_seed(mix_seed(self.arguments.seed, 0, self.reader.latest))  # of two processes as of one
         return exact_targets(self.signal.posterior, episode, generator)
 
     def parts(self) -> Parts:
