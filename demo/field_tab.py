@@ -31,7 +31,7 @@ from demo.widgets.board import Board
 from demo.widgets.numbers import Number
 
 INTRO = (
-    "**Hide a part of a digit: every model completes it.** All were trained on the same digits, for 10 to 38 minutes. "
+    "**Hide a part of a digit: every model completes it.** All were trained on the same digits, for 10 to 94 minutes. "
     "Most know one order of pixels alone, and cannot answer where the observed ones do not come first in it."
 )
 EMPTY = "The models' answers show here."
