@@ -9,16 +9,19 @@ COPIES = 4  # values drawn for each target, an even number
 
 
 def exact_targets(posterior: Any, episode: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """Values (COPIES, B, N, V) drawn from the exact posterior in place of an episode's query and buffer values.
+    """Targets (COPIES, B, N, V) for an episode's queries and buffer, drawn from the exact posterior.
 
-    The values of one signal are one draw from the distribution that the model learns; these are several, and one from
-    each of as many equally likely intervals, so that the gradient has far less noise. They come in pairs that mirror
-    each other, so that of a Gaussian whose mean is right the gradient by the mean has no noise at all. Where the
-    posterior has no density, all copies are the true value.
+    The true value of a signal is a single draw from the distribution that the model learns. Several draws, one from
+    each of COPIES equally likely intervals, make the gradient far less noisy. They come in mirrored pairs: once the
+    model predicts the right Gaussian mean, its gradient is exactly 0. Where the posterior has no density, all copies
+    are the true value.
 
     Args:
         posterior: Has `has_density` and `predict`, see `Signal.posterior`; its marginals have an `icdf`.
         episode: The model's arguments, see `training.episodes.make_episode`.
+
+    Returns:
+        `dict`: "query_values" and, where the episode has a buffer, "buffer_values".
     """
     context = episode["context_positions"], episode["context_values"]
     targets = {"query_values": _drawn(posterior, context, _pair(episode, "query"), generator)}

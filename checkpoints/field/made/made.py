@@ -3,9 +3,9 @@
 Germain, Gregor, Murray & Larochelle, ICML 2015. Hidden unit k has a number m(k); it sees inputs with places up to
 m(k), and output i sees hidden units with numbers below its place. Static binarised MNIST, published: 88.40 nats with
 one hidden layer and one set of masks, 86.64 with two layers of 8,000 units and 32 sets; 84.87 with dynamic
-binarisation (pytorch-generative). Here with one order two hidden layers of 238 units and, as in the paper's equation
-11, direct connections from inputs to outputs; weights that the masks hide are not stored. With several orders one layer
-of 320 units, without direct connections, as these would differ from order to order.
+binarisation (pytorch-generative). Here a model of one order has two hidden layers of 238 units and, as in the paper's
+equation 11, direct connections from inputs to outputs; weights that the masks hide are not stored. A model of several
+orders has one layer of 320 units and no direct connections, as these would differ from order to order.
 
 With several orders, each step of training takes the next of `num_orders` orders, and several at once are an ensemble.
 The first order is raster, so that a half can be completed with it.
@@ -54,7 +54,7 @@ class MADE(AutoregressiveModel):
                 f"direct: expected false for {config.num_orders} orders and {self.head.size} numbers a cell"
             )
         self._masks: dict[bytes, list[Tensor]] = {}
-        with torch.device("cpu"):  # numbers are needed, also where weights are made without any
+        with torch.device("cpu"):  # masks are read here, and `from_pretrained` builds models on the meta device
             masks = self.masks(raster(config.native_grid))
         packed = config.num_orders == 1
         layers = [PackedLinear(mask) if packed else MaskedLinear(mask.shape[1], mask.shape[0]) for mask in masks]

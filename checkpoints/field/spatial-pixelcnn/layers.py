@@ -29,7 +29,7 @@ class MaskedLinear(nn.Linear):
 
 
 class PackedLinear(nn.Module):
-    """A linear layer that has weights only where its mask has ones: half as many, where the mask never changes.
+    """A linear layer that stores only the weights that its mask lets through; the mask must never change.
 
     Args:
         mask (`Tensor` (out, in)): Zeros and ones. Only its shape and sum are kept; it comes again with the call.
