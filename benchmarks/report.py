@@ -208,8 +208,8 @@ measured losses (`config.step_losses`), or a typical curve if it has none, decid
 known exactly: it is the joint likelihood of whole signals under the blocks that are drawn.
 
 "Lost" is the mean paired difference to drawing one value at a time in an order of the same kind, with its 95 %
-interval. It can be negative: blocks use spread orders, which give `cifar10` and `cat-faces` higher likelihoods than
-random orders do (row "exact, spread order"). Coarse to fine scores the averages over larger cells too, so its bits
+interval. It can be negative: blocks use spread orders, which give `cifar10` higher likelihoods than random orders do
+(row "exact, spread order"). Coarse to fine scores the averages over larger cells too, so its bits
 compare only with each other."""
     ]
     for name in names:
@@ -324,7 +324,8 @@ def main() -> None:
 
 Made by `python -m benchmarks.report` from [docs/performance](performance); under each table stands the command
 that measures it again. Compared runs take turns in one process, and times are medians. No speed is bought with
-quality: each comes with a likelihood, or with a difference of results."""
+quality: each comes with a likelihood, or with a difference of results. Some checkpoints have been trained further
+since, so likelihoods compare only within a table."""
     ]
     names = sorted(path.stem for path in FOLDER.glob("steps-*.json"))
     names.sort(key=lambda name: name != "steps-cifar10")

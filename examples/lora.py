@@ -1,10 +1,10 @@
 """Adapt a checkpoint to a folder of pictures by LoRA: `python -m examples.lora path/to/images --output runs/adapted`.
 
 Low-rank adapters (Hu et al. 2022) of all layers are trained on the episodes of `train_accelerate.py`; the checkpoint's
-own weights stay as they are. Twenty pictures are enough (`--validation_size 5` then holds out five of them;
-`--validation_split` names a folder of others). Writes the adapters, a few hundred kB, to OUTPUT/adapters, and a
-checkpoint with the adapters merged into its weights to OUTPUT/merged, which `AutoModel` and the app load like any
-other. Needs peft (`pip install peft`). To load the adapters by themselves:
+own weights stay as they are. Twenty pictures are enough (two of them are then held out; `--validation_size` names
+another number, `--validation_split` a folder of others). Writes the adapters, a few hundred kB, to OUTPUT/adapters,
+and a checkpoint with the adapters merged into its weights to OUTPUT/merged, which `AutoModel` and the app load like
+any other. Needs peft (`pip install peft`). To load the adapters by themselves:
 
     model = AutoModel.from_pretrained("checkpoints/cat-faces", trust_remote_code=True)
     model = PeftModel.from_pretrained(model, "runs/adapted/adapters")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, Value
@@ -166,12 +166,21 @@ def name_row(rows: Dataset | Stream, column: str, index: int) -> str:
 
 @dataclass
 class DatasetSignal(GridSignal):
-    """Signals whose rows come from a dataset: the flags that say which, and what is held out of it."""
+    """Signals whose rows come from a dataset: the flags that say which, and what is held out of it.
+
+    Attributes:
+        held_out (`int`): Rows that are held out by default, of enough.
+    """
+
+    held_out: ClassVar[int] = 1000
 
     dataset_name: str | None = flag("Hub dataset, folder of dataset files, or folder of media files.")
     train_split: str = flag("Split to train on.", "train")
     validation_split: str | None = flag("Split to validate on; default: rows held out of the training split.")
-    validation_size: int = flag("Rows held out of the training split where no validation split is named.", 1000)
+    validation_size: int | None = flag(
+        "Rows held out of the training split where no validation split is named; default: 1,000 (of shapes 50), or a "
+        "tenth of the rows where these are fewer.", None
+    )  # fmt: skip
     streaming: bool = flag(
         "Read the training split as training goes, nothing prepared first: for datasets larger than the disk. Each "
         "process reads a part of its own.", False
@@ -185,7 +194,7 @@ class DatasetSignal(GridSignal):
     def __post_init__(self):
         if not self.dataset_name:
             raise ValueError(f"--dataset_name: expected a Hub dataset or a folder, got {self.dataset_name!r}")
-        if self.validation_size < 1:
+        if self.validation_size is not None and self.validation_size < 1:
             raise ValueError(f"--validation_size: expected a number above 0, got {self.validation_size}")
         if self.max_bad_rows < 0:
             raise ValueError(f"--max_bad_rows: expected a number of at least 0, got {self.max_bad_rows}")
@@ -208,16 +217,18 @@ class DatasetSignal(GridSignal):
             validation = pick_split(splits, self.validation_split, "validation_split")
             if isinstance(training, Dataset):  # a folder of media files
                 training = training.to_iterable_dataset(num_shards=min(64, len(training)))
-            parts = Stream(training, seed, self.shuffle_rows), first_rows(validation, self.validation_size)
+            size = self.validation_size or self.held_out
+            parts = Stream(training, seed, self.shuffle_rows), first_rows(validation, size)
         elif self.validation_split is not None:
             parts = training, pick_split(splits, self.validation_split, "validation_split")
-        elif len(training) <= self.validation_size:
-            raise ValueError(
-                f"--validation_size: expected fewer than the {len(training)} rows of split {self.train_split!r}, "
-                f"got {self.validation_size}"
-            )
         else:
-            halves = training.train_test_split(self.validation_size, seed=seed)
+            size = self.validation_size or max(1, min(self.held_out, len(training) // 10))
+            if len(training) <= size:
+                raise ValueError(
+                    f"--validation_size: expected fewer than the {len(training)} rows of split {self.train_split!r}, "
+                    f"got {size}"
+                )
+            halves = training.train_test_split(size, seed=seed)
             parts = halves["train"], halves["test"]
         for part, flag_name in zip(parts, ("train_split", "validation_split"), strict=True):
             if isinstance(part, Dataset) and not len(part):

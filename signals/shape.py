@@ -40,6 +40,7 @@ class Shapes(DatasetSignal):
         "surface": Pattern(anywhere, 1, density=1 / 32, surface=True),
         "surface of the front": Pattern(toward(0, -1, 0), 1 / 2, density=1 / 16, surface=True),
     }
+    held_out: ClassVar[int] = 50
 
     dataset_name: str | None = flag(
         "Dataset with a column of occupancy grids (x, y, z) or of meshes, or a folder of mesh files."
@@ -54,7 +55,6 @@ class Shapes(DatasetSignal):
     surface_probability: float = flag(
         "Share of training signals that are observed at points on the surface, as a scanner sees them.", 0.3
     )
-    validation_size: int = flag("Rows held out of the training split where no validation split is named.", 50)
 
     def __post_init__(self):
         super().__post_init__()

@@ -22,6 +22,16 @@ def test_folder_of_images_loads_as_arrays(image_folder):
     assert set(rows) == files  # none is lost, none in both
 
 
+def test_a_tenth_of_a_few_images_is_held_out_and_one_image_is_too_few(image_folder, tmp_path):
+    training, validation = Images(dataset_name=str(image_folder)).load(seed=0)
+    assert (len(training), len(validation)) == (36, 4)
+    first = sorted(image_folder.glob("*.png"))[0]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / first.name).write_bytes(first.read_bytes())
+    with pytest.raises(ValueError, match="--validation_size: expected fewer than the 1 rows of split 'train', got 1"):
+        Images(dataset_name=str(tmp_path / "one")).load(seed=0)
+
+
 def test_parquet_folder_loads(tmp_path, image_folder):
     (tmp_path / "parquet").mkdir()
     rows = load_splits(str(image_folder))["train"]

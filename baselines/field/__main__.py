@@ -18,6 +18,7 @@ from baselines.field.scores import costs, hidden_nats, joint_nats, summary
 from baselines.field.table import page
 from baselines.protocol import HIDDEN, FieldModel, can, num_levels
 from evaluation.classifier import load
+from evaluation.diversity import SMALLEST
 from evaluation.store import weights_digest
 from signals.base import flag, flags
 from signals.image import Images
@@ -56,6 +57,8 @@ class TableArguments:
         for name in ("images", "colour_images", "ensemble_images", "orders", "completions", "samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name}: expected a number above 0, got {getattr(self, name)}")
+        if self.samples < 2:
+            raise ValueError(f"--samples: expected at least 2, which are compared, got {self.samples}")
         if set(self.parts) - set(PARTS):
             raise ValueError(f"--parts: expected some of {', '.join(PARTS)}, got {' '.join(self.parts)}")
 
@@ -127,7 +130,7 @@ def measure(part: str, name: str, model: FieldModel, values: torch.Tensor, argum
         few = values[: arguments.ensemble_images]
         return summary(joint_nats(model, few, f"{name}: orders", num_orders=arguments.orders))
     if part == "costs":
-        return costs(model, values)
+        return costs(model, values) | {"machine": machine()}
     if part == "samples":
         return judged(model, arguments)
     few, found = values[: arguments.completions], {}
@@ -153,6 +156,8 @@ def facts(name: str, model: FieldModel, values: torch.Tensor, kind: str) -> dict
 def judged(model: FieldModel, arguments: TableArguments) -> dict[str, Any]:
     """What a classifier says of images that a model draws, by how much larger they are than those it was trained on."""
     classifier, side = load(arguments.classifier)[0], model.config.native_grid[0]
+    if side < SMALLEST:
+        return {}  # the similarity of so small images is not defined
     drawn = {enlarge: draw(model, arguments.samples, enlarge, arguments.seed) for enlarge in ENLARGED}
     return {str(size): judge(images, classifier, side) for size, images in drawn.items() if images is not None}
 
@@ -184,7 +189,7 @@ def compare(arguments: TableArguments) -> Path:
         for part, asked in parts_of(model, kind, arguments).items():
             if found["asked"].get(part) != asked:
                 found[part] = measure(part, name, model, values, arguments)
-                found["asked"][part], found["machine"] = asked, machine()
+                found["asked"][part] = asked
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 kept.write_text(json.dumps(known, indent=1) + "\n")
                 print(f"{name}, {part}: {json.dumps(found[part])}", flush=True)
@@ -196,8 +201,7 @@ def compare(arguments: TableArguments) -> Path:
             one["other_grid"] = tuple(one["grid"]) != usual
     output = Path(arguments.output)
     command = f"python -m baselines.field {shlex.join(sys.argv[1:])}".removesuffix(" --measure false")
-    machines = sorted({one["machine"] for one in scores.values() if "machine" in one})
-    output.write_text(page(scores, list(HIDDEN), command, "; ".join(machines)))
+    output.write_text(page(scores, list(HIDDEN), command))
     return output
 
 

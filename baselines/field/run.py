@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -175,8 +174,3 @@ def set_up(arguments: FieldArguments, signal: Signal) -> FieldRun:
     if trained:
         start(run, resumed)
     return run
-
-
-def output_folder(arguments: FieldArguments) -> Path:
-    """Where the exported model goes."""
-    return Path(arguments.output_dir) / "export"

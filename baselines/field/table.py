@@ -18,7 +18,7 @@ Every model is asked the same questions about the same held-out images. "–" ma
 ```
 
 Scores are kept between calls, so figures may stem from several calls with other numbers of images; each table says on
-how many images its figures rest. Measured on {machine}.
+how many images its figures rest. Seconds are those of the machine beside them.
 """
 
 
@@ -138,22 +138,23 @@ def cost_table(scores: dict[str, dict]) -> str:
         cost = one.get("costs", {})
         seconds = [plain(cost.get("sample_seconds"), 3), plain(cost.get("score_seconds"), 4)]
         known = [f"{one['parameters']:,}", plain(one["minutes"], 0)]
-        rows.append([label(folder, one), plain(cost.get("passes"), 0), *seconds, *known])
+        rows.append([label(folder, one), plain(cost.get("passes"), 0), *seconds, cost.get("machine", NOTHING), *known])
     head = [
         "model",
         "passes a sample",
         "seconds a sample",
         "seconds to score an image",
+        "measured on",
         "parameters",
         "minutes trained",
     ]
     return measured(head, rows)
 
 
-def page(scores: dict[str, dict], hidden: list[str], command: str, machine: str) -> str:
+def page(scores: dict[str, dict], hidden: list[str], command: str) -> str:
     """The whole page; tables without rows are left out."""
     kinds = {one["data"] for one in scores.values()}
-    parts = [HEADER.format(command=command, machine=machine)]
+    parts = [HEADER.format(command=command)]
     if "binary" in kinds:
         parts += ["## Binarised images", joint_table(scores)]
     if "grey" in kinds:

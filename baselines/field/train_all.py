@@ -1,7 +1,8 @@
 """Train all models one after another with the same minutes each, then compare them: one command, which can be stopped.
 
-`python -m baselines.field.train_all --dataset_name ylecun/mnist --minutes 20`. A model whose export exists is left
-alone, one with training states goes on from the latest. `--publish true` copies the exports into checkpoints/field.
+`python -m baselines.field.train_all --dataset_name ylecun/mnist --minutes 20`. A model whose export exists is not
+trained again, one with training states goes on from the latest. `--publish true` copies all exports into
+checkpoints/field.
 """
 
 import shlex
@@ -65,7 +66,9 @@ def jobs(arguments: AllArguments) -> list[Job]:
                 tiny = ["--image_size", "4"] * (name == "joint-histogram")
                 found.append(Job(name, ["--model", name, *data, "--binarise", "true", *tiny]))
     if "grey" in arguments.sets:
-        found += [Job(f"{name}-grey", ["--model", name, *data]) for name in GREY.split()]
+        for name in GREY.split():
+            only_grey = name == "categorical-nade"
+            found.append(Job(name if only_grey else f"{name}-grey", ["--model", name, *data]))
     if "colour" in arguments.sets and arguments.colour_name:
         colours = ["--dataset_name", arguments.colour_name, "--channels", "colour"]
         found += [Job(f"{name}-colour", ["--model", name, *colours]) for name in COLOUR.split()]
@@ -98,13 +101,11 @@ def train_all(arguments: AllArguments) -> list[str]:
     for job in jobs(arguments):
         folder = Path(arguments.output_dir) / job.name
         words = command(job, arguments)
-        if (folder / "export" / "config.json").is_file():
-            print(f"{job.name}: done")
-            continue
-        print(f"{job.name}: {shlex.join(words)}", flush=True)
+        done = (folder / "export" / "config.json").is_file()
+        print(f"{job.name}: {'done' if done else shlex.join(words)}", flush=True)
         if arguments.list_only:
             continue
-        code = subprocess.run(words).returncode
+        code = 0 if done else subprocess.run(words).returncode
         if code in (130, 143, -2, -15):
             raise KeyboardInterrupt
         if code:

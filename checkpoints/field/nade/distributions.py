@@ -1,7 +1,8 @@
 """Distributions of a value: a table of levels, mixtures of discretised logistics, mixtures of Gaussians.
 
 They have the calls of PixelTransformer's `ValueDistribution`: batch shape (B, Q), event shape (V,), `mean`, `variance`,
-`mode`, `log_prob`, `entropy`, `sample`. `mixed(dim)` is the even mixture of the distributions along a batch dimension.
+`mode`, `log_prob`, `sample`, and `entropy` of levels. `mixed(dim)` is the even mixture of the distributions along a
+batch dimension.
 """
 
 import math
@@ -11,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, Normal
+
+from .noise import exponential, normal, uniform
 
 MIN_LOG_SCALE = -7.0  # of a logistic over [-1, 1], as in PixelCNN++
 
@@ -36,7 +39,7 @@ def join(distributions: list) -> Any:
 
 def gumbel(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     """Indices drawn from a softmax over the last axis, by the Gumbel-max trick."""
-    noise = torch.empty_like(logits).exponential_(generator=generator).log_()
+    noise = exponential(logits.shape, logits.device, generator).log_()
     return (logits - noise).argmax(-1)
 
 
@@ -211,7 +214,7 @@ class DiscretisedLogistics(Parts):
 
         means, scales = pick(self.means), pick(self.log_scales).exp() * temperature
         of = None if self.coefficients is None else pick(self.coefficients)
-        noise = torch.rand(means.shape, generator=generator, device=means.device).clamp(1e-6, 1 - 1e-6)
+        noise = uniform(means.shape, means.device, generator).clamp(1e-6, 1 - 1e-6)
         drawn = scales * torch.logit(noise)
         channels: list[Tensor] = []
         for channel in range(means.shape[-1]):
@@ -278,7 +281,7 @@ class GaussianMixture(Parts):
         logits = (self.logits / temperature).expand(*shape, *self.logits.shape)
         index = gumbel(logits, generator)[..., None]
         means, stds = (x.expand(logits.shape).gather(-1, index) for x in (self.means, self.log_stds.exp()))
-        return means + stds * temperature * torch.randn(means.shape, generator=generator, device=means.device)
+        return means + stds * temperature * normal(means.shape, means.device, generator)
 
     def mixed(self, dim: int) -> "GaussianMixture":
         parts = (self.logits.log_softmax(-1), self.means, self.log_stds)

@@ -19,6 +19,7 @@ from .configuration import FieldConfig
 from .distributions import Distribution, LevelDistribution
 from .heads import Head
 from .layers import below_diagonal, unpack
+from .noise import integers, uniform
 from .orders import put_first, random
 
 NUM_ORDERS = 128  # random orders of an orderless model that an ensemble can average, as published
@@ -198,8 +199,8 @@ class EoNADE(AutoregressiveModel):
     def forward(self, values: Tensor, generator: torch.Generator | None = None) -> FieldOutput:
         """The unbiased loss of Uria et al.: a subset of random size is known, the others' nats are scaled up."""
         batch, cells = values.shape[:2]
-        count = torch.randint(cells, (batch, 1), generator=generator, device=values.device)
-        known = torch.rand(batch, cells, generator=generator, device=values.device).argsort(1).argsort(1) < count
+        count = integers(cells, (batch, 1), values.device, generator)
+        known = uniform((batch, cells), values.device, generator).argsort(1).argsort(1) < count
         nats = LevelDistribution.bernoulli(self.logits(values, known)).log_prob(values) * ~known
         log_prob = nats.sum(1) * cells / (cells - count[:, 0])
         return FieldOutput(-log_prob.mean() / cells, log_prob)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .base import AutoregressiveModel
 from .configuration import FieldConfig
 from .distributions import DiscretisedLogistics, Distribution, LevelDistribution, gumbel
+from .noise import uniform
 from .orders import put_first, raster
 
 LARGEST_TABLE = 2**16  # images that a joint histogram lists
@@ -83,7 +84,7 @@ class PixelHistogram(CountedModel):
         """Inverse of the cumulative table at a uniform number, for all pixels at once."""
         cells = order[start:stop]
         table = (self.log_probs[cells] / temperature).softmax(-1).cumsum(-1)
-        numbers = torch.rand(len(values), len(cells), generator=generator, device=values.device)
+        numbers = uniform((len(values), len(cells)), values.device, generator)
         index = torch.searchsorted(table, numbers.T.contiguous()).T.clamp(max=table.shape[-1] - 1)
         values = values.clone()
         values[:, cells] = (index / (self.config.num_levels - 1))[..., None]

@@ -15,6 +15,7 @@ from transformers.utils import ModelOutput
 
 from .configuration import FieldConfig
 from .distributions import Distribution, join
+from .noise import integers
 from .orders import follows, last_place, raster
 
 TASKS = ("predict", "sample", "log_prob")
@@ -97,7 +98,7 @@ class AutoregressiveModel(PreTrainedModel):
     def forward(self, values: Tensor, generator: torch.Generator | None = None) -> FieldOutput:
         """Loss and joint log-likelihood of images (B, D, V); with several orders, one drawn by `generator`."""
         orders = self.orders()
-        chosen = int(torch.randint(len(orders), (), generator=generator)) if len(orders) > 1 else 0
+        chosen = int(integers(len(orders), (), "cpu", generator)) if len(orders) > 1 else 0
         log_prob = self.conditionals(values, orders[chosen]).log_prob(values).sum(1)
         return FieldOutput(-log_prob.mean() / values[0].numel(), log_prob)
 

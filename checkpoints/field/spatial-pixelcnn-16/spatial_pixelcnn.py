@@ -26,6 +26,7 @@ from .configuration import FieldConfig
 from .distributions import Distribution
 from .heads import Head
 from .latent_code import Decoder, Encoder, Mixture
+from .noise import normal, uniform
 from .pixelcnn_plus import PixelCNNPlusNetwork
 
 WINDOWS = 2048  # patches of one pass outside of training
@@ -129,7 +130,7 @@ class SpatialPixelCNN(AutoregressiveModel):
     def _code(self, images: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """A code drawn for each image, and its divergence from the standard normal in nats (B,)."""
         mean, log_variance = self.encoder(images)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        noise = normal(mean.shape, mean.device, generator)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
         return mean + (0.5 * log_variance).exp() * noise, divergence
 
@@ -158,9 +159,9 @@ class SpatialPixelCNN(AutoregressiveModel):
         """A patch (B, V, p, p) of each image, and its place; in training, half of the images are enlarged first."""
         count, (height, width) = len(images), images.shape[2:]
         largest = self.config.largest_enlargement if self.training else 1
-        enlarged = torch.rand(count, generator=generator) < 0.5
-        scale = torch.where(enlarged, largest ** torch.rand(count, generator=generator), 1.0)
-        size, offsets = self.config.patch_size, torch.rand(2, count, generator=generator)
+        enlarged = uniform((count,), "cpu", generator) < 0.5
+        scale = torch.where(enlarged, largest ** uniform((count,), "cpu", generator), 1.0)
+        size, offsets = self.config.patch_size, uniform((2, count), "cpu", generator)
         axes = []
         for length, offset in zip((width, height), offsets, strict=True):
             cells = (scale * length).round()
@@ -186,7 +187,7 @@ class SpatialPixelCNN(AutoregressiveModel):
         """Evidence lower bound (B,) in nats of images (B, D, V): each pixel given the window that draws it."""
         images = self._images(values)
         mean, log_variance = self.encoder(images)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        noise = normal(mean.shape, mean.device, generator)
         code = mean + (0.5 * log_variance).exp() * noise
         found = self._log_prior(code) - torch.distributions.Normal(0, 1).log_prob(noise).sum(1)
         found = found + 0.5 * log_variance.sum(1)
@@ -257,7 +258,7 @@ class SpatialPixelCNN(AutoregressiveModel):
         """Codes (count, latent) of new images."""
         if self.config.prior_components:
             return self.prior.draw(count, generator)
-        return torch.randn(count, self.config.latent_size, generator=generator, device=self.device)
+        return normal((count, self.config.latent_size), self.device, generator)
 
     def draw(
         self,

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
+from .noise import normal
+
 
 class Encoder(nn.Module):
     """Mean and log-variance of the code of images (B, V, y, x)."""
@@ -76,8 +78,9 @@ class Mixture(nn.Module):
 
     def draw(self, count: int, generator: torch.Generator | None) -> Tensor:
         """Codes (count, latent)."""
-        chosen = torch.multinomial(self.weights, count, True, generator=generator)
-        noise = torch.randn(count, self.means.shape[1], 1, generator=generator, device=self.means.device)
+        place = self.weights.device if generator is None else generator.device
+        chosen = torch.multinomial(self.weights.to(place), count, True, generator=generator).to(self.weights.device)
+        noise = normal((count, self.means.shape[1], 1), self.means.device, generator)
         return self.means[chosen] + (self.factors[chosen] @ noise)[..., 0]
 
     def log_prob(self, codes: Tensor) -> Tensor:
