@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 
 from .grids import centres, coordinates
+from .levels import round_to_levels
 from .patterns import IMAGE_PATTERNS
 from .pictures import as_image, as_list, as_mask, image_to_array, to_image, to_values, upright_size
 
@@ -34,21 +35,31 @@ class PixelTransformerImageProcessor(BaseImageProcessor):
         size (`dict[str, int]` or `tuple[int, int]`): `width` and `height` to which pictures are resized and
             centre-cropped by default: the model's native grid.
         num_channels (`int`): 1 (grey) or 3 (RGB).
+        quantization_step (`float` or `None`): Observed values are rounded to the nearest multiple of it, as the model
+            knows no others; `None`: they stay as they are.
     """
 
     model_input_names = ["context_positions", "context_values", "context_mask", "query_positions"]
 
-    def __init__(self, size: dict[str, int] | tuple[int, int] | int = 32, num_channels: int = 1, **kwargs: Any):
+    def __init__(
+        self,
+        size: dict[str, int] | tuple[int, int] | int = 32,
+        num_channels: int = 1,
+        quantization_step: float | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if num_channels not in (1, 3):
             raise ValueError(f"num_channels: expected 1 or 3, got {num_channels!r}")
         self.size = dict(zip(("width", "height"), _as_size(size), strict=True))
-        self.num_channels = num_channels
+        if quantization_step is not None and not quantization_step > 0:
+            raise ValueError(f"quantization_step: expected None or a number above 0, got {quantization_step!r}")
+        self.num_channels, self.quantization_step = num_channels, quantization_step
 
     @classmethod
     def of(cls, config) -> "PixelTransformerImageProcessor":
         """The processor for a model of images with this config."""
-        return cls(tuple(config.native_grid), config.value_dim)
+        return cls(tuple(config.native_grid), config.value_dim, config.quantization_step)
 
     def preprocess(
         self,
@@ -100,13 +111,14 @@ class PixelTransformerImageProcessor(BaseImageProcessor):
     def _observe(self, picture: Any, mask: Any, size: tuple[int, int], hide: Callable[[], Tensor] | None) -> Observed:
         image = as_image(picture)
         values = to_values(torch.from_numpy(image_to_array(image, size, self.num_channels)))
+        values = round_to_levels(values, (0.0, 1.0), self.quantization_step)
         hidden = as_mask(mask, upright_size(image), size) if hide is None else hide()
         if not hidden.any():
             raise ValueError("mask: expected at least one hidden (white) pixel, got none")
         return values, hidden
 
     def post_process(self, inputs: BatchFeature | dict, values: Tensor, return_tensors: str | None = None) -> list[Any]:
-        """Pictures of values at the queries: means or samples. Observed pixels are put in as they were.
+        """Pictures of values at the queries: means or samples. Observed pixels are put in as the model saw them.
 
         Args:
             inputs (`BatchFeature`): What the processor made of the pictures.

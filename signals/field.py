@@ -285,6 +285,8 @@ class Fields(GridSignal):
         return Observation(*parts)
 
     def pyramid(self, batch: Batch, num_scales: int, levels: Any = None) -> list[Tensor]:
+        if self.kriging:  # it leaves residuals of single cells, whose averages are not those of values
+            raise ValueError(f"--num_scales: expected 1 with --kriging, got {num_scales}")
         if missing_cells(batch).any():
             raise ValueError(
                 f"--num_scales: expected 1, as fields with missing cells have no averages, got {num_scales}"

@@ -17,7 +17,9 @@ def predict_map(model, observed: xarray.Dataset, wanted: np.ndarray | None = Non
     """What a model for fields says about the cells of a map that have no value.
 
     The map may be larger than the patches that the model was trained on: windows of their size overlap by half, and
-    each cell is answered by the window whose centre is nearest. A window sees the observed cells inside it.
+    each cell is answered by the window whose centre is nearest. A window sees the cells inside it that are observed
+    in all variables. A cell observed in some of them does not condition the model: these keep their values, and the
+    others are inferred from the cells around it.
 
     Args:
         model: A checkpoint whose config has `field` (names, units, mean and standard deviation of its channels).
@@ -27,7 +29,7 @@ def predict_map(model, observed: xarray.Dataset, wanted: np.ndarray | None = Non
 
     Returns:
         `xarray.Dataset`: For each variable its mean, under the same name, and `{name}_std`; both with its unit, its
-        attributes and the dataset's coordinates. Observed cells keep their value, with standard deviation 0.
+        attributes and the dataset's coordinates. Observed values stay, with standard deviation 0.
 
     Raises:
         ValueError: for a dataset whose variables or units are not those of the checkpoint, or with several maps.
@@ -39,18 +41,18 @@ def predict_map(model, observed: xarray.Dataset, wanted: np.ndarray | None = Non
         raise ValueError(f"observed: expected one map, got {len(maps)}; select one along {list(observed.dims)[:-2]}")
     center, spread = (torch.tensor(standard[name], dtype=torch.float32) for name in ("center", "spread"))
     values = (maps[0] - center) / spread  # (y, x, V)
-    unknown = values.isnan().any(-1)
+    missing = values.isnan()
+    unknown = missing.any(-1)
     asked = unknown if wanted is None else unknown & torch.from_numpy(np.asarray(wanted, dtype=bool))
-    mean, std = values.clone(), torch.zeros_like(values)
-    mean[unknown], std[unknown] = torch.nan, torch.nan
+    mean, std = (torch.full_like(values, torch.nan) for _ in range(2))
     answering = predictor(model)
     for window, core in _windows(values.shape[:2], model.config.native_grid[::-1]):
         _fill(answering, values, unknown, asked, window, core, mean, std)
-    mean, std = mean * spread + center, std * spread
+    mean, std = mean * spread + center, torch.where(missing, std * spread, 0.0)
     made = observed.copy()
     for channel, (name, part) in enumerate(observed.data_vars.items()):
         kept = part.values.reshape(mean.shape[:2])
-        filled = np.where(unknown, mean[..., channel].numpy(), kept).astype(np.float32)
+        filled = np.where(missing[..., channel], mean[..., channel].numpy(), kept).astype(np.float32)
         made[name] = part.copy(data=filled.reshape(part.shape))
         made[f"{name}_std"] = part.copy(data=std[..., channel].numpy().reshape(part.shape))
         made[f"{name}_std"].attrs = {"long_name": f"standard deviation of {name}"} | {

@@ -123,17 +123,21 @@ class Shapes(DatasetSignal):
     ) -> tuple[Tensor, Tensor]:
         """Some signals are observed at points on the surface, where the distance is 0: all of it or one side of it.
 
-        A third of them keep distances elsewhere as a part of the context, and half have noisy points.
+        A side is from a third of the surface to all of it. A third of these signals keep distances elsewhere as a part
+        of the context, and half have noisy points.
         """
-        numbers = torch.rand(len(batch), 5, generator=generator, device=batch[0].device)
+        numbers = torch.rand(len(batch), 6, generator=generator, device=batch[0].device)
         if not context or not isinstance(batch, Tensor):
             return positions, values
         rows = ((numbers[:, 0] < self.surface_probability) & has_surface(batch)).nonzero()[:, 0]
         if not len(rows):
             return positions, values
         points = surface_points(batch[rows], 3 * context, generator)
-        sides = ranked(half_space(points, generator), generator)
-        order = torch.where(numbers[rows, 1:2] < 0.5, sides, torch.arange(3 * context, device=points.device))
+        sides, every = ranked(half_space(points, generator), generator), torch.arange(3 * context, device=points.device)
+        # The context is a random part of the side, as many points whatever its size.
+        outside = every >= context * (1 + 2 * numbers[rows, 5:])
+        drawn = torch.rand(outside.shape, generator=generator, device=points.device).masked_fill(outside, 2).argsort(1)
+        order = torch.where(numbers[rows, 1:2] < 0.5, sides.gather(1, drawn), every)
         points = points.gather(1, order[:, :context, None].expand(-1, -1, 3))
         noise = NOISE * numbers[rows, 2] * (numbers[rows, 3] < 0.5)
         points = points + noise[:, None, None] * torch.randn(points.shape, generator=generator, device=points.device)

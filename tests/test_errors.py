@@ -83,12 +83,30 @@ def test_bad_numbers_are_named_in_training_too(grey_model, argument, value, mess
         grey_model(**GOOD | {argument: value})
 
 
+WRONG_BUFFERS = [
+    ("buffer_values", None, "a tensor, got None"),
+    ("buffer_positions", None, "a tensor, got None"),
+    ("buffer_blocks", torch.tensor([2, 1]), r"numbers from 1 on that never fall, got \[2, 1\]"),
+    ("buffer_blocks", torch.tensor([0, 1]), r"numbers from 1 on that never fall, got \[0, 1\]"),
+    ("buffer_blocks", torch.ones(1, 2, dtype=torch.long), r"shape \(M,\) = \(2,\), got \(1, 2\)"),
+    ("buffer_blocks", torch.ones(3, dtype=torch.long), r"shape \(M,\) = \(2,\), got \(3,\)"),
+    ("buffer_blocks", torch.ones(2), "integers, got torch.float32"),
+]
+
+
+@pytest.mark.parametrize(("argument", "value", "message"), WRONG_BUFFERS)
+def test_bad_buffers_are_named(grey_model, argument, value, message):
+    with pytest.raises(ValueError, match=f"{argument}: expected {message}"):
+        grey_model(**GOOD | {argument: value})
+
+
 def check(model, **given) -> None:
     """The checks of `forward` alone, which take no minute to compile."""
-    given = dict.fromkeys(("context_scales", "query_scales", "context_mask", "buffer_scales")) | given
+    absent = ("context_scales", "query_scales", "context_mask", "buffer_scales", "buffer_blocks")
+    given = dict.fromkeys(absent) | given
     parts = ([given[f"{name}_{part}"] for part in ("positions", "values", "scales")] for name in CALLED)
     context, query, buffer = parts
-    model._check_call(context, given["context_mask"], query, buffer)
+    model._check_call(context, given["context_mask"], query, buffer, given["buffer_blocks"])
 
 
 CALLED = ("context", "query", "buffer")
@@ -99,11 +117,14 @@ def compiled():
     return torch.compile(check, backend="eager", fullgraph=True), make_model().train()
 
 
-@pytest.mark.parametrize(("argument", "value"), [case[:2] for case in IN_TRAINING if case[1].is_floating_point()][::2])
+WRONG_NUMBERS = [case[:2] for case in IN_TRAINING if case[1].is_floating_point()][::2]
+
+
+@pytest.mark.parametrize(("argument", "value"), [*WRONG_NUMBERS, ("buffer_blocks", torch.tensor([2, 1]))])
 def test_bad_numbers_are_named_in_a_compiled_graph_too(compiled, argument, value):
     checked, model = compiled
     checked(model, **GOOD)
-    with pytest.raises(RuntimeError, match=f"{argument}: expected finite .*"):
+    with pytest.raises(RuntimeError, match=f"{argument}: expected (finite|numbers from 1 on) .*"):
         checked(model, **GOOD | {argument: value})
 
 
@@ -134,6 +155,8 @@ def test_masks_of_whole_numbers_mean_what_booleans_mean(grey_model, dtype):
         ("temperature", NAN),
         ("order", torch.zeros(4, dtype=torch.long)),
         ("order", torch.arange(3)),
+        ("order", torch.arange(4.0)),
+        ("order", torch.arange(4, dtype=torch.int32)),
     ],
 )
 def test_bad_sampling_argument_is_named_before_work_starts(grey_model, argument, value):

@@ -17,9 +17,10 @@ from signals.field_files import read_field, to_maps, write_field
 from signals.field_maps import _windows, predict_map
 from signals.kriging import ROUGHNESS_WEIGHT, Kernel, Kriged, Kriging
 from train_accelerate import train
+from training import setup
 from training.arguments import parse_arguments
 from training.episodes import make_episode
-from training.setup import make_sampler
+from training.run import set_up
 
 SMALL = "--hidden_size 16 --num_attention_heads 2 --num_encoder_layers 1 --num_decoder_layers 1 --intermediate_size 16"
 SMALL += " --num_bins 2 --max_context 12 --buffer_size 4 --max_queries 4 --token_budget 128 --max_train_steps 2"
@@ -139,7 +140,7 @@ def test_missing_cells_are_neither_observed_nor_asked_for(stored):
         assert all(part.isfinite().all() for part in seen) and seen.query_values.shape[1] > 0
     arguments, _ = parse_arguments(f"--output_dir x --kind field --dataset_name {stored} {SMALL}".split())
     model = make_model(native_grid=[6, 6], value_dim=2, value_range=None, quantization_step=None)
-    sampler = make_sampler(arguments, signal, model.config)
+    sampler = setup.make_sampler(arguments, signal, model.config)
     for step in range(20):
         episode = make_episode(signal, batch, sampler.sizes(step), 0, step)
         assert all(part.isfinite().all() for part in episode.values())
@@ -186,6 +187,20 @@ def test_a_trained_field_is_inferred_in_its_own_units(stored, field, tmp_path):
     field.t.attrs["units"] = "K"
     with pytest.raises(ValueError, match="expected t in 'degC', .* got 'K'"):
         predict_map(model, field)
+
+
+def test_observed_values_stay_where_another_variable_is_missing(field):
+    """And neither they nor what is missing beside them condition the model."""
+    standard = {"variables": ["t", "wind"], "units": ["degC", "m s-1"], "center": [15.0, 0.0], "spread": [2.0, 3.0]}
+    values = dict(value_dim=2, value_range=None, quantization_step=None, offset_radius=None)
+    model, missing = make_model(signal="field", field=standard, **values), np.isnan(field.t.values)
+    inferred = predict_map(model, field)
+    assert np.array_equal(inferred.wind, field.wind) and (inferred.wind_std == 0).all()
+    assert np.isfinite(inferred.t).all() and ((inferred.t_std.values > 0) == missing).all()
+    without = predict_map(model, field.assign(wind=field.wind.where(~missing)))
+    assert np.array_equal(inferred.t, without.t)
+    nowhere = predict_map(model, field, wanted=np.zeros(missing.shape))
+    assert np.array_equal(nowhere.wind, field.wind) and np.array_equal(np.isnan(nowhere.t), missing)
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (20, 32), (7, 5), (3, 40), (1, 1)])
@@ -319,3 +334,24 @@ def test_a_model_of_residuals_answers_in_values(stored, tmp_path):
         assert torch.allclose(found.log_prob(values[:, asked]).double(), expected.double(), atol=1e-3)
     with pytest.raises(ValueError, match="--kriging: expected true"):
         Fields(str(stored), patch_size=6).load_split("test", model.config)
+
+
+def test_a_start_from_another_field_answers_in_the_units_of_the_new_one(stored, field, tmp_path):
+    """With the new names, scale and kernels, whatever the checkpoint was trained on."""
+    old = {"variables": ["a", "b"], "units": ["K", ""], "center": [270.0, 1.0], "spread": [9.0, 2.0], "kernels": []}
+    values = dict(value_dim=2, value_range=None, quantization_step=None, offset_radius=None)
+    make_model(signal="field", field=old, **values).save_pretrained(tmp_path / "old")
+    flags = f"--kind field --dataset_name {stored} --output_dir x --max_train_steps 1 --patch_size 6"
+    for kriging in ("false", "true"):
+        words = [*flags.split(), "--kriging", kriging, "--init_from", str(tmp_path / "old")]
+        arguments, signal = parse_arguments(words)
+        config = setup.make_model(arguments, signal, signal.load(0)[0]).config
+        assert config.field == signal.standard and config.field["units"] == ["degC", "m s-1"]
+        assert ("kernels" in config.field) == (kriging == "true")
+
+
+def test_kriging_is_refused_with_scales_before_the_training(stored, tmp_path):
+    """Residuals of single cells and averages of values would be mixed in a step."""
+    flags = f"--kind field --dataset_name {stored} --output_dir {tmp_path}/run {SMALL} --max_missing 0"
+    with pytest.raises(ValueError, match="--num_scales: expected 1 with --kriging, got 2"):
+        set_up(*parse_arguments([*flags.split(), "--kriging", "true", "--num_scales", "2"]))

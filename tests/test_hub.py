@@ -244,6 +244,16 @@ def test_weights_of_other_code_are_refused_by_name(tmp_path):
         AutoModel.from_pretrained(other, trust_remote_code=True)
 
 
+def test_a_changed_config_is_named_as_a_reason_for_weights_that_do_not_fit(grey_model, tmp_path):
+    grey_model.save_pretrained(tmp_path)
+    message = "missing: .*scale.*if the config differs from its config.json, leave the changes out; otherwise, load"
+    with pytest.raises(ValueError, match=message):
+        AutoModel.from_pretrained(tmp_path, trust_remote_code=True, num_scales=2)
+    config = PixelTransformerConfig.from_pretrained(tmp_path, num_scales=2)
+    with pytest.raises(ValueError, match=message):
+        PixelTransformerModel.from_pretrained(tmp_path, config=config)
+
+
 @pytest.mark.parametrize("data", [b"", b"<html>" * 99, None])
 def test_damaged_weights_are_refused_with_the_folders_name(grey_model, tmp_path, data):
     grey_model.save_pretrained(tmp_path / "model")

@@ -120,7 +120,7 @@ def test_the_rest_of_a_polynomial_with_atypical_values_follows_the_exact_posteri
 def test_a_shape_may_be_observed_on_its_surface(tmp_path):
     axis = (torch.arange(16) + 0.5) / 8 - 1
     ball = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1, keepdim=True) - 0.6
-    batch = ball.expand(16, -1, -1, -1, -1)
+    batch = ball.expand(32, -1, -1, -1, -1)
     signal = Shapes(dataset_name=str(tmp_path), surface_probability=1.0)
     positions, values = signal.pairs(batch, 60, seeded())
     moved, seen = signal.revise(batch, positions, values, 40, seeded(1))
@@ -131,3 +131,16 @@ def test_a_shape_may_be_observed_on_its_surface(tmp_path):
     observed = signal.observe(batch, Shapes.patterns["surface of the front"], [16, 16, 16], seeded())
     assert (observed.context_values == 0).all() and (observed.context_positions[..., 1] < 0.1).all()
     assert (interpolate(batch, observed.context_positions)[0].abs() < 1e-3).all()
+
+
+def test_sides_of_a_surface_are_of_many_sizes(tmp_path, monkeypatch):
+    axis = (torch.arange(16) + 0.5) / 8 - 1
+    ball = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1, keepdim=True) - 0.6
+    batch = ball.expand(256, -1, -1, -1, -1)
+    monkeypatch.setattr("signals.shape.half_space", lambda points, generator: points[..., 0])
+    signal = Shapes(dataset_name=str(tmp_path), surface_probability=1.0)
+    positions, values = signal.pairs(batch, 200, seeded())
+    moved, seen = signal.revise(batch, positions, values, 200, seeded(1))
+    whole = moved[(seen == 0).all(1)[:, 0]]
+    least = whole[..., 0].amin(1)  # points of a sphere have x uniform in [-0.6, 0.6]: a third of them lies beyond 0.2
+    assert (least > 0.05).any() and ((least > -0.4) & (least < -0.1)).any() and (least < -0.5).any()

@@ -1,5 +1,6 @@
 """The image processor and the pipeline of a checkpoint: pictures in, pictures out, observed pixels as they were."""
 
+import json
 import re
 from shutil import copytree
 
@@ -199,11 +200,30 @@ def test_processor_and_pipeline_come_with_a_checkpoint_for_images_alone(tmp_path
     assert loaded.size == {"width": 8, "height": 6} and loaded.num_channels == 3
     loaded.save_pretrained(tmp_path / "again")
     again = AutoImageProcessor.from_pretrained(tmp_path / "again", trust_remote_code=True)
-    assert again.to_dict() == loaded.to_dict()
+    assert again.to_dict() == loaded.to_dict() and again.quantization_step == model.config.quantization_step
     curve = make_model(signal="polynomial", native_grid=[8], value_range=None, quantization_step=None)
     curve.save_pretrained(tmp_path / "curves")
     assert not (tmp_path / "curves" / "preprocessor_config.json").exists()
     assert "pixel-completion" not in (tmp_path / "curves" / "config.json").read_text()
+
+
+def test_observed_pixels_are_levels_that_the_checkpoint_knows(tmp_path):
+    """A processor that was saved without the step rounds nothing."""
+    model = make_model(native_grid=[6, 6], quantization_step=1.0, num_bins=2)
+    model.save_pretrained(tmp_path)
+    processor = AutoImageProcessor.from_pretrained(tmp_path, trust_remote_code=True)
+    picture = np.linspace(0, 255, 36).astype(np.uint8).reshape(6, 6)
+    inputs = processor(picture, pattern="top half")
+    observed = torch.from_numpy(picture[:3].reshape(1, 18, 1))
+    assert torch.equal(inputs.context_values, (observed > 127).float())
+    path = tmp_path / "preprocessor_config.json"
+    fields = json.loads(path.read_text())
+    del fields["quantization_step"]
+    path.write_text(json.dumps(fields))
+    old = AutoImageProcessor.from_pretrained(tmp_path, trust_remote_code=True)
+    assert torch.allclose(old(picture, pattern="top half").context_values, observed / 255)
+    with pytest.raises(ValueError, match="quantization_step: expected None or a number above 0, got 0"):
+        PixelTransformerImageProcessor(6, 1, 0)
 
 
 def test_the_pipeline_returns_pictures(tmp_path):

@@ -192,6 +192,19 @@ def test_states_after_the_one_that_is_resumed_are_set_aside(tmp_path, capsys):
     assert "set state-8 aside as state-8.aside" in capsys.readouterr().out and losses(tmp_path) == [*range(1, 8)]
 
 
+def test_a_state_that_was_set_aside_is_resumed_at_its_own_step_and_stays(tmp_path):
+    for name in ("state-2", "state-4", "state-4.aside", "state-6"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "progress.json").write_text(json.dumps({"step": int(name[6])}))
+    resumed = tmp_path / "state-4.aside"
+    (resumed / "mine").write_text("")
+    own = states.clear_output(tmp_path, resumed, False, lambda _: None)
+    assert own == [tmp_path / "state-2"] and (resumed / "mine").exists()
+    assert sorted(path.name for path in tmp_path.glob("state-*")) == [
+        "state-2", "state-4.aside", "state-4.aside-2", "state-6.aside"
+    ]  # fmt: skip
+
+
 def record(monkeypatch) -> list[int]:
     """Numbers of the batches that trainings see from now on."""
     make, seen = reading.make_episode, []

@@ -192,6 +192,24 @@ def test_iteration_reveals_more_at_each_step_and_ends_as_sample(grey_model):
 
 
 @pytest.mark.parametrize(
+    "options", [{}, {"num_steps": 6}, {"num_steps": 4, "num_autoregressive": 9}, {"order": "coarse-to-fine"}]
+)
+def test_states_that_are_kept_stay_what_they_were(options):
+    model = make_model(num_scales=2 if "order" in options else 1)
+    inputs = (*make_context(model), model.native_positions())
+
+    def seen(state) -> list[torch.Tensor]:
+        parts = (state.values, state.drawn.float(), state.coarse)
+        return [part.nan_to_num(-1.0).clone() for part in parts if part is not None]
+
+    at_once = [seen(state) for state in model.sample_iter(*inputs, generator=generator(), **options)]
+    later = [seen(state) for state in list(model.sample_iter(*inputs, generator=generator(), **options))]
+    assert len(at_once) == len(later) > 2
+    for parts in zip(at_once, later, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(*parts, strict=True))
+
+
+@pytest.mark.parametrize(
     ("queries", "steps"), [(10, 1), (10, 10), (10, 3), (784, 64), (1024, 1000), (5, 99), (1, None)]
 )
 def test_block_sizes_are_positive_and_complete(queries, steps):

@@ -220,6 +220,18 @@ def test_the_chain_wants_every_native_cell(scaled):
         scaled.log_prob(known, values, queries[:, 1:], truth[:, 1:], order="coarse-to-fine")
 
 
+def test_a_scale_that_is_observed_as_a_whole_is_neither_drawn_nor_scored():
+    model = make_model(native_grid=[4, 4], num_scales=2)
+    cells, coarse = model.native_positions(), model.native_positions([2, 2])
+    averages = torch.tensor([0.2, 0.4, 0.6, 0.8]).view(1, 4, 1)
+    known = coarse, averages
+    scales = dict(context_scales=torch.ones(1, 4))
+    drawn = model.sample(*known, cells, order="coarse-to-fine", **scales)[0]
+    scored = model.log_prob(*known, cells, drawn, order="coarse-to-fine", generator=generator(), **scales)
+    parts = score_scales(model, Context(*known, scales=torch.ones(1, 4)), cells, drawn, Streams.of(generator(), 1))
+    assert parts[1].item() == 0 and scored.item() == pytest.approx(parts[0].item(), abs=1e-3)
+
+
 def test_cells_are_numbered_as_native_positions_lists_them(scaled):
     for scale in range(scaled.config.num_scales):
         grid = grid_at(scaled.config, scale)

@@ -10,8 +10,10 @@ import torch
 from conftest import make_context, make_model
 from pixeltransformer.attention import Block
 from pixeltransformer.distribution import ValueDistribution
+from pixeltransformer.grids import coordinates
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerOutput
 from signals.image import Images
+from signals.patterns import PatternMixture
 from training.batches import EpisodeBatches
 from training.calibration import fit_scales, split_components, without_buffer
 from training.compiling import MASS, PARTS, compiled_layers
@@ -60,8 +62,32 @@ def test_context_buffer_and_queries_share_no_place(continuous):
     assert all(len({tuple(p) for p in rows}) == positions.shape[1] for rows in positions.tolist())
     again = make_episode(SIGNAL, images, sizes, seed=0, step=3)
     assert all(torch.equal(episode[key], again[key]) for key in episode)
-    other = make_episode(SIGNAL, images, sizes, seed=0, step=3, rank=1)
+    other = make_episode(SIGNAL, images, sizes, seed=0, step=4)
     assert not torch.equal(other["query_positions"], episode["query_positions"])
+
+
+@pytest.mark.parametrize("first", [4, 32])
+def test_images_of_every_size_are_observed_at_their_own_cells(first, monkeypatch):
+    """Patterns choose among all cells of each, whatever the size of the first image, which the sampler knows."""
+    offered, order = set(), PatternMixture.order
+
+    def recorded(patterns, positions, *sizes):
+        offered.add(positions.shape[1])
+        return order(patterns, positions, *sizes)
+
+    monkeypatch.setattr(PatternMixture, "order", recorded)
+    sampler = replace(SAMPLER, num_cells=first**2, max_context=6, buffer=4, queries=4, long_buffer_probability=0)
+    sampler = replace(sampler, patterns=PatternMixture(1.0))
+    images = [torch.randint(0, 256, (side, side, 1), dtype=torch.uint8) for side in (32, 4, 32)]
+    for step in range(10):
+        episode = make_episode(SIGNAL, images, sampler.sizes(step), seed=0, step=step)
+        for row, image in enumerate(images):
+            at = coordinates(episode["context_positions"][row], torch.tensor([len(image)] * 2))
+            cells = at.round().long()
+            assert torch.allclose(at, cells.float(), atol=1e-3)
+            x, y = cells.unbind(-1)
+            assert torch.allclose(episode["context_values"][row], image[y, x] / 255)
+    assert offered == {16, 1024}
 
 
 def test_kmeans_bins_sit_on_the_values():
@@ -162,6 +188,25 @@ def test_fitting_scales_moves_nothing_else_and_lowers_the_loss(grey_model):
         else:
             assert torch.equal(tensor, before[name]), name
     assert all(parameter.requires_grad for parameter in grey_model.parameters())
+
+
+def test_fitting_scales_leaves_out_values_that_are_not_finite(grey_model):
+    """As the training before it does."""
+    positions, values = make_context(grey_model)
+    episode = dict(context_positions=positions, context_values=values, query_positions=positions)
+    before = {name: part.clone() for name, part in grey_model.state_dict().items()}
+    gaps = values.clone()
+    gaps[0, 2] = torch.nan
+    fit_scales(grey_model, iter([episode | {"query_values": gaps}]), 1, nullcontext)
+    assert all(torch.equal(part, before[name]) for name, part in grey_model.state_dict().items())
+    fit_scales(grey_model, iter([episode | {"query_values": values}]), 1, nullcontext)
+    assert not torch.equal(grey_model.head.bias, before["head.bias"])
+
+
+def test_components_split_into_one_stay_as_they_are(grey_model):
+    before = {name: part.clone() for name, part in grey_model.state_dict().items()}
+    split_components(grey_model, 1)
+    assert all(torch.equal(part, before[name]) for name, part in grey_model.state_dict().items())
 
 
 def test_split_components_keep_the_mean_and_learn_heavier_tails():

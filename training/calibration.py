@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pixeltransformer.head import ChannelHead
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
+from training.losses import without_gaps
 
 SPLIT = 0.25  # initial difference of log-stds between the parts of a component, in units of the head's output
 
@@ -19,7 +20,9 @@ def fit_scales(
     precision: Callable[[], AbstractContextManager],
     learning_rate: float = 1e-2,
 ) -> None:
-    """Fit weights and standard deviations of the components by likelihood; everything else in `model` is frozen.
+    """Fit the components by likelihood; their means and everything else in `model` are frozen.
+
+    What is fitted are weights, standard deviations and, where channels depend on each other, their coefficients.
 
     During training, standard deviations learn the errors of weights that still move. The running average of the weights
     has smaller errors (half as large, for signals that are known almost exactly), so its intervals would be too wide.
@@ -28,7 +31,8 @@ def fit_scales(
 
     Args:
         model: Changed in place.
-        episodes: Arguments of the model, as `training.episodes.make_episode` returns them.
+        episodes: Arguments of the model, as `training.episodes.make_episode` returns them. Those with values that are
+            not finite are left out.
         precision: Returns the context manager of a forward pass, like `accelerator.autocast`.
         learning_rate (`float`): Peak rate of AdamW, which falls linearly to 0.
     """
@@ -41,12 +45,14 @@ def fit_scales(
         [*nn.ModuleList(heads).parameters()], learning_rate, betas=(0.9, 0.98), weight_decay=0
     )
     was_training = model.training
+    lowest = 0.0 if model.config.value_range is None else model.config.value_range[0]
     model.train().requires_grad_(False)
     nn.ModuleList(heads).requires_grad_(True)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
+        episode, whole = without_gaps(without_buffer(next(episodes)), lowest)
         with precision():
-            loss = model(**without_buffer(next(episodes))).loss
+            loss = model(**episode).loss * whole
         if not torch.isfinite(loss):
             continue
         loss.backward()
@@ -73,8 +79,10 @@ def split_components(model: PixelTransformerModel, count: int) -> None:
     """Replace each component by `count` components with the same mean, a share of its weight and stds around its own.
 
     Predicted means do not change. Several standard deviations per mean can fit errors with heavier tails than a
-    Gaussian, which networks make where values are known almost exactly.
+    Gaussian, which networks make where values are known almost exactly. With a `count` of 1 nothing changes.
     """
+    if count == 1:
+        return
     config, head = model.config, model.head
     bins, channels = config.num_bins, config.value_dim
     before = model.log_std_offset()

@@ -2,7 +2,7 @@
 
 A step is an episode of one of three kinds: `Pixels`, `Averages` or `OneScale`. It has a context (observed), a buffer
 (values revealed after it in order, as when a signal is drawn) and queries; see `PixelTransformerModel.forward`.
-Everything is a function of (seed, step, process), so that a resumed run continues exactly.
+An episode depends on the seed and the number of its batch alone, so that a resumed run continues exactly.
 """
 
 import itertools
@@ -123,7 +123,8 @@ class EpisodeSizes:
         block (`int`): Size of the buffer's blocks.
         signals (`int`): Batch size, the largest that the token budget and `max_signals` allow.
         continuous (`bool`): If true, positions are continuous; otherwise they are cell centres.
-        candidates (`int`): Number of positions that patterns choose from; 0: no patterns, positions are random.
+        candidates (`int`): Number of positions that patterns choose from; 0: no patterns, positions are random. In a
+            batch of several shapes each shape has its own number, see `observed_pairs`.
         patterns (`PatternMixture` or `None`): Decides which candidates become context, buffer and queries.
     """
 
@@ -253,9 +254,7 @@ class EpisodeSampler:
         if self.patterns is None or not context:
             return 0
         needed = context if kind.scale else context + others
-        if self.num_cells and not continuous:
-            return min(self.num_cells, max(4 * needed, CANDIDATES))
-        return 4 * needed
+        return num_candidates(needed, 0 if continuous else self.num_cells)
 
     def _kind(self, chances: Chances) -> Pixels | Averages | OneScale:
         if self.num_scales == 1 or chances.kind >= self.chain_probability + self.average_probability:
@@ -289,12 +288,14 @@ class EpisodeSampler:
         return scale, given[int(chances.coarser * len(given))]
 
 
-def make_episode(
-    signal: Signal, batch: Batch, sizes: EpisodeSizes, seed: int, step: int, rank: int = 0
-) -> dict[str, Tensor]:
-    """The model's arguments for one training step on a batch of signals as stored: context, buffer, queries."""
+def make_episode(signal: Signal, batch: Batch, sizes: EpisodeSizes, seed: int, step: int) -> dict[str, Tensor]:
+    """The model's arguments for one training step on a batch of signals as stored: context, buffer, queries.
+
+    Args:
+        step (`int`): Number of the batch.
+    """
     device = batch[0].device
-    generator = torch.Generator(device).manual_seed(mix_seed(seed, 3 + rank, step))
+    generator = torch.Generator(device).manual_seed(mix_seed(seed, 3, step))
     positions, values, scales = sizes.kind.draw(signal, signal.augment(batch, generator), sizes, generator)
     second = positions.shape[1] - sizes.queries
     first = second - sizes.buffer
@@ -314,12 +315,47 @@ def make_episode(
 def observed_pairs(
     signal: Signal, batch: Batch, count: int, buffer: int, sizes: EpisodeSizes, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Positions (B, count, P) and values (B, count, V): the context first, then the buffer, then the queries."""
-    positions, values = signal.pairs(batch, max(count, sizes.candidates), generator, sizes.continuous)
-    if sizes.candidates:
-        order = sizes.patterns.order(positions, sizes.context, buffer, count, generator)[..., None]
-        positions, values = (x.gather(1, order.expand(-1, -1, x.shape[-1])) for x in (positions, values))
+    """Positions (B, count, P) and values (B, count, V): the context first, then the buffer, then the queries.
+
+    Signals of several shapes are taken shape by shape, so that patterns choose among all cells of each.
+    """
+    if isinstance(batch, Tensor):
+        positions, values = _ordered_pairs(signal, batch, count, buffer, sizes, generator)
+    else:
+        rows_of: dict[torch.Size, list[int]] = {}
+        for row, array in enumerate(batch):
+            rows_of.setdefault(array.shape, []).append(row)
+        parts = []
+        for shape, rows in rows_of.items():
+            cells = shape[:-1].numel()
+            if sizes.continuous or count > cells:  # too few cells: positions are continuous
+                cells = 0
+            own = replace(sizes, candidates=num_candidates(count, cells) if sizes.candidates else 0)
+            alike = torch.stack([batch[row] for row in rows])
+            parts.append(_ordered_pairs(signal, alike, count, buffer, own, generator))
+        places = torch.tensor(sum(rows_of.values(), [])).argsort()
+        positions, values = (torch.cat(part)[places.to(part[0].device)] for part in zip(*parts, strict=True))
     return signal.revise(batch, positions, values, sizes.context, generator)
+
+
+def _ordered_pairs(
+    signal: Signal, batch: Batch, count: int, buffer: int, sizes: EpisodeSizes, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """As `observed_pairs`, for signals of one shape, before they are revised."""
+    positions, values = signal.pairs(batch, max(count, sizes.candidates), generator, sizes.continuous)
+    if not sizes.candidates:
+        return positions, values
+    order = sizes.patterns.order(positions, sizes.context, buffer, count, generator)[..., None]
+    return tuple(x.gather(1, order.expand(-1, -1, x.shape[-1])) for x in (positions, values))
+
+
+def num_candidates(needed: int, cells: int) -> int:
+    """Number of positions that patterns choose `needed` ones from.
+
+    Args:
+        cells (`int`): Number of cells of a signal; 0: positions are continuous.
+    """
+    return min(cells, max(4 * needed, CANDIDATES)) if cells else 4 * needed
 
 
 def random_averages(positions: Tensor, pyramid: list[Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -51,6 +51,7 @@ def make_model(arguments: Arguments, signal: Signal, rows: Rows) -> PixelTransfo
             if wanted != got:
                 raise ValueError(f"--init_from: expected a checkpoint with {name} {wanted}, got {got}")
         model.config.native_grid = fields["native_grid"]
+        model.config.field = fields.get("field")  # names, units, scale and kernels are those of the new values
         model.config.step_losses = None  # measured of other weights
         check_axes(signal, model)
         return model

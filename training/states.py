@@ -238,7 +238,7 @@ def clear_output(
     """Make room for this run in a claimed output folder; the states there that it goes on from, oldest first.
 
     With `overwrite`, states, logs and pictures of the run before are deleted. A resumed run sets states of later steps
-    aside, so that "latest" keeps meaning its own.
+    aside, and another one of the same step, so that "latest" keeps meaning its own. The resumed state stays.
     """
     folder = Path(output_dir)
     if resumed is None or resumed.resolve().parent != folder.resolve():
@@ -249,16 +249,18 @@ def clear_output(
                 old.unlink()
         (folder / JOURNAL).unlink(missing_ok=True)
         return []
-    step = int(resumed.name[6:]) if resumed.name[6:].isdigit() else 0
+    step = json.loads((resumed / PROGRESS).read_text())["step"]  # the folder may have any name, as those set aside do
     own = []
     for state in list_states(folder):
-        if int(state.name[6:]) <= step:
+        if int(state.name[6:]) < step or state.resolve() == resumed.resolve():
             own.append(state)
             continue
-        aside = state.with_name(state.name + ASIDE)
-        shutil.rmtree(aside, ignore_errors=True)
+        aside, number = state.with_name(state.name + ASIDE), 1
+        while aside.exists():
+            number += 1
+            aside = state.with_name(f"{state.name}{ASIDE}-{number}")
         state.rename(aside)
-        report(f"set {state.name} aside as {aside.name}: it comes after the step that is resumed")
+        report(f"set {state.name} aside as {aside.name}: it is not before the step that is resumed")
     return own
 
 

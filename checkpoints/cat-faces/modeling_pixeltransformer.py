@@ -22,7 +22,7 @@ from .attention import (
     Span,
     buffer_mask,
 )
-from .checks import check_given, check_inputs, read_context, read_positions
+from .checks import check_blocks, check_given, check_inputs, read_context, read_positions
 from .configuration_pixeltransformer import PixelTransformerConfig
 from .distribution import ValueDistribution
 from .embeddings import EmbeddedPositions, FourierFeatures, NothingObserved, PositionEmbedding, RotaryEmbedding
@@ -331,13 +331,13 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
             (context_positions, context_values, context_scales),
             context_mask,
             (query_positions, query_values, query_scales),
-            buffer if buffer_positions is not None else None,
+            buffer,
+            buffer_blocks,
         )
         query_positions = query_positions.expand(context_positions.shape[0], -1, -1)
         num_queries, num_buffer = query_positions.shape[1], 0 if buffer_positions is None else buffer_positions.shape[1]
         context, query = (context_positions, context_values, context_scales), (query_positions, query_scales)
         if num_buffer:
-            buffer = (buffer_positions, buffer_values, buffer_scales)
             distribution = self._infer_with_buffer(context, context_mask, query, buffer, buffer_blocks)
         else:
             memory = self.encode(*context[:2], context_mask, context_scales)
@@ -353,8 +353,15 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
             return PixelTransformerOutput(loss=loss, distribution=ours, buffer_distribution=of_buffer)
         return PixelTransformerOutput(loss, ours.mean, log_prob[:, :num_queries], ours, of_buffer)
 
-    def _check_call(self, context: Inputs, mask: Tensor | None, query: Inputs, buffer: Inputs | None) -> None:
-        """Check what `forward` is given: positions, values and scales of context, queries and buffer."""
+    def _check_call(
+        self,
+        context: Inputs,
+        mask: Tensor | None,
+        query: Inputs,
+        buffer: tuple[Tensor | None, ...],
+        blocks: Tensor | None = None,
+    ) -> None:
+        """Check what `forward` is given: positions, values and scales of context, queries and buffer, and blocks."""
         numbers = True
         if self.training and not torch.compiler.is_compiling() and isinstance(context[0], Tensor):
             numbers = context[0].device.type == "cpu" or self._calls_in_training % LOOK_EVERY == 0
@@ -363,9 +370,12 @@ class PixelTransformerModel(HubMixin, PixelTransformerPreTrainedModel):
         check_inputs(config, "context", *context[:2], mask, scales=context[2], numbers=numbers)
         batch = context[0].shape[0]
         check_inputs(config, "query", *query[:2], batch=batch, scales=query[2], numbers=numbers)
-        if buffer is not None:
+        if any(part is not None for part in (*buffer, blocks)):
+            check_given("buffer_positions", buffer[0])
             check_given("buffer_values", buffer[1])
             check_inputs(config, "buffer", *buffer[:2], batch=batch, scales=buffer[2], numbers=numbers)
+            if blocks is not None:
+                check_blocks("buffer_blocks", blocks, buffer[0].shape[1], "(M,)", numbers)
 
     def read_context(self, data: dict[str, Any], name: str = "context", letters: str = "", limit: int | None = None):
         """See `checks.read_context`: an observed set from JSON, under this model's config."""

@@ -52,9 +52,11 @@ class PixelTransformerPreTrainedModel(PreTrainedModel):
         wrong = {kind: sorted(map(str, info.get(f"{kind}_keys") or ())) for kind in ("missing", "unexpected")}
         if own_config and any(wrong.values()) or any(re.search(OLD_LAYOUT, key) for key in wrong["unexpected"]):
             found = "; ".join(f"{kind}: {', '.join(keys[:4])}" for kind, keys in wrong.items() if keys)
+            changed = "if the config differs from its config.json, leave the changes out; otherwise, "
             raise ValueError(
                 f"{pretrained_model_name_or_path}: expected weights of this version of the code "
-                f"({cls.__module__}), got other ones ({found}); load the checkpoint with its own code: "
+                f"({cls.__module__}), got other ones ({found}); {changed if 'config' in kwargs else ''}"
+                "load the checkpoint with its own code: "
                 "AutoModel.from_pretrained(..., trust_remote_code=True) in a process that has not imported this one"
             )
         return (model, info) if output_loading_info else model

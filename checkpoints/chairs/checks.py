@@ -156,6 +156,27 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}: expected one of {expected}, got {value!r:.60}")
 
 
+def check_blocks(name: str, blocks: object, count: int, letters: str, numbers: bool = True) -> None:
+    """Raise `ValueError` unless `blocks` are `count` integers from 1 on that never fall.
+
+    Args:
+        numbers (`bool`): As for `check_inputs`.
+    """
+    if not isinstance(blocks, Tensor) or tuple(blocks.shape) != (count,):
+        got = tuple(blocks.shape) if isinstance(blocks, Tensor) else type(blocks).__name__
+        raise ValueError(f"{name}: expected shape {letters} = ({count},), got {got}")
+    if blocks.is_floating_point() or blocks.is_complex() or blocks.dtype == torch.bool:
+        raise ValueError(f"{name}: expected integers, got {blocks.dtype}")
+    if not numbers:
+        return
+    expected = f"{name}: expected numbers from 1 on that never fall"
+    good = (blocks[:1] >= 1).all() & (blocks[1:] >= blocks[:-1]).all()
+    if torch.compiler.is_compiling():
+        torch._assert_async(good, expected)
+    elif not good:
+        raise ValueError(f"{expected}, got {blocks.tolist()[:16]}")
+
+
 def check_order(order: object, shapes: tuple[tuple[int, ...], ...]) -> None:
     """Raise unless `order` is the name of an order, or a tensor of permutations with one of these shapes."""
     if isinstance(order, str):
@@ -165,6 +186,8 @@ def check_order(order: object, shapes: tuple[tuple[int, ...], ...]) -> None:
     if not isinstance(order, Tensor) or tuple(order.shape) not in shapes:
         got = tuple(order.shape) if isinstance(order, Tensor) else type(order).__name__
         raise ValueError(f"order: expected the name of an order or shape {expected}, got {got}")
+    if order.dtype != torch.long:
+        raise ValueError(f"order: expected numbers of dtype torch.int64, got {order.dtype}")
     count = order.shape[-1]
     if not torch.equal(order.sort(-1).values, torch.arange(count, device=order.device).expand_as(order)):
         raise ValueError(f"order: expected permutations of 0 … {count - 1}, got repeated or missing numbers")

@@ -282,15 +282,6 @@ class Memory:
         keys, values = (x.narrow(-2, 0, self.length).unbind(0) for x in self.layers[-1])
         return list(zip(keys, values, strict=True))
 
-    def repeat(self, times: int, capacity: int) -> "Memory":
-        """Each item `times` times, `times` slowest, with room for `capacity` tokens."""
-        copy = Memory(len(self.layers) - 1, self.bounds, capacity)
-        copy.padding = None if self.padding is None else self.padding.repeat(times, 1)
-        for index, pair in enumerate(self.layers):
-            copy.extend(index, *(x.repeat(*[1] * (x.dim() - 4), times, 1, 1, 1) for x in pair))
-        copy.length = self.length
-        return copy
-
     def spans_of_new(self, count: int, blocks: Tensor | None) -> list[Span]:
         """What `count` tokens see that are about to be appended, of all tokens then held: those before, and among
         themselves those of their own or an earlier one of `blocks` (count,); `None`: all of each other."""

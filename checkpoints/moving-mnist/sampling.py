@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from .chain import Chain, score_blocks
 from .checks import (
     COARSE_TO_FINE,
     SamplingOptions,
+    check_blocks,
     check_count,
     check_given,
     check_inputs,
@@ -33,6 +35,8 @@ Order = Literal["random", "spread", "raster", "coarse-to-fine"]
 class SampleState:
     """State of the samples after a pass of `sample_iter`: S samples of B items with Q queries.
 
+    A state stays what it was while later values are drawn. Its tensors are made when they are asked for.
+
     Attributes:
         step (`int`): Number of passes done; a round of drafts and their verification counts as one.
         num_steps (`int` or `None`): Total number of passes; `None` if it depends on what will be drawn.
@@ -49,7 +53,7 @@ class SampleState:
     shape: tuple[int, int, int, int]  # (S, B, Q, V)
     so_far: Callable[
         [], tuple[Tensor, Tensor]
-    ]  # values and which are drawn, of this scale, (S × B, L, V) and (S × B, L)
+    ]  # values and which were drawn, of this scale, (S × B, L, V) and (S × B, L)
 
     @property
     def values(self) -> Tensor:
@@ -243,10 +247,10 @@ def _one_scale(
         sizes = _blocks(config, drawn, options.num_steps, context.counts()) * times
     num_steps = None if sizes is None else len(sizes[0]) + (drawn < count)
     chain = Chain(model, context, positions, scales, [drawn] * len(order), spare(sizes, drawn))
-    back, rest = order.argsort(-1), None
+    back = order.argsort(-1)
 
-    def so_far() -> tuple[Tensor, Tensor]:
-        values, there = chain.so_far(count)
+    def after(counts: list[int], rest: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        values, there = chain.after(counts, count)
         if rest is not None:
             values, there = torch.cat((values[:, :drawn], rest), 1), torch.ones_like(there)
         return take(values, back), take(there, back)
@@ -255,13 +259,13 @@ def _one_scale(
     for _ in draw(chain, sizes, streams, options, complete=drawn < count):
         step += 1
         share = sum(chain.drawn) / (drawn * len(order)) if num_steps is None else step / num_steps
-        yield SampleState(step, num_steps, share, 0, None, shape, so_far)
+        yield SampleState(step, num_steps, share, 0, None, shape, partial(after, chain.drawn))
     if drawn < count:
         memory = chain.memory_of_all()
         rest = model.predict_from(
             memory, positions[:, drawn:], query_scales=None if scales is None else scales[:, drawn:], reduce=_mean
         )
-        yield SampleState(step + 1, num_steps, 1.0, 0, None, shape, so_far)
+        yield SampleState(step + 1, num_steps, 1.0, 0, None, shape, partial(after, chain.drawn, rest))
 
 
 def _mean(distribution) -> Tensor:
@@ -337,9 +341,5 @@ def joint_log_prob(
 
 def _sizes(blocks: Tensor, count: int) -> list[int]:
     """Sizes of the blocks that a caller numbered."""
-    if not isinstance(blocks, Tensor) or tuple(blocks.shape) != (count,):
-        got = tuple(blocks.shape) if isinstance(blocks, Tensor) else type(blocks).__name__
-        raise ValueError(f"blocks: expected shape (Q,) = ({count},), got {got}")
-    if blocks[0] < 1 or (blocks.diff() < 0).any():
-        raise ValueError("blocks: expected numbers from 1 on that never fall, got " + str(blocks.tolist()[:16]))
+    check_blocks("blocks", blocks, count, "(Q,)")
     return torch.unique_consecutive(blocks, return_counts=True)[1].tolist()

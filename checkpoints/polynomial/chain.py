@@ -32,7 +32,7 @@ class Chain:
 
     Attributes (lists with one number per row):
         known (`list[int]`): Values known before the chain starts.
-        drawn (`list[int]`): Values drawn so far.
+        drawn (`list[int]`): Values drawn so far. Each step makes a new list.
         held (`list[int]`): Drawn values that are context; the others are buffer.
         encoded (`list[int]`): Drawn values whose keys and values the memory holds.
         totals (`list[int]`): Values to draw in all.
@@ -114,12 +114,15 @@ class Chain:
         """Whether all values of all rows are drawn."""
         return self.drawn == self.totals
 
-    def so_far(self, count: int) -> tuple[Tensor, Tensor]:
-        """Values (N, `count`, V) in the order of drawing, NaN where none is drawn yet, and a mask of the drawn ones."""
-        drawn = torch.arange(count, device=self.values.device) < self._column(self.drawn)
-        values = self.values_at([0] * len(self.drawn), max(self.totals))
+    def after(self, drawn: list[int], count: int) -> tuple[Tensor, Tensor]:
+        """Values (N, `count`, V) in the order of drawing after so many of each row, and a mask (N, `count`) of these.
+
+        The others are NaN. Values do not change once they are drawn, so `drawn` may be any earlier `self.drawn`.
+        """
+        there = torch.arange(count, device=self.values.device) < self._column(drawn)
+        values = self.values_at([0] * len(drawn), max(self.totals))
         values = F.pad(values, (0, 0, 0, count - values.shape[1]))
-        return torch.where(drawn[..., None], values, torch.nan), drawn
+        return torch.where(there[..., None], values, torch.nan), there
 
     def _column(self, numbers: list[int]) -> Tensor:
         return torch.tensor(numbers, device=self.values.device)[:, None]
@@ -330,7 +333,8 @@ def _score_alike(
 ) -> Tensor:
     """`score_blocks` for items with the same number of known values and the same block sizes."""
     scores = torch.empty(positions.shape[:2], device=positions.device)
-    blocks = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(positions.device)
+    counts = torch.tensor(sizes, dtype=torch.long)  # the dtype matters where nothing is scored
+    blocks = torch.repeat_interleave(torch.arange(len(sizes)), counts).to(positions.device)
     in_context = values_in_context(context.positions.shape[1], sizes, model.config.max_buffer_share)[:-1]
     ends: dict[int, int] = {}  # by number of drawn values in the context: end of the values scored with it
     for held, stop in zip(in_context, itertools.accumulate(sizes), strict=True):

@@ -6,6 +6,7 @@ those, the values of a scale hardly depend on each other, so that few passes suf
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -235,13 +236,18 @@ class ScaleDrawing:
         )
         self.settled: Tensor | None = None
 
-    def so_far(self) -> tuple[Tensor, Tensor]:
-        """Values (N, L, V) of all cells, NaN where none is known yet, and a mask (N, L) of the known ones."""
-        values, plan = self.settled, self.plan
-        if values is None:
-            values = take(self.chain.so_far(plan.order.shape[1])[0], plan.order.argsort(-1))
+    def after(self, drawn: list[int]) -> tuple[Tensor, Tensor]:
+        """Values (N, L, V) of all cells after `drawn` ones of each row, and a mask (N, L) of the known ones.
+
+        The others are NaN.
+        """
+        plan, done = self.plan, drawn == self.chain.totals
+        if done and self.settled is not None:
+            values = self.settled
+        else:
+            values = take(self.chain.after(drawn, plan.order.shape[1])[0], plan.order.argsort(-1))
             values = torch.where(plan.fixed[..., None], plan.observed, values.float())
-            if self.chain.done:
+            if done:
                 values = self.settled = self._settle(values)
         return values, ~values.isnan().any(-1)
 
@@ -268,8 +274,8 @@ def draw_scales(
     """Draw all scales, from the largest cells to the queries (B, Q, P).
 
     Yields after each pass the total number of passes (`None` if not known in advance), the share that is done, the
-    scale (0 for the queries), and a function that returns the scale's values so far (N, L, V; NaN where none is drawn)
-    and a mask of these (N, L). The N rows are all items of sample 0, then of sample 1, …
+    scale (0 for the queries), and a function that returns the scale's values after this pass (N, L, V; NaN where none
+    is drawn) and a mask of these (N, L). The N rows are all items of sample 0, then of sample 1, …
     """
     context = context.repeat(options.num_samples)
     queries = query_positions.repeat(options.num_samples, 1, 1)
@@ -286,9 +292,10 @@ def draw_scales(
         for _ in draw(drawing.chain, plan.sizes, plan.streams, options):
             step += 1
             share = (drawn + sum(drawing.chain.drawn)) / values if speculative else step / passes
-            yield None if speculative else passes, share, plan.scale, drawing.so_far
+            so_far = partial(drawing.after, drawing.chain.drawn)
+            yield None if speculative else passes, share, plan.scale, so_far
         drawn += sum(plan.totals)
-        coarser = drawing.so_far()[0]
+        coarser = drawing.after(drawing.chain.totals)[0]
     if by_mean:
         last = plans[-1]
         memory = known_at(context, last.positions, coarser, last.scale).encode(model)
