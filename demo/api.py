@@ -117,7 +117,8 @@ def sample_image(
         observed: {"positions": [[x, y], ...], "values": [[...], ...]}.
         resolution: Pixels along the longer side, 16 to 256; 0: as in training.
         samples: How many, 1 to 6.
-        steps: Passes to spend, 1 to 2048; 0: exact, as many as it takes.
+        steps: Passes to spend, 1 to 2048; 0: exact, as many as it takes. Above 64 × 64 pixels 0 means 64 passes, at
+            most 4,096 pixels are drawn, and the others are their mean given these.
         temperature: 0 to 2; 1 is the model's own distribution.
         seed: The same seed gives the same samples.
         order: spread, random, raster, or, with a checkpoint that knows averages (num_scales above 1 in its config),
@@ -156,7 +157,8 @@ def most_uncertain_pixel(checkpoint: str, observed: ObservedLists) -> dict[str, 
 @guarded
 @on_gpu
 def infer_polynomial(checkpoint: str, observed: ObservedLists) -> dict[str, Any]:
-    """Mean and standard deviation of a polynomial on [-1, 1], and the exact posterior's.
+    """Mean and standard deviation of a polynomial on [-1, 1], and the exact posterior's, which counts values as known
+    to four decimals.
 
     Args:
         checkpoint: polynomial.
@@ -299,7 +301,8 @@ def complete_digit(ink: str, known: str, seed: int = 0) -> Iterator[list[dict[st
     Returns:
         One object a model: "model"; "refusal", why it cannot complete this digit, or null; "bits", -log2 of the
         probability of what is hidden; "sample" and "probabilities" (of ink), 784 numbers each; "seconds" for all its
-        "samples".
+        "samples"; "estimated", whether the probabilities are averages over these; "levels", the grey levels it knows;
+        "late", whether it refused because other models took all the time.
     """
     answers = []
     for found in alone(field_actions.ask_all(field_actions.Task.read(ink, known), seed), small=False):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from baselines.autoregressive import orders
 from baselines.autoregressive.base import AutoregressiveModel
+from baselines.autoregressive.counting import CountedModel
 from baselines.protocol import HIDDEN, FieldModel, num_levels, refusal
 from demo.examples import digit
 from demo.field_models import GRID, OURS, SLOW, load, mismatch, offered
@@ -73,6 +74,9 @@ class Answer:
         probabilities (`Tensor` (784,) or `None`): Probability of ink at each pixel, given what is observed.
         seconds (`float`): For all its samples.
         samples (`int`): How many it drew.
+        estimated (`bool`): Whether its probabilities are averages over its samples, not exact.
+        levels (`int`): Grey levels that it knows.
+        late (`bool`): Whether it refused because other models took all the time: when asked again, it may answer.
     """
 
     model: str
@@ -82,6 +86,9 @@ class Answer:
     probabilities: Tensor | None = None
     seconds: float = 0.0
     samples: int = 0
+    estimated: bool = False
+    levels: int = 2
+    late: bool = False
 
     def tensors(self) -> dict[str, Tensor | None]:
         """Its attributes that are tensors, by name."""
@@ -109,7 +116,7 @@ def ask_all(task: Task, seed: int) -> Iterator[Answer]:
     for name in offered():
         check_time()
         if name in SLOW and time.monotonic() - start > ENOUGH:
-            yield Answer(name, f"It takes a pass for each pixel: there was no time left for it after {ENOUGH} seconds.")
+            yield Answer(name, f"It is slow: there was no time left for it after {ENOUGH} seconds.", late=True)
         else:
             yield ask(name, task, seed)
 
@@ -130,32 +137,35 @@ def ask(name: str, task: Task, seed: int) -> Answer:
     if why:
         return Answer(name, why)
     start, count = time.perf_counter(), 1 if name in SLOW else SAMPLES
-    drawn = model.sample(*context, queries, num_samples=count, generator=torch.Generator().manual_seed(seed))[:, 0]
+    drawn = model.sample(*context, queries, num_samples=count, generator=_seeded(seed, positions.device))[:, 0]
     seconds = time.perf_counter() - start
     samples = values.repeat(count, 1, 1).index_copy_(1, hidden, drawn.float())
-    bits = None
+    bits, levels = None, num_levels(model)
     # Bits of black and white pixels among 256 grey levels would not compare with those of two levels.
-    if num_levels(model) == 2 and refusal(model, "log_prob", context[0], queries) is None:
+    if levels == 2 and refusal(model, "log_prob", context[0], queries) is None:
         # Our order has random parts: the same seed gives the same order.
-        more = {"generator": torch.Generator().manual_seed(seed)} if name == OURS else {}
+        more = {"generator": _seeded(seed, positions.device)} if name == OURS else {}
         bits = -model.log_prob(*context, queries, values[:, hidden], **more).item() / math.log(2)
-    probabilities = (
-        _probabilities(name, model, samples, task.known.to(positions.device), context, positions).cpu().clamp(0, 1)
-    )
-    probabilities = torch.where(task.known, task.ink.float(), probabilities)
-    return Answer(name, None, bits, samples[0, :, 0].cpu(), probabilities, seconds, count)
+    found, estimated = _probabilities(name, model, samples, task.known.to(positions.device), context, positions)
+    probabilities = torch.where(task.known, task.ink.float(), found.cpu().clamp(0, 1))
+    return Answer(name, None, bits, samples[0, :, 0].cpu(), probabilities, seconds, count, estimated, levels)
+
+
+def _seeded(seed: int, device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(seed)
 
 
 def _probabilities(
     name: str, model: FieldModel, samples: Tensor, known: Tensor, context: tuple, positions: Tensor
-) -> Tensor:
-    """Probability of ink (784,): exact where a model has marginals, else averaged over its samples."""
+) -> tuple[Tensor, bool]:
+    """Probability of ink (784,): exact where a model has marginals, else averaged over its samples; and whether it is
+    an estimate. Conditionals of counted pixels are the same for all samples."""
     if refusal(model, "predict", context[0]):
-        return samples[..., 0].mean(0)
+        return samples[..., 0].mean(0), True
     if name == OURS or type(model).marginals is not AutoregressiveModel.marginals:
-        return model.predict(*context, positions).mean[0, :, 0]
+        return model.predict(*context, positions).mean[0, :, 0], False
     along = model.orders_of(known, ~known)[0]
-    return model.conditionals(samples, along).mean[..., 0].mean(0)
+    return model.conditionals(samples, along).mean[..., 0].mean(0), not isinstance(model, CountedModel)
 
 
 def picture(task: Task, ink: Tensor) -> str:
@@ -168,7 +178,7 @@ def picture(task: Task, ink: Tensor) -> str:
 ORDERS = {
     "Raster": ("most models", orders.raster),
     "S-curve": ("LMConv", orders.s_curve),
-    "Hilbert curve": ("LMConv", orders.hilbert),
+    "Hilbert curve": ("LMConv's paper", orders.hilbert),
     "Every second pixel first": ("multi-scale PixelRNN", partial(orders.subsampled_first, factor=2)),
     "Random": ("EoNADE; MADE with 32 orders", partial(orders.random, seed=0)),
     "Low discrepancy": ("PixelTransformer", lambda grid: spread_order(POSITIONS[None], Streams.of(None, 1))[0]),

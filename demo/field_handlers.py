@@ -14,6 +14,7 @@ from demo.field_actions import PATTERNS, Answer, Task, ask_all, example, known_b
 from demo.field_models import ABOUT, offered
 from demo.guard import on_gpu
 from demo.limits import MAX_SEED, whole
+from demo.progress import progress_line
 from demo.tab import Updates
 from demo.turns import Waiting, in_turn
 from demo.widgets import fresh, wanted
@@ -121,11 +122,13 @@ def _ask(visit: Visit) -> Iterator[Updates]:
             yield {"state": gr.skip()}
             return
         if isinstance(found, Waiting):
-            yield {"state": f"{found.ahead} before you", "answers": gr.skip()}
+            yield {"state": progress_line(found), "answers": gr.skip()}
             continue
         answers.append(found)
-        state = f"{len(answers)} of {count} models have answered" if len(answers) < count else ""
-        yield {"answers": _shown(visit, answers), "state": state}
+        state = f"<p class='pt-working'>{len(answers)} of {count} models have answered</p>"
+        yield {"answers": _shown(visit, answers), "state": state if len(answers) < count else ""}
+    if any(answer.late for answer in answers):
+        return
     _answered[key] = answers
     while len(_answered) > REMEMBERED:
         _answered.popitem(last=False)
@@ -139,7 +142,8 @@ def cards(task: Task, answers: list[Answer]) -> list[dict]:
     """The page's cards: models that answered by their likelihood, then those that cannot."""
     bits = [answer.bits for answer in answers if answer.bits is not None]
     best = min(bits, default=math.inf)
-    can = sorted((each for each in answers if each.sample is not None), key=lambda each: each.bits or math.inf)
+    can = [each for each in answers if each.sample is not None]
+    can.sort(key=lambda each: math.inf if each.bits is None else each.bits)
     return [_card(task, each, best) for each in can + [each for each in answers if each.sample is None]]
 
 
@@ -147,13 +151,22 @@ def _card(task: Task, answer: Answer, best: float) -> dict:
     about = ABOUT[answer.model]
     if answer.sample is None:
         return card(about.name, about.paper, answer.refusal or "", [], None, False)
-    bits = "no likelihood" if answer.bits is None else f"{answer.bits:,.1f} bits"
-    said = f"{bits} · {answer.samples} sample{'s' * (answer.samples > 1)} in {answer.seconds:.2f} s"
+    samples = f"{answer.samples} sample{'s' * (answer.samples > 1)}"
+    estimated = f" estimated from {samples}" if answer.estimated else ""
+    said = f"{_bits(answer)} · {samples} in {answer.seconds:.2f} s" + (
+        estimated and f" · probability of ink{estimated}"
+    )
     pictures = [
         (picture(task, answer.sample.float()), f"One of {about.name}'s samples"),
-        (picture(task, answer.probabilities), f"{about.name}'s probability of ink"),
+        (picture(task, answer.probabilities), f"{about.name}'s probability of ink{estimated}"),
     ]
     return card(about.name, about.paper, said, pictures, answer.probabilities, answer.bits == best)
+
+
+def _bits(answer: Answer) -> str:
+    if answer.levels > 2:
+        return f"{answer.levels} grey levels: bits do not compare"
+    return "no likelihood" if answer.bits is None else f"{answer.bits:z,.1f} bits"  # z: no "-0.0"
 
 
 SAVED = ["ink", "known", "pattern", "seed"]

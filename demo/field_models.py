@@ -44,7 +44,7 @@ ABOUT = {
     "pixelcnn++": About("PixelCNN++", "Salimans et al. 2017"),
     "pixelsnail": About("PixelSNAIL", "Chen et al. 2018"),
     "lmconv": About("LMConv", "Jain et al. 2020"),
-    "spatial-pixelcnn": About("Spatial PixelCNN, 8×8", "Akoury & Nguyen 2017"),
+    "spatial-pixelcnn": About("Spatial PixelCNN, 8×8, 256 grey levels", "Akoury & Nguyen 2017"),
     "spatial-pixelcnn-16": About("Spatial PixelCNN, 16×16", "Akoury & Nguyen 2017"),
     "image-gpt": About("ImageGPT", "Chen et al. 2020"),
     "categorical-nade": About("Categorical NADE, 256 grey levels", "Larochelle & Murray 2011"),

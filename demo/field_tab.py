@@ -31,8 +31,9 @@ from demo.widgets.board import Board
 from demo.widgets.numbers import Number
 
 INTRO = (
-    "**Hide a part of a digit: every model completes it.** All were trained on the same digits, for 10 to 94 minutes. "
-    "Most know one order of pixels alone, and cannot answer where the observed ones do not come first in it."
+    "**Hide a part of a digit: every model completes it.** Most learned the same black-and-white digits, in 10 to 94 "
+    "minutes; a model that did not says so. Most know only one order of the pixels. They can answer only if the "
+    "observed pixels come first in it."
 )
 EMPTY = "The models' answers show here."
 EXPLAINED = (
@@ -88,7 +89,7 @@ def _lay_out(page: Page) -> tuple[dict[int, gr.Button], SharePanel]:
             panel = SharePanel(NAME)
         with gr.Column(scale=7, min_width=320):
             gr.Markdown(EXPLAINED, elem_classes="pt-intro")
-            state = gr.Markdown("", elem_id="field-state")
+            state = gr.HTML("", elem_id="field-state")
             answers = Answers([], EMPTY, elem_id="field-answers", elem_classes="pt-live")
             with gr.Accordion("In which order do they see the pixels?", open=False):
                 gr.HTML(_orders())

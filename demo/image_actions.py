@@ -11,7 +11,7 @@ from torch import Tensor
 from demo.answers import FRAMES, Sampling, joint, marginal, most_uncertain
 from demo.grids import Split, choose_cells, observe_cells, split
 from demo.guard import check_time
-from demo.limits import MAX_CONTEXT, MAX_RESOLUTION, MAX_SEED, MIN_RESOLUTION, whole
+from demo.limits import MAX_CONTEXT, MAX_RESOLUTION, MAX_SEED, MIN_RESOLUTION, together_at_most, whole
 from demo.models import config_of
 from demo.observed import Observed
 from demo.pictures import animation, beside, enlarge, png, read_picture
@@ -118,12 +118,21 @@ class Partial:
 
 
 def draw(checkpoint: str, observed: Observed, resolution: int | None, sampling: Sampling) -> Iterator[Partial]:
-    """Joint samples of the whole image while they are drawn: one, soon, then all others together."""
+    """Joint samples of the whole image while they are drawn: one, soon, then all others together.
+
+    Raises:
+        ValueError: where nothing is left to draw, or so many samples would take too long.
+    """
     cells = split(observed, output_grid(checkpoint, resolution))
     if not len(cells.hidden):
         raise ValueError("observed: expected at least one pixel to be left for the model, got all of them")
+    count, most = int(sampling.samples), 1 + together_at_most(len(cells.hidden), len(observed))
+    if count > most:
+        size = " × ".join(map(str, cells.grid))
+        raise ValueError(
+            f"samples: expected at most {most} of {size} pixels with {len(observed):,} observed, got {count}"
+        )
     ground = infer(checkpoint, observed, resolution).mean.flatten(0, 1)[cells.hidden]
-    count = int(sampling.samples)
     for state in _fill(checkpoint, observed, cells, replace(sampling, samples=1), ground):
         first = state.values
         yield replace(state, share=state.share / count)

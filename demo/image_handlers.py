@@ -17,7 +17,7 @@ from demo.drawings import Drawing, Request, drawing, marginal_tiles, remembered
 from demo.files import keep
 from demo.grids import observe_cells, split
 from demo.guard import on_gpu
-from demo.image_actions import ask, best_next, refit, reveal
+from demo.image_actions import ask, best_next, output_grid, refit, reveal
 from demo.limits import MAX_RESOLUTION
 from demo.observed import Observed, nothing, read_observed
 from demo.pictures import read_picture
@@ -182,7 +182,7 @@ def run_if_wanted(visit: Visit) -> Iterator[Updates]:
         sleep(latest.PAUSE)
     if not visit.values["auto"] or not latest.is_wanted(visit.session, NAME, visit.request.key):
         yield {"samples": gr.skip()}
-    elif not len(split(visit.observed, visit.config.native_grid).hidden):
+    elif not len(split(visit.observed, visit.request.grid).hidden):
         yield {"samples": fresh(result([], 0, 1.0, visit.request.name)), "levels": fresh([])}
     else:
         yield from run(visit)
@@ -228,8 +228,8 @@ def reveal_best(visit: Visit) -> Updates:
 
 
 def keep_small(path: str) -> Image.Image:
-    """An uploaded picture, checked, cropped to a square and made no larger than any answer."""
-    values = read_picture(path, [MAX_RESOLUTION, MAX_RESOLUTION], 3)
+    """An uploaded picture, checked, cropped to a square, shrunk where it is larger than any answer, never enlarged."""
+    values = read_picture(path, [MAX_RESOLUTION, MAX_RESOLUTION], 3, enlarged=False)
     return Image.fromarray((values * 255).round().byte().numpy())
 
 
@@ -338,7 +338,7 @@ def restore(text: str) -> Updates:
     checkpoint = state.get("checkpoint")
     config = models.config_of(checkpoint, NAME)
     observed = refit(read_observed(state, config, "state"), checkpoint)
-    side = state.get("resolution") or max(config.native_grid)
+    side = max(output_grid(checkpoint, state.get("resolution")))
     kept = ("samples", "temperature", "seed", "order")
     chosen = Sampling(**{key: state[key] for key in kept if key in state})
     speed = state.get("speed", "exact")

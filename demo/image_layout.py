@@ -131,7 +131,8 @@ def _sampling_settings(page: Page, opened: dict[str, Any]) -> None:
                 list(SPEEDS),
                 value="exact",
                 label="Speed",
-                info="Fast draws many pixels at once, independently. Above 64 × 64 pixels it is always used.",
+                info="Fast draws many pixels at once, independently. Above 64 × 64 pixels it is always used, for at "
+                "most 4,096 pixels; the others are their mean given these.",
                 elem_id="speed",
             ),
             resolution=Slider(

@@ -10,7 +10,8 @@ MAX_STEPS = 2048
 MAX_TEMPERATURE = 2.0
 MAX_SEED = 2**31 - 1
 MAX_DRAWN = 4096  # values drawn one after another; what is left is filled with its mean given them
-MAX_PAIRS = 2**28  # pairs of a query and a token it looks at, in one request
+MIN_DRAWN = 256  # of each sample, even where samples drawn together then have up to twice `MAX_PAIRS`
+MAX_PAIRS = 2**28  # pairs of a query and a token it looks at, in samples drawn together: about 20 seconds on one core
 MAX_SECONDS = 90  # of work on one request
 MAX_PIXELS = 4096 * 4096  # of an uploaded picture
 MAX_DRAFT = 10_000 * 10_000  # of a JPEG, which can be reduced while it is read
@@ -53,6 +54,11 @@ def real(name: str, value: object, low: float, high: float, what: str = "a numbe
 
 
 def drawn_at_most(samples: int, queries: int, known: int) -> int:
-    """How many of the queries may be drawn one after another so that a request keeps to its limits."""
+    """How many of the queries may be drawn one after another so that samples drawn together keep to the limits."""
     by_pairs = MAX_PAIRS // max(1, samples * queries) - known
-    return max(1, min(queries, MAX_DRAWN, by_pairs))
+    return min(queries, MAX_DRAWN, max(MIN_DRAWN, by_pairs))
+
+
+def together_at_most(queries: int, known: int) -> int:
+    """How many samples may be drawn together, each with at least `MIN_DRAWN` values."""
+    return 2 * MAX_PAIRS // max(1, queries * (known + MIN_DRAWN))

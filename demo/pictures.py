@@ -21,8 +21,11 @@ DOWNLOAD = 512  # side, about, of a picture to keep
 LEVELS = torch.from_numpy(matplotlib.colormaps["magma"](np.linspace(0, 1, 256))[:, :3].astype(np.float32))
 
 
-def read_picture(source: str | Image.Image | None, grid: list[int], channels: int) -> Tensor:
+def read_picture(source: str | Image.Image | None, grid: list[int], channels: int, enlarged: bool = True) -> Tensor:
     """A picture, or an image file, as values (y, x, V) on a grid: cropped to its shape, white where transparent.
+
+    Args:
+        enlarged (`bool`): If false, a side of the grid is at most the picture's shorter side.
 
     Raises:
         ValueError: where there is none, it is no picture, or it is too large.
@@ -35,7 +38,8 @@ def read_picture(source: str | Image.Image | None, grid: list[int], channels: in
             picture.draft(None, (DRAFT, DRAFT))  # a JPEG of a camera is reduced while it is read
         if picture.width * picture.height > MAX_PIXELS:
             raise ValueError(f"picture: expected at most {MAX_PIXELS:,} pixels, got {picture.width} × {picture.height}")
-        return to_values(torch.from_numpy(image_to_array(picture, tuple(grid), channels)))
+        size = tuple(grid) if enlarged else tuple(min(side, *picture.size) for side in grid)
+        return to_values(torch.from_numpy(image_to_array(picture, size, channels)))
     except Image.DecompressionBombError as error:
         raise ValueError(f"picture: expected at most {MAX_PIXELS:,} pixels, got far more") from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:

@@ -18,6 +18,8 @@ from signals.polynomial_posterior import PolynomialPosterior
 DEGREE = 6
 REGION_NAMES = tuple(REGIONS)
 MAX_POINTS, MAX_VALUE = 64, 50.0
+DECIMALS = 4  # of points as they are written
+ROUNDING = 10**-DECIMALS / math.sqrt(12)  # standard deviation of the error of a value with so many decimals
 CURVE, SAMPLED = 129, 33  # positions of a drawn curve, and of a sampled one
 
 
@@ -53,8 +55,12 @@ def read_points(text: str, checkpoint: str) -> Observed:
 
 def write_points(observed: Observed) -> str:
     """Points as `read_points` reads them."""
-    pairs = zip(observed.positions[:, 0].tolist(), observed.values[:, 0].tolist(), strict=True)
-    return "\n".join(f"{x:.4g}, {y:.4g}" for x, y in pairs)
+    return write_pairs(pairs(observed))
+
+
+def write_pairs(points: list[list[float]]) -> str:
+    """The same for points as the page has them."""
+    return "\n".join(f"{x:.{DECIMALS}f}, {y:.{DECIMALS}f}" for x, y in points)
 
 
 def true_curve(seed: int, positions: Tensor) -> Tensor:
@@ -64,7 +70,10 @@ def true_curve(seed: int, positions: Tensor) -> Tensor:
 
 
 def observe(seed: int, count: int, where: str = REGION_NAMES[0]) -> Observed:
-    """`count` points of the random polynomial with this number: all over it, or in one of `REGIONS`."""
+    """`count` points of the random polynomial with this number: all over it, or in one of `REGIONS`.
+
+    Values are those at x as it is written, since rounding x would change them.
+    """
     count = whole("count", count, 0, MAX_POINTS)
     if where not in REGIONS:
         raise ValueError(f"where: expected one of {', '.join(REGIONS)}, got {str(where)[:40]!r}")
@@ -72,7 +81,7 @@ def observe(seed: int, count: int, where: str = REGION_NAMES[0]) -> Observed:
     x = torch.rand(max(16 * count, 256), generator=generator) * 2 - 1
     if count:
         seen = REGIONS[where].with_count(count, len(x)).observe(x[None, :, None], generator)[0][0]
-        x = x[seen]
+        x = x[seen].round(decimals=DECIMALS)
     else:
         x = x[:0]
     return Observed(x[:, None], true_curve(seed, x)[:, None])
@@ -87,7 +96,7 @@ def curves(checkpoint: str, observed: Observed, truth: int | None) -> dict[str, 
     """Mean and deviation on [-1, 1], the exact posterior's, and the true curve where its number is given."""
     x = torch.linspace(-1, 1, CURVE)
     found = marginal(checkpoint, observed, x[:, None])
-    exact = PolynomialPosterior(DEGREE).predict(*observed.context, x[None, :, None])
+    exact = PolynomialPosterior(DEGREE, ROUNDING).predict(*observed.context, x[None, :, None])
     rounded = lambda row: [round(v, 4) for v in row.tolist()]  # noqa: E731
     return {
         "points": pairs(observed),

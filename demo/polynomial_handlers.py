@@ -13,7 +13,7 @@ from demo.density import density_svg
 from demo.guard import on_gpu
 from demo.limits import MAX_SEED, whole
 from demo.observed import Observed, read_observed
-from demo.polynomial_actions import ask, curves, observe, pairs, read_points, sampled, write_points
+from demo.polynomial_actions import ask, curves, observe, pairs, read_points, sampled, write_pairs, write_points
 from demo.tab import Updates
 from demo.turns import Waiting, in_turn, once
 from demo.widgets import fresh
@@ -108,7 +108,7 @@ def _remembered(visit: Visit) -> tuple[list[float], list[list[float]]]:
 
 def edit(visit: Visit, picked: dict) -> Updates:
     """Points as they were clicked or dragged."""
-    return {"points": "\n".join(f"{x:.3f}, {y:.3f}" for x, y in picked["points"])}
+    return {"points": write_pairs(picked["points"])}
 
 
 @on_gpu

@@ -34,7 +34,7 @@ from demo.widgets.numbers import Number, Slider
 
 INTRO = (
     "**Click points of a curve.** The model has seen random polynomials of degree 6 and shows how the curve may go on. "
-    "For these the exact answer is known, and drawn too."
+    "For these the exact answer is known, and drawn too; it counts points as known to four decimals."
 )
 RESTORED = ["checkpoint", "points", "number", "temperature", "seed", "truth", "density"]
 
@@ -83,7 +83,7 @@ def _controls(page: Page) -> None:
         points=gr.Textbox(
             EXAMPLES["Two points"][1],
             label="Points",
-            info="x in [-1, 1] and y, one point a line; Enter them, then leave the field.",
+            info="x in [-1, 1] and y, one point a line. Type them, then click elsewhere.",
             lines=5,
             max_lines=10,
             elem_id="points",

@@ -131,13 +131,19 @@ def _slice(visit: Visit, observed: Observed) -> Updates:
 
 @on_gpu
 def update(visit: Visit) -> Updates:
-    """Show the observed points and the likely surface; where no shape is open, of the points that are known already."""
-    shape, count = visit.turned, visit.values["count"]
+    """Observe points of the open shape, and show them and the likely surface."""
+    shape, count, shuffle = visit.turned, visit.values["count"], visit.values["shuffle"] or 0
     if shape is None:
-        return keep_views(visit) if visit.values["known"] is None else _views(visit, visit.known)
+        return redraw(visit)
     if shape.dim() == 2:
-        return _views(visit, observe_scan(shape, count, visit.seed))
-    return _views(visit, observe(shape, count, visit.values["where"], visit.seed))
+        return _views(visit, observe_scan(shape, count, shuffle))
+    return _views(visit, observe(shape, count, visit.values["where"], shuffle))
+
+
+@on_gpu
+def redraw(visit: Visit) -> Updates:
+    """Show the points that are known already, clicked ones among them, and the likely surface."""
+    return keep_views(visit) if visit.values["known"] is None else _views(visit, visit.known)
 
 
 def turn(visit: Visit) -> Updates:
@@ -245,7 +251,7 @@ def state_of(visit: Visit) -> str:
     return share.to_text(NAME, {**settings, **visit.known.to_json()})
 
 
-SAVED = ["checkpoint", "count", "where", "side", "temperature", "seed", "axis", "depth", "opened"]
+SAVED = ["checkpoint", "count", "where", "shuffle", "side", "temperature", "seed", "axis", "depth", "opened"]
 
 
 def recover(saved: dict[str, Any]) -> Updates:

@@ -24,6 +24,7 @@ from demo.shape_handlers import (
     open_mesh,
     open_scan,
     recover,
+    redraw,
     restore,
     run,
     show_files,
@@ -119,6 +120,7 @@ def _point_settings(page: Page) -> None:
     page.add(
         count=LogSlider(256, 8, 2048, "Observed points", elem_id="shape-count"),
         where=gr.Radio(list(WHERE), value=WHERE[0], label="Where", elem_id="shape-where"),
+        shuffle=Slider(0, 99, value=0, step=1, label="Shuffle", elem_id="shape-shuffle"),
         up=gr.Radio(list(AXES), value="z", label="Axis of the file that points up", elem_id="shape-up"),
     )
     save = gr.DownloadButton("Likely surface (GLB)", interactive=False, size="sm", elem_id="save-glb")
@@ -146,15 +148,19 @@ def _other_settings(page: Page) -> SharePanel:
 
 
 def _wire(page: Page, buttons: dict[str, gr.Button]) -> None:
-    """Every change shows observed points and likely surface anew and takes the samples away."""
+    """Every change shows observed points and likely surface anew and takes the samples away.
+
+    Points are observed anew only where the change says which; others keep those that were clicked.
+    """
     page["seed"].mend()
     shapes = [page.on(button.click, example(name), SHAPE, **DIMMED) for name, button in buttons.items()]
     shapes += [page.on_upload(name, handler, SHAPE, **DIMMED) for name, handler in UPLOADS.items()]
     refusable = [*shapes, page.on(page["slice"].pick, add_point, SHOWN, **DIMMED)]
-    changed = [page["count"].release, *(page[name].input for name in ("where", "side", "checkpoint"))]
-    changed.append(page["seed"].change)
-    outdate_at_once(VIEWERS, [*changed, page["up"].input])
+    changed = [page["count"].release, page["where"].input, page["shuffle"].input]
+    redrawn = [page["side"].input, page["checkpoint"].input, page["seed"].change]
+    outdate_at_once(VIEWERS, [*changed, *redrawn, page["up"].input])
     shown = refusable + [page.on(event, update, SHOWN, **BUSY) for event in changed]
+    shown += [page.on(event, redraw, SHOWN, **BUSY) for event in redrawn]
     shown.append(page.on(page["up"].input, turn, ["truth", *SHOWN], **BUSY))
     for each in shown:
         save_after(page, NAME, SAVED, each.then)

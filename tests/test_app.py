@@ -14,9 +14,10 @@ from demo.density import density_svg
 from demo.drawings import Request, drawing, level_tiles, remembered
 from demo.grids import split
 from demo.image_actions import draw, infer, refit, reveal
-from demo.limits import MAX_PAIRS, drawn_at_most
-from demo.observed import read_observed
-from demo.polynomial_actions import REGION_NAMES, observe, read_points, true_curve, write_points
+from demo.limits import MAX_CONTEXT, MAX_PAIRS, drawn_at_most, together_at_most
+from demo.observed import Observed, read_observed
+from demo.polynomial_actions import REGION_NAMES, curves, observe, read_points, true_curve, write_points
+from demo.polynomial_handlers import edit
 from demo.shape_actions import WHERE
 from demo.shape_actions import observe as observe_shape
 from demo.video_actions import PATTERNS as VIDEO_PATTERNS
@@ -166,6 +167,18 @@ def test_large_requests_draw_fewer_values_one_after_another():
     assert 1 < drawn < 1024 and 6 * 256 * 256 * (drawn + 100) <= MAX_PAIRS
 
 
+def test_each_sample_of_a_large_request_has_some_hundred_values_or_it_is_refused():
+    queries = 256 * 256
+    for known in (0, 768, 1024, MAX_CONTEXT):
+        most = together_at_most(queries, known)
+        drawn = drawn_at_most(most, queries, known)
+        assert most >= 1 and drawn >= 256 and most * queries * (known + drawn) <= 2 * MAX_PAIRS
+    assert together_at_most(queries, 1024) >= 5  # the whole pad of a model of 32×32 pixels, and six samples
+    many = Observed(torch.rand(2000, 2) * 2 - 1, torch.zeros(2000, 1))
+    with pytest.raises(ValueError, match="samples: expected at most 4 of 256 × 256 pixels with 2,000 observed, got 6"):
+        next(draw("plain", many, 256, Sampling(6)))
+
+
 def test_partial_samples_grow_and_keep_what_is_drawn():
     observed = some_pixels()
     states = list(joint("cat-faces", observed, split(observed, [32, 32]).queries[:100], Sampling(2, 30)))
@@ -255,6 +268,19 @@ def test_points_are_read_as_they_are_written():
     again = read_points(write_points(observed), "polynomial")
     assert torch.allclose(again.positions, observed.positions, atol=1e-3)
     assert torch.allclose(true_curve(3, observed.positions[:, 0]), observed.values[:, 0])
+
+
+@pytest.mark.parametrize("writes", ["a random curve", "an edit"])
+def test_the_exact_posterior_covers_the_true_curve_between_and_beyond_points_of_an_interval(writes):
+    worst = []
+    for number in range(30):
+        text = write_points(observe(number, 6, "points of an interval"))
+        if writes == "an edit":
+            text = edit(None, curves("polynomial", read_points(text, "polynomial"), None))["points"]
+        found = curves("polynomial", read_points(text, "polynomial"), number)
+        mean, deviation, truth = (torch.tensor(found[key]) for key in ("exact_mean", "exact_deviation", "truth"))
+        worst.append(((mean - truth).abs() / (deviation + 1e-4)).max().item())  # 1e-4: all three are rounded
+    assert max(worst) < 5
 
 
 @pytest.mark.parametrize("text", ["1", "a, b", "0, 1, 2", "2, 0", "0, nan", "0, 1e9", "\n".join(["0, 0"] * 65)])

@@ -1,5 +1,6 @@
 """What each event of the app's tabs changes: handlers as functions from what a visitor sees to updates by name."""
 
+import gradio as gr
 import pytest
 import torch
 from app_server import checkpoints
@@ -7,6 +8,7 @@ from PIL import Image
 
 from demo import (
     example_shapes,
+    image_actions,
     image_handlers,
     models,
     polynomial_handlers,
@@ -28,6 +30,7 @@ from demo.tab import Page
 from demo.widgets.numbers import Number, Slider
 from demo.widgets.pad import pad_value, read_pad
 from demo.widgets.result import result
+from pixeltransformer.pictures import to_image
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +82,11 @@ def test_nothing_left_to_draw_leaves_no_old_sample():
     assert empty["samples"]["value"] == result([], 0, 1.0, wanted["name"]) and wanted["edition"] == 7
 
 
+def test_a_picture_that_is_observed_whole_is_still_drawn_at_more_pixels():
+    drawn = list(image_handlers.run_if_wanted(visit(pad=pad(cells=range(256)), resolution=20, speed="fast", number=1)))
+    assert len(drawn[-1]["samples"]["value"]["tiles"]) == 1 and drawn[-1]["samples"]["value"]["share"] == 1
+
+
 def test_another_model_keeps_the_paint_in_its_cells_but_not_the_paper():
     before = pad(ink=[0, 17], paper=[34, 35])
     updates = image_handlers.change_model(visit("scaled", pad=before))
@@ -109,6 +117,17 @@ def test_an_upload_stays_behind_the_pad_for_undo(tmp_path):
     assert list(uploads) == [f"upload {number}" for number in (2, 3, 4, 5)]
 
 
+@pytest.mark.parametrize("size", [(16, 16), (32, 32), (48, 48)])
+def test_a_small_upload_is_observed_as_it_is_and_as_the_api_does(size, tmp_path):
+    path = str(tmp_path / "picture.png")
+    values = torch.randint(256, (*size, 3), generator=torch.Generator().manual_seed(0)) / 255
+    to_image(values).save(path)
+    shown = image_handlers.open_picture(visit("scaled", upload=path, pattern="everything", count=0))
+    found = read_pad(shown["pad"]["value"], 3).values
+    assert torch.equal(found, image_actions.reveal("scaled", path, 0, "everything", 0).values)
+    assert size != (32, 32) or torch.equal(found, values.flatten(0, 1))
+
+
 def test_other_pixels_are_revealed_of_the_same_picture():
     uploads = {"upload 1": Image.new("RGB", (8, 8), "white")}
     seen = visit(pad=pad(source="upload 1"), uploads=uploads, pattern="random pixels")
@@ -129,6 +148,10 @@ def test_a_state_brings_everything_back():
         image_handlers.restore(
             share.to_text("image", {"checkpoint": "plain", "positions": [], "values": [], "speed": 3})
         )
+    for side in ("big", 1000, 15, [32]):
+        state = {"checkpoint": "plain", "positions": [], "values": [], "resolution": side}
+        with pytest.raises(ValueError, match="resolution: expected an integer from 16 to 256"):
+            image_handlers.restore(share.to_text("image", state))
 
 
 def test_other_points_of_a_curve_take_its_density_away():
@@ -265,10 +288,39 @@ def test_the_map_of_what_is_unusual_is_of_the_picture_behind_the_pad():
         unusual.unusual(visit())
 
 
+def shape_values() -> dict:
+    values = dict(checkpoint="chairs", count=32, where="near the surface", side=12, temperature=1.0, seed=0, up="z")
+    return values | dict(shuffle=0, axis="y", depth=16, opened="Stool", shape=None, known=None, upload=None, scan=None)
+
+
+def test_clicked_points_of_a_shape_stay_until_others_are_asked_for():
+    values = shape_values() | {"shape": shape_handlers.example_distances("Stool", "chairs")}
+    values["known"] = shape_handlers.update(shape_handlers.Visit(values))["known"]
+    values["known"] = shape_handlers.add_point(shape_handlers.Visit(values), {"x": 0.1, "y": 0.1})["known"]
+    for changed in ({"side": 16}, {"seed": 1}):
+        seen = shape_handlers.redraw(shape_handlers.Visit(values | changed))
+        assert len(seen["known"]) == 33 and seen["likely"]
+    first = shape_handlers.update(shape_handlers.Visit(values | {"seed": 1}))["known"]
+    other = shape_handlers.update(shape_handlers.Visit(values | {"shuffle": 1}))["known"]
+    assert len(first) == len(other) == 32 and not torch.equal(first.positions, other.positions)
+    assert torch.equal(first.positions, values["known"].positions[:32])
+    with gr.Blocks() as blocks:
+        shape_tab.build()
+    called = {
+        (getattr(blocks.blocks[block], "label", None), event): each.fn.__name__
+        for each in blocks.fns.values()
+        if each.fn
+        for block, event in each.targets
+        if block is not None
+    }
+    for label, event in (("Cells a side", "input"), ("Model", "input"), ("Seed", "change")):
+        assert called[label, event] == "redraw"
+    assert called["Where", "input"] == called["Shuffle", "input"] == "update"
+
+
 def test_the_3d_tab_updates_no_more_than_its_outputs():
     """Anything more would fail in the page."""
-    values = dict(checkpoint="chairs", count=32, where="near the surface", side=12, temperature=1.0, seed=0, up="z")
-    values |= dict(axis="y", depth=16, opened="Stool", shape=None, known=None, upload=None, scan=None)
+    values = shape_values()
     opened = shape_handlers.begin(shape_handlers.Visit(values))
     assert set(opened) <= set(shape_tab.OPENED) and opened["opened"] == "Stool"
     values |= {name: opened[name] for name in ("shape", "known")}

@@ -53,6 +53,20 @@ def test_seven_places_determine_everything():
     assert POSTERIOR.has_density(6) and not POSTERIOR.has_density(7)
 
 
+@pytest.mark.parametrize("context", [0, 1, 6, 12])
+def test_posterior_with_noise_is_that_of_bayesian_linear_regression(context):
+    noisy, (positions, values) = PolynomialPosterior(6, noise=0.1), polynomials(4, context + 3)
+    features, asked = (part.double() ** torch.arange(7) for part in positions.split([context, 3], 1))
+    covariance = torch.linalg.inv(torch.eye(7) + features.mT @ features / 0.1**2)
+    mean = covariance @ features.mT @ values[:, :context].double() / 0.1**2
+    predicted = noisy.predict(positions[:, :context], values[:, :context], positions[:, context:])
+    joint = torch.distributions.MultivariateNormal((asked @ mean)[..., 0], asked @ covariance @ asked.mT)
+    assert torch.allclose(predicted.mean, asked @ mean) and noisy.has_density(context)
+    assert torch.allclose(predicted.variance[..., 0], joint.variance)
+    scored = noisy.log_prob(positions[:, :context], values[:, :context], positions[:, context:], values[:, context:])
+    assert torch.allclose(scored, joint.log_prob(values[:, context:, 0].double()))
+
+
 def test_posterior_s_joint_density_is_the_product_of_its_conditionals():
     positions, values = polynomials(8, 4)
     joint = POSTERIOR.log_prob(positions[:, :1], values[:, :1], positions[:, 1:], values[:, 1:])

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from baselines.protocol import num_levels
 from demo import field_actions, field_handlers
 from demo.field_actions import CELLS, EVERYTHING, PATTERNS, POSITIONS, SAMPLES, Answer, Task, ask, example, known_by
 from demo.field_handlers import Visit, cards, edit, hide, note, opening, recover, restore, run, state_of
@@ -90,6 +91,35 @@ def test_the_likeliest_comes_first_and_is_marked(few):
     assert shown[0]["name"] == ABOUT["eonade"].name and shown[-1]["said"] == "It cannot."
 
 
+def test_a_certain_model_has_no_bits_and_a_card_says_what_is_estimated():
+    task, nothing = Task(example(3), known_by("bottom half", 0)), torch.zeros(CELLS)
+    shown = cards(
+        task,
+        [
+            Answer("nade", None, 3.0, nothing, nothing, 1.0, 1, estimated=True),
+            Answer("eonade", None, -0.0, nothing, nothing, 1.0, 4),
+            Answer("categorical-nade", None, None, nothing, nothing, 1.0, 4, estimated=True, levels=256),
+            Answer("spatial-pixelcnn-16", None, None, nothing, nothing, 1.0, 4),
+        ],
+    )
+    assert [card["said"] for card in shown] == [
+        "0.0 bits · 4 samples in 1.00 s",
+        "3.0 bits · 1 sample in 1.00 s · probability of ink estimated from 1 sample",
+        "256 grey levels: bits do not compare · 4 samples in 1.00 s · probability of ink estimated from 4 samples",
+        "no likelihood · 4 samples in 1.00 s",
+    ]
+    assert [ask(name, task, 0).estimated for name in ("nade", "eonade", "pixel-histogram")] == [True, False, False]
+
+
+def test_a_model_of_other_data_says_so():
+    task = Task(example(3), known_by("top half", 0))
+    for name in offered():
+        model = load(name)
+        if num_levels(model) != 2:
+            answer = ask(name, task, 0)
+            assert "256 grey levels" in ABOUT[name].name or "It models curves" in answer.refusal, name
+
+
 def test_answers_come_one_by_one_and_are_remembered(few):
     found = [update for update in run(visit()) if update.get("state") is not None]
     assert [len(update["answers"]["value"]) for update in found] == [1, 2]
@@ -97,12 +127,39 @@ def test_answers_come_one_by_one_and_are_remembered(few):
     assert len(again) == 1 and again[0]["answers"]["value"] == found[-1]["answers"]["value"]
 
 
+def test_a_model_that_had_no_time_is_asked_again(few, monkeypatch):
+    monkeypatch.setattr(field_actions, "SLOW", ("eonade",))
+    monkeypatch.setattr(field_actions, "ENOUGH", -1)
+    *_, last = run(visit())
+    late = last["answers"]["value"][-1]
+    assert late["said"].startswith("It is slow: there was no time left") and late["name"] == ABOUT["eonade"].name
+    monkeypatch.setattr(field_actions, "ENOUGH", 45)
+    *_, last = run(visit())
+    assert all(card["pictures"] for card in last["answers"]["value"])
+
+
+def test_random_numbers_are_drawn_where_the_model_is(monkeypatch):
+    """A generator of the CPU does not serve a model on a GPU."""
+    devices = []
+
+    class Recorded(torch.Generator):
+        def __new__(cls, device=None):
+            devices.append(device)
+            return super().__new__(cls, device)
+
+    task = Task(example(3), known_by("bottom half", 0))
+    monkeypatch.setattr(field_actions.torch, "Generator", Recorded)
+    for name in ("nade", OURS):
+        ask(name, task, 0)
+    assert len(devices) >= 3 and None not in devices
+
+
 def test_who_asks_twice_is_answered_once(few):
     first = run(visit(session="someone"))
     assert len(next(first)["answers"]["value"]) == 1
     assert [list(update) for update in run(visit(session="someone"))] == [["state"]]
     other = run(visit(session="other"))
-    assert next(other)["state"] == "1 before you"
+    assert "Waiting: 1 drawing comes first" in next(other)["state"]
     first.close()
     assert {who for who, _ in field_handlers._asking} == {"other"}
     assert len(list(other)[-1]["answers"]["value"]) == 2 and not field_handlers._asking

@@ -47,7 +47,7 @@ function show() {
   find(".pt-key").innerHTML = key.map(([colour, style, text]) => '<span><i style="border-color:var(' + colour + ");border-top-style:" + style + '"></i>' + text + "</span>").join("");
 }
 
-const written = (list) => list.map((point) => point.map((each) => each.toFixed(3)).join()).join(";");
+const written = (list) => list.map((point) => point.map((each) => each.toFixed(4)).join()).join(";");
 function edit(list) {  // shown at once; the curves follow
   points = list;
   if (written(list) !== sent.at(-1)) sent.push(written(list));
