@@ -12,6 +12,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from transformers import AutoModel
 
+from pixeltransformer.levels import round_to_levels
 from signals.cells import cell_positions
 from signals.image import image_to_array, to_image, to_values
 
@@ -31,6 +32,7 @@ def complete(arguments: argparse.Namespace) -> None:
     grid = [arguments.size, arguments.size] if arguments.size else config.native_grid
     array = image_to_array(Image.open(arguments.image), tuple(grid), config.value_dim)
     values = to_values(torch.from_numpy(array)).flatten(0, 1)  # (cells, V)
+    values = round_to_levels(values, config.value_range, config.quantization_step)
     generator = torch.Generator().manual_seed(arguments.seed)
     if arguments.hide:
         hidden = hidden_cells(grid, arguments.hide)

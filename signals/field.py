@@ -89,10 +89,21 @@ class Fields(GridSignal):
     @cached_property
     def _maps(self) -> dict[str, list[Tensor]]:
         """All maps (y, x, V) by split, in the units of the files; "" where one file holds all splits."""
-        return {
-            split: [one for path in paths for one in to_maps(self._read(path))]
-            for split, paths in find_fields(self.dataset_name).items()
-        }
+        files = find_fields(self.dataset_name)
+        first = next(iter(files.values()))[0]
+        units = units_of(self._read(first))
+        maps = {}
+        for split, paths in files.items():
+            maps[split] = []
+            for path in paths:
+                dataset = self._read(path)
+                if units_of(dataset) != units:
+                    raise ValueError(
+                        f"--dataset_name: expected the variables of {first.name} in each file, with the same units, "
+                        f"{units}; got {units_of(dataset)} in {path.name}"
+                    )
+                maps[split] += to_maps(dataset[list(units)])  # in one order, whatever that of the file
+        return maps
 
     def _read(self, path: Path):
         return read_field(path, self.variables, self.missing_value)

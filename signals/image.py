@@ -75,19 +75,20 @@ class Images(DatasetSignal):
         sizes = [(size, size) for size in self.image_size] or [None]
         return (
             self._rows(training, column, sizes, channels, self.max_bad_rows),
-            self._held_out(validation, column, sizes[:1], channels, self.max_bad_rows),
+            self._held_out(self.binarise, validation, column, sizes[:1], channels, self.max_bad_rows),
         )
 
     def load_split(self, split: str, config: Any, limit: int | None = None) -> Rows:
         rows = pick_split(self.splits(), split)
         column = find_image_column(rows, self.image_column)
         rows = undecoded(first_rows(rows, limit), column)
-        return self._held_out(rows, column, [tuple(config.native_grid)], config.value_dim)
+        binary = self.binarise or getattr(config, "quantization_step", None) == 1.0  # the checkpoint knows two levels
+        return self._held_out(binary, rows, column, [tuple(config.native_grid)], config.value_dim)
 
-    def _held_out(self, *arguments: Any) -> Rows:
-        """As `_rows`; with `--binarise` every image is drawn once and for all."""
+    def _held_out(self, binary: bool, *arguments: Any) -> Rows:
+        """As `_rows`; of binary data every image is drawn once and for all."""
         rows = self._rows(*arguments)
-        if self.binarise:
+        if binary:
             rows.decode = partial(_draw_once, rows.decode)
         return rows
 

@@ -21,6 +21,12 @@ OTHER_SECTIONS = 32  # signals measured in a section that a plan does not name
 Measure = Callable[[Tensor, Tensor, list[int]], dict[str, Tensor]]
 
 
+def fill_lines(pictures: Tensor, columns: int) -> Tensor:
+    """Pictures (N, …) with white ones behind them, so that the last of several lines of `columns` is full."""
+    lacking = -len(pictures) % columns if len(pictures) > columns else 0
+    return torch.cat((pictures, pictures.new_ones(lacking, *pictures.shape[1:])))
+
+
 class View:
     """Shows one signal on an axis of matplotlib; the default shows what the signal's `render` draws.
 

@@ -10,6 +10,9 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from conftest import ROOT, make_model
+from evaluation.job import Job
+from evaluation.sections.patterns import mean_signal
+from evaluation.sections.references import methods
 from examples import terrain
 from pixeltransformer.modeling_pixeltransformer import PixelTransformerModel
 from signals.field import Fields, predictor
@@ -69,6 +72,16 @@ def test_arrays_of_numpy_are_fields_too(field, tmp_path):
     assert list(read.data_vars) == ["t"] and read.x.values.tolist() == list(range(32))
     np.save(tmp_path / "many.npy", np.stack([warm, warm + 1, warm + 2]).astype(np.float64))
     assert to_maps(read_field(tmp_path / "many.npy")).shape == (3, 20, 32, 1)
+
+
+def test_variables_of_several_files_are_the_same_in_any_order(field, tmp_path):
+    write_field(field, tmp_path / "maps" / "a.nc")
+    write_field(field[["wind", "t"]], tmp_path / "maps" / "b.nc")
+    first, second = Fields(str(tmp_path / "maps"))._maps["train"]
+    assert torch.equal(first.nan_to_num(), second.nan_to_num())
+    write_field(field[["wind"]], tmp_path / "maps" / "c.nc")
+    with pytest.raises(ValueError, match="--dataset_name: expected the variables of a.nc .* in c.nc"):
+        Fields(str(tmp_path / "maps"))._maps  # noqa: B018
 
 
 def test_what_is_no_field_is_named(field, tmp_path):
@@ -151,6 +164,18 @@ def test_missing_cells_are_neither_observed_nor_asked_for(stored):
     with pytest.raises(ValueError, match="as whole grids are asked for"):
         signal.grid_values(batch, [6, 6])
     assert not signal.is_native(holed[0], [6, 6])
+
+
+def test_fields_with_missing_cells_are_compared_with_means_and_baselines(stored):
+    signal = Fields(str(stored), patch_size=6, max_missing=0.4)
+    rows, _ = signal.load(0)
+    model = make_model(native_grid=[6, 6], value_dim=2, value_range=None, quantization_step=None)
+    model.config.field = signal.standard
+    job = Job(model, signal, "train")
+    assert any(row.isnan().any() for row in rows)
+    assert mean_signal(job).isfinite().all() and mean_signal(job).shape == (36, 2)
+    fitted = methods(job)
+    assert "Gaussian process" in fitted and fitted["nearest"].center.isfinite().all()
 
 
 def test_turned_and_shifted_patches_hold_the_same_differences(stored):

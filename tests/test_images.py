@@ -1,5 +1,7 @@
 """Images become positions and values, and the other way round."""
 
+from types import SimpleNamespace
+
 import datasets
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from baselines.nearest import nearest_values
 from signals.cells import cell_positions, random_pairs, values_at_positions
 from signals.data import load_splits
 from signals.image import Images, find_image_column, image_to_array, to_image, to_values
+from signals.plan import fill_lines
 
 
 def test_folder_of_images_loads_as_arrays(image_folder):
@@ -20,6 +23,18 @@ def test_folder_of_images_loads_as_arrays(image_folder):
     files = {np.array(Image.open(path)).tobytes() for path in image_folder.glob("*.png")}
     rows = [row.numpy().tobytes() for part in (training, validation) for row in part.first(40)]
     assert set(rows) == files  # none is lost, none in both
+
+
+def test_images_for_a_checkpoint_of_two_levels_are_binarised(image_folder):
+    config = SimpleNamespace(native_grid=[8, 8], value_dim=1, quantization_step=1.0)
+    rows = Images(dataset_name=str(image_folder)).load_split("train", config, 8)
+    assert set(torch.stack(list(rows)).unique().tolist()) == {0, 255}
+
+
+def test_lines_of_pictures_are_filled_up():
+    pictures = torch.zeros(7, 2, 2, 1)
+    assert fill_lines(pictures, 3).flatten(1).mean(1).tolist() == [0.0] * 7 + [1.0] * 2
+    assert fill_lines(pictures[:2], 3).shape == (2, 2, 2, 1)
 
 
 def test_a_tenth_of_a_few_images_is_held_out_and_one_image_is_too_few(image_folder, tmp_path):

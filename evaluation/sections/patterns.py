@@ -27,14 +27,21 @@ PAIRED = "random"  # the order that others are compared with
 
 
 def mean_signal(job: Job) -> Tensor | None:
-    """The mean (cells, V) of training signals on the native grid; `None` for signals drawn on the fly."""
+    """The mean (cells, V) of training signals on the native grid, of those without missing cells.
+
+    `None` where there are none, and for signals drawn on the fly.
+    """
     if job.posterior is not None:
         return None
+    grid = job.config.native_grid
     rows = job.signal.load_split(getattr(job.signal, "train_split", "train"), job.config, MEAN_OF)
-    total = torch.zeros(())
+    total, count = torch.zeros(()), 0
     for _, chunk in batches(rows, 64):
-        total = total + job.signal.grid_values(job.signal.collate(chunk), job.config.native_grid).double().sum(0)
-    return (total / len(rows)).float()
+        whole = [row for row in chunk if job.signal.is_native(row, grid)]
+        if whole:
+            total = total + job.signal.grid_values(job.signal.collate(whole), grid).double().sum(0)
+            count += len(whole)
+    return (total / count).float() if count else None
 
 
 def add_batch(job: Job, scores: Scores, seen: Observation, mean: Tensor | None) -> None:

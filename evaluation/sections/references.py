@@ -1,6 +1,7 @@
 """Section: the model next to nearest neighbour, interpolation, a Gaussian process and, where known, the posterior."""
 
 import math
+from itertools import islice
 
 import torch
 
@@ -12,15 +13,19 @@ from evaluation.batches import batches
 from evaluation.job import Found, Job, NoFlags, Section
 from evaluation.tables import make_table, mean_interval
 
+SEARCHED = 2000  # training signals, among which those without missing cells are found
 FITTED_SIGNALS, FITTED_POSITIONS = 24, 150
 MAX_CONTEXT = 512  # a Gaussian process takes the cube of it
 
 
 def methods(job: Job) -> dict:
-    """The baselines, fitted to training signals."""
+    """The baselines, fitted to training signals without missing cells; none where there are no such signals."""
     grid = job.config.native_grid
-    rows = job.signal.load_split(getattr(job.signal, "train_split", "train"), job.config, FITTED_SIGNALS)
-    stored = job.signal.collate(rows.first(FITTED_SIGNALS))
+    rows = job.signal.load_split(getattr(job.signal, "train_split", "train"), job.config, SEARCHED)
+    whole = (row for index in range(len(rows)) if job.signal.is_native(row := rows[index], grid))
+    if not (found := list(islice(whole, FITTED_SIGNALS))):
+        return {}
+    stored = job.signal.collate(found)
     cells = torch.randperm(math.prod(grid), generator=torch.Generator().manual_seed(job.seed))[:FITTED_POSITIONS]
     positions, values = job.signal.positions(grid)[cells], job.signal.grid_values(stored, grid)[:, cells]
     made = {"nearest": NearestNeighbour(job.config), "linear": Interpolation(job.config, 1)}

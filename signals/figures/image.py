@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from signals.image import checkered, to_image
-from signals.plan import SIDE, View
+from signals.plan import SIDE, View, fill_lines
 
 CONTEXTS = [4, 8, 16, 32, 64, 128, 256]
 SAMPLES = 3
@@ -75,8 +75,7 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
 def draw_new(samples: Tensor, grid: list[int], output: Path) -> None:
     """Write the picture of samples (N, cells, V) of whole images."""
     images = samples.unflatten(1, grid[::-1])
-    images = images[: len(images) // COLUMNS * COLUMNS] if len(images) > COLUMNS else images
-    lines = [torch.cat(list(line), 1) for line in images.split(COLUMNS)]
+    lines = [torch.cat(list(line), 1) for line in fill_lines(images, COLUMNS).split(COLUMNS)]
     picture = to_image(torch.cat(lines))
     size = (picture.width * ZOOM, picture.height * ZOOM)
     picture.resize(size, Image.Resampling.NEAREST).save(output, optimize=True)

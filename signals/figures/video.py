@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from signals.image import checkered, to_image
-from signals.plan import SIDE, View
+from signals.plan import SIDE, View, fill_lines
 
 CONTEXTS = [64, 256, 1024]
 CLIPS = 2
@@ -39,11 +39,12 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
     frames, width, height = grid
     everywhere = model.native_positions()
     generator = torch.Generator().manual_seed(seed)
+    contexts = [context for context in CONTEXTS if context < len(everywhere[0])]
     panels = []  # (line, column, (frames, y, x, 3))
     for clip in range(CLIPS):
         truth = signal.grid_values(signal.collate([rows[index + clip]]), grid)[0]
         order = torch.randperm(len(truth), generator=generator)
-        for line, context in enumerate(CONTEXTS):
+        for line, context in enumerate(contexts):
             known, hidden = order[:context], order[context:]
             observed, queries = (everywhere[:, known], truth[None, known]), everywhere[:, hidden]
             sample = model.sample(
@@ -67,14 +68,14 @@ def draw(model, signal, rows, index: int, temperature: float, seed: int, output:
     side_x, side_y, margin, top = width * ZOOM + 6, height * ZOOM + 6, 78, 18
     sheets = []
     for frame in range(frames):
-        sheet = Image.new("RGB", (margin + side_x * len(names), top + side_y * len(CONTEXTS)), "white")
+        sheet = Image.new("RGB", (margin + side_x * len(names), top + side_y * len(contexts)), "white")
         pen = ImageDraw.Draw(sheet)
         for line, column, picture in panels:
             image = to_image(picture[frame]).resize((width * ZOOM, height * ZOOM), Image.Resampling.NEAREST)
             sheet.paste(image, (margin + column * side_x, top + line * side_y))
         for column, name in enumerate(names):
             pen.text((margin + column * side_x + 2, 3), name, fill="black")
-        for line, context in enumerate(CONTEXTS):
+        for line, context in enumerate(contexts):
             pen.text((4, top + line * side_y + side_y // 2 - 8), f"{context} positions", fill="black")
         sheets.append(sheet)
     sheets[0].save(output, save_all=True, append_images=sheets[1:], duration=180, loop=0)
@@ -84,8 +85,7 @@ def draw_new(samples: torch.Tensor, grid: list[int], output: Path) -> None:
     """Write the GIF of samples (N, cells, V) of whole videos."""
     clips = samples.unflatten(1, (grid[0], *grid[:0:-1]))  # (N, t, y, x, V)
     clips = torch.nn.functional.pad(clips, (0, 0, 1, 1, 1, 1), value=0.5)
-    lines = clips.split(COLUMNS)
-    lines = [line for line in lines if len(line) == len(lines[0])]
+    lines = fill_lines(clips, COLUMNS).split(COLUMNS)
     sheets = []
     for frame in range(grid[0]):
         sheet = to_image(torch.cat([torch.cat(list(line[:, frame]), 1) for line in lines]))
