@@ -20,7 +20,7 @@ from torch import Tensor
 
 from signals.base import Batch, FlagError, GridSignal, Observation, Rows, flag, flags, say
 from signals.cells import cell_positions, values_at_cells
-from signals.field_files import find_fields, read_field, to_maps, units_of
+from signals.field_files import find_fields, read_maps
 from signals.kriging import Kernel, Kriged, Kriging
 from signals.patterns import Pattern, anywhere, around_center, blobs, outside, strokes, toward
 from signals.plan import EvaluationPlan, SamplePlan
@@ -87,26 +87,13 @@ class Fields(GridSignal):
                 raise ValueError(f"--{name}: expected x0 y0 x1 y1 from 0 to 1, x0 < x1 and y0 < y1, got {block}")
 
     @cached_property
-    def _maps(self) -> dict[str, list[Tensor]]:
-        """All maps (y, x, V) by split, in the units of the files; "" where one file holds all splits."""
-        files = find_fields(self.dataset_name)
-        first = next(iter(files.values()))[0]
-        units = units_of(self._read(first))
-        maps = {}
-        for split, paths in files.items():
-            maps[split] = []
-            for path in paths:
-                dataset = self._read(path)
-                if units_of(dataset) != units:
-                    raise ValueError(
-                        f"--dataset_name: expected the variables of {first.name} in each file, with the same units, "
-                        f"{units}; got {units_of(dataset)} in {path.name}"
-                    )
-                maps[split] += to_maps(dataset[list(units)])  # in one order, whatever that of the file
-        return maps
+    def _read(self) -> tuple[dict[str, str], dict[str, list[Tensor]]]:
+        """Units by variable, and all maps (y, x, V) by split, in these units; "" where one file holds all splits."""
+        return read_maps(find_fields(self.dataset_name), self.variables, self.missing_value)
 
-    def _read(self, path: Path):
-        return read_field(path, self.variables, self.missing_value)
+    @property
+    def _maps(self) -> dict[str, list[Tensor]]:
+        return self._read[1]
 
     def _blocks(self, split: str) -> tuple[list[Tensor], list[list[float]]]:
         """The maps that hold a split, and the blocks of them that do not belong to it (training), or the one that does.
@@ -158,7 +145,7 @@ class Fields(GridSignal):
     def standard(self) -> dict[str, Any]:
         """What a checkpoint's config records: names and units of the channels, mean and standard deviation of the
         values that are trained on and, with `--kriging`, its kernels."""
-        units = units_of(self._read(next(iter(find_fields(self.dataset_name).values()))[0]))
+        units = self._read[0]
         named = {"variables": list(units), "units": list(units.values())} | self._moments
         return named | (asdict(self.kriged) if self.kriging else {})
 

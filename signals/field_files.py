@@ -111,6 +111,29 @@ def units_of(dataset: xarray.Dataset) -> dict[str, str]:
     return {str(name): str(part.attrs.get("units", "")) for name, part in dataset.data_vars.items()}
 
 
+def read_maps(
+    files: dict[str, list[Path]], variables: Sequence[str], missing_value: float | None
+) -> tuple[dict[str, str], dict[str, list[Tensor]]]:
+    """The unit of each variable, and the maps (y, x, V) of all files by split; other arguments as of `read_field`.
+
+    Raises:
+        ValueError: naming the file, for one whose variables or units are not those of the first.
+    """
+    first, units, maps = "", {}, {}
+    for split, paths in files.items():
+        maps[split] = []
+        for path in paths:
+            dataset = read_field(path, variables, missing_value)
+            first, units = first or path.name, units or units_of(dataset)
+            if units_of(dataset) != units:
+                raise ValueError(
+                    f"--dataset_name: expected the variables of {first} in each file, with their units, {units}; got "
+                    f"{units_of(dataset)} in {path.name}"
+                )
+            maps[split] += to_maps(dataset[list(units)])  # in one order, whatever that of the file
+    return units, maps
+
+
 def write_field(dataset: xarray.Dataset, path: str | Path) -> Path:
     """Write a dataset as netCDF or Zarr, by the ending of the path, replacing what is there.
 
