@@ -31,7 +31,7 @@ from demo.widgets.board import Board
 from demo.widgets.numbers import Number
 
 INTRO = (
-    "**Hide a part of a digit: every model completes it.** Most learned the same black-and-white digits, in 10 to 94 "
+    "**Hide a part of a digit: every model completes it.** Most learned the same black-and-white digits, in 10 to 194 "
     "minutes; a model that did not says so. Most know only one order of the pixels. They can answer only if the "
     "observed pixels come first in it."
 )

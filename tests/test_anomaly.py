@@ -3,14 +3,15 @@
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from applications.anomaly.__main__ import chosen, main, parse
-from applications.anomaly.scores import compressed_bits, image_scores, joint_bits, shuffled, turned
+from applications.anomaly.__main__ import chosen, find_images, main, parse
+from applications.anomaly.scores import compressed_bits, image_scores, joint_bits, read_images, shuffled, turned
 from applications.anomaly.surprise import GREY, MAPS, Windows, smooth, surprise
 from benchmarks.defects import DEFECTS, damage
 from conftest import make_model
@@ -159,3 +160,24 @@ def test_the_command_writes_pictures_maps_and_scores(tmp_path, capsys):
     assert Image.open(tmp_path / "report" / "0.png.png").width > 600
     with pytest.raises(SystemExit, match="applications.anomaly: inputs: expected image files"):
         main(["--checkpoint", "x", str(tmp_path / "model"), "--output", str(tmp_path)])
+
+
+def test_images_of_equal_names_in_several_folders_keep_apart(tmp_path, monkeypatch):
+    for name in ("good/0.png", "bad/0.png", "bad/below/0.png", "1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (3, 2)).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    good, bad = Path("good"), Path("bad")
+    found = dict(find_images([good, bad]))
+    assert found == {name: Path(name) for name in ("good/0.png", "bad/0.png", "bad/below/0.png")}
+    assert [name for name, _ in find_images([bad])] == ["0.png", "below/0.png"]
+    files = find_images([Path("1.png"), tmp_path / "bad/../good/0.png"])
+    assert [name for name, _ in files] == ["1.png", "good/0.png"]
+    assert len(find_images([bad, bad / "below", bad / "0.png"])) == 2
+
+
+def test_images_are_rounded_to_the_levels_of_the_checkpoint():
+    image = Image.fromarray(np.arange(36, dtype=np.uint8).reshape(6, 6) * 7)
+    binary, grey = make_model(quantization_step=1.0).config, make_model().config
+    assert read_images([image], binary).unique().tolist() == [0.0, 1.0]
+    assert len(read_images([image], grey).unique()) == 36

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import struct
 import zlib
 
 import numpy as np
@@ -64,6 +65,39 @@ def test_every_pixel_comes_back_whatever_the_size(config, options):
     model = make_model(**config)
     pictures = make_pictures(config.get("value_dim", 1))
     assert same(decode(encode(pictures, model, "x", options).data, model), pictures)
+
+
+@pytest.mark.parametrize(
+    ("flag", "wrong"), [("share", 0.155), ("share", 1.01), ("batch_size", 4097), ("threads", 1025), ("num_steps", 0)]
+)
+def test_options_that_no_file_can_hold_are_refused(flag, wrong):
+    with pytest.raises(CodecError, match=f"--{flag}: expected a number .*, got {wrong}"):
+        Options(**{flag: wrong})
+    assert all(Options(share=share / 100) for share in range(101))
+
+
+@pytest.mark.parametrize("name", ["shot 12:30:05", "a\\b", "../a", ".", "\udcff", "a\0b"])
+def test_names_that_no_decoder_takes_are_refused(name):
+    picture = dataclasses.replace(make_pictures()[0], name=name)
+    with pytest.raises(CodecError, match="inputs: expected names in UTF-8 without .*; rename the file"):
+        encode([picture], make_model(), "x")
+
+
+@pytest.mark.parametrize(("limit", "what"), [("IMAGES", "images"), ("PIXELS", "pixels"), ("NAMES", "bytes of names")])
+def test_more_than_a_decoder_takes_is_refused_before_any_work(limit, what, monkeypatch):
+    monkeypatch.setattr(container, f"MAX_{limit}", 3)
+    monkeypatch.setattr(coding, "BatchCoder", None)
+    pictures = [dataclasses.replace(one, name=f"{one.name} {number**2}") for number, one in enumerate(make_pictures())]
+    with pytest.raises(CodecError, match=f"inputs: expected at most 3 {what} in a file, got .*; make several files"):
+        encode(pictures, make_model(), "x")
+
+
+@pytest.mark.parametrize(
+    ("config", "got"), [(dict(quantization_step=1.0), "2 levels"), (dict(quantization_step=None), "continuous values")]
+)
+def test_a_checkpoint_of_other_levels_is_refused(config, got):
+    with pytest.raises(CodecError, match=f"--checkpoint: expected one of images with 256 levels, got one with {got}"):
+        encode(make_pictures(), make_model(**config), "x")
 
 
 @pytest.mark.parametrize("config", [{}, COLOUR], ids=["grey", "correlated"])
@@ -140,6 +174,8 @@ def test_a_region_comes_first_and_the_rest_is_a_mean_with_its_uncertainty():
     half = decode(data, model, part=0.5)[0]
     exact = half.stds == 0
     assert 0.4 < exact.mean() < 1 and np.array_equal(half.picture.levels[exact], pictures[0].levels[exact])
+    early = decode(data, model, only_first=True, part=0.1)[0]
+    assert (early.stds[region] == 0).any() and (early.stds[region] > 0).any()
     plain = encode(pictures, model, "x", Options(4, 8)).data
     with pytest.raises(CodecError, match="--only_first: expected a file that was coded with --first"):
         decode(plain, model, only_first=True)
@@ -219,6 +255,47 @@ def test_what_would_lose_something_is_refused_with_advice(tmp_path):
     assert read_picture("a", saved(colours.convert("RGBA")), 3).mode == "RGB"
     assert read_picture("a", saved(grey.convert("RGB")), 1).levels.shape == (2, 3, 1)
     assert read_picture("a", saved(colours.quantize(2)), 3).levels[0, 0].tolist() == [1, 2, 3]
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def deep_png(kind: int, channels: int) -> bytes:
+    """A PNG file of one pixel with 16 bits a channel."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, kind, 0, 0, 0))
+    pixel = chunk(b"IDAT", zlib.compress(b"\0" + b"\xff\x01" * channels))
+    return b"\x89PNG\r\n\x1a\n" + header + pixel + chunk(b"IEND", b"")
+
+
+def deep_tiff(planar: int) -> bytes:
+    """A TIFF file of one RGB pixel with 16 bits a channel."""
+    tags = [(256, 1), (257, 1), (259, 1), (262, 2), (277, 3), (278, 1), (279, 6), (284, planar)]
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags]
+    entries += [struct.pack("<HHII", 258, 3, 3, 14), struct.pack("<HHII", 273, 4, 1, 8)]
+    start = b"II" + struct.pack("<HI", 42, 20) + b"\xff\x01" * 3 + struct.pack("<3H", 16, 16, 16)
+    return start + struct.pack("<H", len(entries)) + b"".join(sorted(entries)) + bytes(4)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(deep_png(2, 3), deep_png(4, 2), deep_png(6, 4), deep_tiff(1), deep_tiff(2)),
+        *(b"P6 1 1 65535\n" + bytes(6), b"P6 1 1 1023\n" + bytes(6), b"P3 1 1 1023\n7 8 1000\n"),
+    ],
+    ids=["RGB", "LA", "RGBA", "TIFF", "TIFF in planes", "PPM", "PPM of 10 bits", "PPM as text"],
+)
+def test_low_bytes_are_not_lost_silently(data, tmp_path):
+    (tmp_path / "deep").write_bytes(data)
+    with pytest.raises(CodecError, match="expected 8 bits of grey or RGB, got more than 8; convert it first"):
+        read_picture("deep", tmp_path / "deep", 3)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "ppm", "bmp", "webp", "gif", "sgi", "tga"])
+def test_eight_bits_are_read_from_files_of_many_kinds(ending, tmp_path):
+    path = tmp_path / f"a.{ending}"
+    Image.new("RGB", (3, 2), (1, 2, 3)).save(path, **dict(lossless=True) if ending == "webp" else {})
+    assert (read_picture("a", path, 3).levels == (1, 2, 3)).all()
 
 
 @pytest.mark.parametrize("name", ["../a", "/a", "a/../../b", "c:\\a", ""])

@@ -6,6 +6,7 @@ Each image is cropped and resized to the checkpoint's native grid. docs/ANOMALY.
 """
 
 import argparse
+import os
 import sys
 from dataclasses import asdict, astuple
 from functools import partial
@@ -25,17 +26,17 @@ FILES_AT_A_TIME = 32
 
 
 def find_images(paths: list[Path]) -> list[tuple[str, Path]]:
-    """Image files among paths and below folders, with names for the report."""
-    found = []
+    """Image files among paths and below folders, named by their paths below the folder that all inputs share."""
+    shared = os.path.commonpath([os.path.abspath(path if path.is_dir() else path.parent) for path in paths])
+    found: dict[str, Path] = {}
     for path in paths:
+        inside = [path]
         if path.is_dir():
             inside = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in endings() and file.is_file()]
-            found += [(file.relative_to(path).as_posix(), file) for file in inside]
-        else:
-            found.append((path.name, path))
+        found |= {Path(os.path.relpath(file, shared)).as_posix(): file for file in inside}
     if not found:
         raise ValueError(f"inputs: expected image files or folders of them, got none in {', '.join(map(str, paths))}")
-    return found
+    return list(found.items())
 
 
 def open_images(files: list[tuple[str, Path]]) -> list[Image.Image]:
@@ -63,7 +64,7 @@ def chosen(flags: argparse.Namespace, default: Style) -> Style:
 def judge(model, files: list[tuple[str, Path]], flags: argparse.Namespace, style: Style, progress) -> list[Judged]:
     """Maps and scores of some image files."""
     config = model.config
-    values = read_images(open_images(files), config.native_grid, config.value_dim)
+    values = read_images(open_images(files), config)
     maps = style.shown(surprise(model, values, style.windows, style.doubts, progress))
     scores = {"map_mean": maps.mean((1, 2)).tolist(), "map_max": maps.amax((1, 2)).tolist()}
     if not flags.maps_only:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pixeltransformer.levels import round_to_levels
 from signals.image import image_to_array, to_image, to_values
 
 NUM_STEPS = 8  # passes of the joint likelihood: more change it by about a percent, for all images alike
@@ -88,7 +89,7 @@ def image_scores(model, values: Tensor, shakes: tuple[str, ...] = ("turned",)) -
     return {name: score.tolist() for name, score in found.items()}
 
 
-def read_images(images: list[Image.Image], grid: list[int], channels: int) -> Tensor:
-    """Pillow images as values (B, height, width, V), cropped and resized to a grid."""
-    arrays = [torch.from_numpy(image_to_array(image, tuple(grid), channels)) for image in images]
-    return to_values(torch.stack(arrays))
+def read_images(images: list[Image.Image], config) -> Tensor:
+    """Pillow images as values (B, height, width, V), cropped and resized to a model's grid, rounded to its levels."""
+    arrays = [torch.from_numpy(image_to_array(image, tuple(config.native_grid), config.value_dim)) for image in images]
+    return round_to_levels(to_values(torch.stack(arrays)), config.value_range, config.quantization_step)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import platform
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +14,21 @@ import torch
 from torch import Tensor
 
 from applications.codec.chains import BatchCoder, Coded
-from applications.codec.container import Batch, CodecError, Entry, Header, read, write
+from applications.codec.container import (
+    MAX_BATCH,
+    MAX_THREADS,
+    Batch,
+    CodecError,
+    Entry,
+    Header,
+    check_size,
+    read,
+    write,
+)
 from applications.codec.frequencies import Reader, Writer
-from applications.codec.pictures import Picture
+from applications.codec.pictures import Picture, leads_below
 from applications.codec.tiles import Tile, cut
+from pixeltransformer.levels import Levels
 
 # Of the config, what the probabilities depend on, besides what shows in the shapes of the weights.
 FIELDS = (
@@ -35,7 +47,8 @@ class Options:
     Args:
         num_steps (`int`): Passes of the network for each batch: more cost time and save bits.
         batch_size (`int`): Most tiles coded at a time; fewer where there are fewer tiles.
-        share (`float`): `config.max_buffer_share` while coding, in hundredths: a smaller one costs time and saves bits.
+        share (`float`): `config.max_buffer_share` while coding, in whole hundredths, as the file stores it: a smaller
+            one costs time and saves bits.
         threads (`int`): Threads of the network, on both sides.
         first (`Box` or `None`): Region of each image that is coded first.
     """
@@ -47,11 +60,12 @@ class Options:
     first: Box | None = None
 
     def __post_init__(self):
-        for name in ("num_steps", "batch_size", "threads"):
-            if getattr(self, name) < 1:
-                raise CodecError(f"--{name}: expected a number above 0, got {getattr(self, name)}")
-        if not 0 <= self.share <= 1:
-            raise CodecError(f"--share: expected a number from 0 to 1, got {self.share}")
+        for name, most in (("num_steps", math.inf), ("batch_size", MAX_BATCH), ("threads", MAX_THREADS)):
+            if not 1 <= (given := getattr(self, name)) <= most:
+                limit = "" if most == math.inf else f" and at most {most:,}"
+                raise CodecError(f"--{name}: expected a number above 0{limit}, got {given}")
+        if not 0 <= self.share <= 1 or round(self.share, 2) != self.share:
+            raise CodecError(f"--share: expected a number from 0 to 1 with at most two decimals, got {self.share}")
         if self.first is not None and (min(self.first) < 0 or min(self.first[2:]) < 1):
             raise CodecError(f"--first: expected x, y of at least 0 and width, height above 0, got {self.first}")
 
@@ -96,27 +110,20 @@ def encode(
         known (list of `np.ndarray` (height, width), bool, or `None`): Pixels that the receiver holds, for each image.
 
     Raises:
-        CodecError: for a model of other signals, and arguments that do not fit each other.
+        CodecError: for a model of other signals, arguments that do not fit each other, and what `decode` would refuse.
     """
     options, known = options or Options(), list(known or [None] * len(pictures))
     check_model(model)
-    if not pictures:
-        raise CodecError("inputs: expected at least one image, got none")
+    entries = [Entry(one.name, one.levels.shape[1], one.levels.shape[0], one.mode) for one in pictures]
+    _check_inputs(entries, known)
     held = [
         None if mask is None else Known(mask, picture.levels) for picture, mask in zip(pictures, known, strict=True)
     ]
-    for picture, mask in zip(pictures, known, strict=True):
-        if mask is not None and mask.shape != picture.levels.shape[:2]:
-            raise CodecError(
-                f"--known: expected a mask of {picture.name}'s size {picture.levels.shape[1::-1]}, "
-                f"got {mask.shape[::-1]}"
-            )
     tiles = cut([picture.levels.shape[:2] for picture in pictures], model.config.native_grid, known, options.first)
     options = replace(options, batch_size=max(1, min(options.batch_size, len(tiles))))
     header = Header(
         model_digest(model), checkpoint, arithmetic(), options.num_steps, options.batch_size, options.threads,
-        options.share, options.first, None if all(mask is None for mask in known) else checksum_of_known(held),
-        [Entry(one.name, one.levels.shape[1], one.levels.shape[0], one.mode) for one in pictures],
+        options.share, options.first, None if all(mask is None for mask in known) else checksum_of_known(held), entries
     )  # fmt: skip
     arrays = [picture.levels for picture in pictures]
     batches, ideal, bits = [], 0.0, 0
@@ -132,6 +139,21 @@ def encode(
     return Encoded(write(header, batches), ideal, bits)
 
 
+def _check_inputs(entries: list[Entry], known: Sequence[np.ndarray | None]) -> None:
+    if not entries:
+        raise CodecError("inputs: expected at least one image, got none")
+    for entry, mask in zip(entries, known, strict=True):
+        if not leads_below(entry.name):
+            raise CodecError(
+                f"inputs: expected names in UTF-8 without colons and backslashes, got {entry.name!r}; rename the file"
+            )
+        if mask is not None and mask.shape != (entry.height, entry.width):
+            raise CodecError(
+                f"--known: expected a mask of {entry.name}'s size {entry.width, entry.height}, got {mask.shape[::-1]}"
+            )
+    check_size(entries)
+
+
 def decode(
     data: bytes,
     model: torch.nn.Module,
@@ -145,7 +167,8 @@ def decode(
     Args:
         known (list of `Known`): What the receiver holds of each image, if the file was written for one.
         only_first (`bool`): Stop after the region that was coded first; what is missing is the mean.
-        part (`float`): Stop when this share of the pixels is decoded; such pixels cannot be compared with a checksum.
+        part (`float`): Stop when this share of the pixels is decoded. Batches and first regions that are not complete
+            by then cannot be compared with a checksum.
 
     Raises:
         CodecError: for damaged files, other checkpoints, other known pixels, and numbers that disagree.
@@ -170,7 +193,7 @@ def decode(
         for number, (batch, of_batch) in enumerate(zip(batches, parts, strict=True), 1):
             context = [levels_at(arrays[tile.image], tile, tile.known, model) for tile in of_batch]
             coded = _read_batch(coder, of_batch, context, batch, only_first, part)
-            _check_pixels(header, batch, of_batch, coded, f"batch {number} of {len(parts)}", only_first)
+            _check_pixels(header, batch, of_batch, coded, f"batch {number} of {len(parts)}")
             for tile, levels, std in zip(of_batch, coded.levels, coded.stds, strict=True):
                 cells = tile.rows_columns(tile.coded, model.config.native_grid[0])
                 arrays[tile.image][cells] = levels.numpy()
@@ -229,10 +252,12 @@ def _check_decoder(header: Header, model, known: list[Known | None], only_first:
         raise CodecError(f"--known, --held: expected {what}, got {'none' if given is None else 'others'}")
 
 
-def _check_pixels(header: Header, batch: Batch, tiles, coded: Coded, where: str, only_first: bool) -> None:
+def _check_pixels(header: Header, batch: Batch, tiles: list[Tile], coded: Coded, where: str) -> None:
+    """Compare what is complete with its checksum: the whole batch, and the region that is coded first."""
     whole = all(drawn == len(tile.coded) for drawn, tile in zip(coded.drawn, tiles, strict=True))
     wrong = whole and checksum(coded.levels) != batch.pixels
-    wrong |= only_first and checksum_of_first(tiles, coded.levels) != batch.first
+    if header.first is not None and all(drawn >= tile.first for drawn, tile in zip(coded.drawn, tiles, strict=True)):
+        wrong |= checksum_of_first(tiles, coded.levels) != batch.first
     if wrong:
         raise CodecError(
             f"file: the pixels of {where} do not agree with their checksum: {DISAGREE} (the file: "
@@ -241,10 +266,14 @@ def _check_pixels(header: Header, batch: Batch, tiles, coded: Coded, where: str,
 
 
 def check_model(model: torch.nn.Module) -> None:
-    """Raise `CodecError` unless a model is one of images with 256 or fewer levels, in float32 on the CPU."""
+    """Raise `CodecError` unless a model is one of images with 256 levels, in float32 on the CPU."""
     config = model.config
-    if config.signal != "image" or config.quantization_step is None:
+    if config.signal != "image":
         raise CodecError(f"--checkpoint: expected one of images, got one of signal {config.signal!r}")
+    levels = Levels.of(config.value_range, config.quantization_step)
+    if levels is None or levels.last != 255:
+        got = "continuous values" if levels is None else f"{levels.last + 1} levels"
+        raise CodecError(f"--checkpoint: expected one of images with 256 levels, got one with {got}")
     weight = model.nothing_observed.token
     if weight.dtype != torch.float32 or weight.device.type != "cpu":
         raise CodecError(f"--checkpoint: expected float32 on the CPU, got {weight.dtype} on {weight.device}")

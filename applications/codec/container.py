@@ -104,9 +104,20 @@ def write(header: Header, batches: list[Batch]) -> bytes:
     return start + b"".join(batch.payload for batch in batches)
 
 
+def check_size(entries: list[Entry]) -> None:
+    """Raise `CodecError` for more images, pixels or names than `read` allows."""
+    stored = "\0".join(names.runs([entry.name for entry in entries])[1])
+    for count, most, what in (
+        (len(entries), MAX_IMAGES, "images"),
+        (sum(entry.width * entry.height for entry in entries), MAX_PIXELS, "pixels"),
+        (len(stored.encode()), MAX_NAMES, "bytes of names"),
+    ):
+        if count > most:
+            raise CodecError(f"inputs: expected at most {most:,} {what} in a file, got {count:,}; make several files")
+
+
 def _pack_entries(entries: list[Entry]) -> bytes:
     """Number of images; runs of their names; runs of images of equal size and mode."""
-    _check(len(entries) <= MAX_IMAGES, f"at most {MAX_IMAGES:,} images, got {len(entries):,}")
     lengths, firsts = names.pack([entry.name for entry in entries])
     data = b"".join(map(varint, (len(entries), len(lengths), *lengths, len(firsts)))) + firsts
     runs: list[list] = []

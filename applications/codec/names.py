@@ -15,11 +15,8 @@ def successor(name: str) -> str | None:
     return name[: found.start()] + str(int(digits) + 1).zfill(len(digits)) + name[found.end() :]
 
 
-def pack(names: list[str]) -> tuple[list[int], bytes]:
-    """Lengths of runs in which each name is the successor of the one before, and the first names of all runs, deflated.
-
-    The names hold no NUL.
-    """
+def runs(names: list[str]) -> tuple[list[int], list[str]]:
+    """Lengths of runs in which each name is the successor of the one before, and the first names of all runs."""
     firsts, lengths = [], []
     expected = None
     for name in names:
@@ -29,6 +26,12 @@ def pack(names: list[str]) -> tuple[list[int], bytes]:
             firsts.append(name)
             lengths.append(1)
         expected = successor(name)
+    return lengths, firsts
+
+
+def pack(names: list[str]) -> tuple[list[int], bytes]:
+    """Lengths of `runs`, and their first names, deflated. The names hold no NUL."""
+    lengths, firsts = runs(names)
     return lengths, zlib.compress("\0".join(firsts).encode(), 9)
 
 

@@ -1,5 +1,6 @@
 """Image files as arrays of levels that a checkpoint codes, and back. What would lose something is refused."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -9,6 +10,9 @@ from PIL import Image, UnidentifiedImageError
 
 from applications.codec.container import MODES, CodecError
 from signals.image import endings
+
+DEEP = re.compile(r"\b(L|LA|RGB[AaX]?);16")  # Pillow's names of pixels whose low byte it drops
+BITS_PER_SAMPLE = 258  # tag of TIFF
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,26 @@ def read_picture(name: str, path: Path, channels: int) -> Picture:
     """
     try:
         image = Image.open(path)
+        if is_deep(image):
+            raise not_eight_bits(path, "more than 8")
         image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise CodecError(f"{path}: expected an image file, cannot read this one: {error}") from error
     if getattr(image, "n_frames", 1) > 1:
         raise CodecError(f"{path}: expected one image, got {image.n_frames} frames; save each as a file of its own")
     return to_picture(name, opaque(image, path), channels, path)
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether a file that is not loaded yet has more than 8 bits a channel, of which Pillow would keep 8."""
+    for codec, _, _, arguments in image.tile:
+        if DEEP.search(str(arguments)) or (codec.startswith("ppm") and arguments[0] == "RGB" and arguments[1] > 255):
+            return True
+    return max(getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (8,))) > 8
+
+
+def not_eight_bits(path: Path, found: str) -> CodecError:
+    return CodecError(f"{path}: expected 8 bits of grey or RGB, got {found}; convert it first, which loses something")
 
 
 def opaque(image: Image.Image, path: Path) -> Image.Image:
@@ -70,9 +88,7 @@ def opaque(image: Image.Image, path: Path) -> Image.Image:
     if image.mode == "P":  # the same colours without their table
         return image.convert("RGB")
     if image.mode not in MODES:
-        raise CodecError(
-            f"{path}: expected 8 bits of grey or RGB, got mode {image.mode}; convert it first, which loses something"
-        )
+        raise not_eight_bits(path, f"mode {image.mode}")
     return image
 
 
@@ -102,10 +118,17 @@ def to_image(picture: Picture) -> Image.Image:
 
 def target_of(folder: Path, name: str, ending: str = ".png") -> Path:
     """Where an image of a file goes. Raises `CodecError` for names that lead out of the folder."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.name or ":" in name:
+    if not leads_below(name):
         raise CodecError(f"file: expected names below a folder, got {name!r}")
-    return folder / f"{path}{ending}"
+    return folder / f"{PurePosixPath(name)}{ending}"
+
+
+def leads_below(name: str) -> bool:
+    """Whether a name can be stored, and leads to a file below a folder on every system."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.name or set(name) & set("\\:\0"):
+        return False
+    return name.encode(errors="ignore").decode() == name  # not so for file names that are no UTF-8
 
 
 def read_mask(path: Path) -> np.ndarray:
