@@ -150,7 +150,8 @@ def _other_settings(page: Page) -> SharePanel:
 def _wire(page: Page, buttons: dict[str, gr.Button]) -> None:
     """Every change shows observed points and likely surface anew and takes the samples away.
 
-    Points are observed anew only where the change says which; others keep those that were clicked.
+    How many points there are, where, and which ("Shuffle") decide what is observed. All other changes keep the points,
+    clicked ones among them.
     """
     page["seed"].mend()
     shapes = [page.on(button.click, example(name), SHAPE, **DIMMED) for name, button in buttons.items()]

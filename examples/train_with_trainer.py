@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("output", help="folder for checkpoints and the trained model")
     parser.add_argument("--max_steps", type=int, default=1000, help="optimiser steps (default: %(default)s)")
     parser.add_argument("--image_size", type=int, default=32, help="images become so many pixels square")
-    parser.add_argument("--validation_size", type=int, help="images held out (default: 1,000, or a tenth of fewer)")
+    parser.add_argument("--validation_size", type=int, help="images held out (default: a tenth, at most 1,000)")
     given = parser.parse_args(argv)
     signal = Images(dataset_name=given.images, image_size=[given.image_size], validation_size=given.validation_size)
     training, validation = signal.load(seed=0)

@@ -169,7 +169,7 @@ class DatasetSignal(GridSignal):
     """Signals whose rows come from a dataset: the flags that say which, and what is held out of it.
 
     Attributes:
-        held_out (`int`): Rows that are held out by default, of enough.
+        held_out (`int`): Most rows that are held out by default.
     """
 
     held_out: ClassVar[int] = 1000
@@ -178,8 +178,8 @@ class DatasetSignal(GridSignal):
     train_split: str = flag("Split to train on.", "train")
     validation_split: str | None = flag("Split to validate on; default: rows held out of the training split.")
     validation_size: int | None = flag(
-        "Rows held out of the training split where no validation split is named; default: 1,000 (of shapes 50), or a "
-        "tenth of the rows where these are fewer.", None
+        "Rows held out of the training split where no validation split is named; default: a tenth of the rows, at most "
+        "1,000 (of shapes 50).", None
     )  # fmt: skip
     streaming: bool = flag(
         "Read the training split as training goes, nothing prepared first: for datasets larger than the disk. Each "

@@ -123,8 +123,8 @@ class Shapes(DatasetSignal):
     ) -> tuple[Tensor, Tensor]:
         """Some signals are observed at points on the surface, where the distance is 0: all of it or one side of it.
 
-        A side is from a third of the surface to all of it. A third of these signals keep distances elsewhere as a part
-        of the context, and half have noisy points.
+        A side is from a third of the surface to all of it. Of the signals observed in this way, a third keep distances
+        elsewhere as a part of the context, and half have noisy points.
         """
         numbers = torch.rand(len(batch), 6, generator=generator, device=batch[0].device)
         if not context or not isinstance(batch, Tensor):

@@ -215,7 +215,7 @@ def test_a_trained_field_is_inferred_in_its_own_units(stored, field, tmp_path):
 
 
 def test_observed_values_stay_where_another_variable_is_missing(field):
-    """And neither they nor what is missing beside them condition the model."""
+    """The model does not see cells that are observed in part: without them, its answers are the same."""
     standard = {"variables": ["t", "wind"], "units": ["degC", "m s-1"], "center": [15.0, 0.0], "spread": [2.0, 3.0]}
     values = dict(value_dim=2, value_range=None, quantization_step=None, offset_radius=None)
     model, missing = make_model(signal="field", field=standard, **values), np.isnan(field.t.values)

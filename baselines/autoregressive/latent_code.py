@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from .noise import normal
+from .noise import normal, source
 
 
 class Encoder(nn.Module):
@@ -78,7 +78,7 @@ class Mixture(nn.Module):
 
     def draw(self, count: int, generator: torch.Generator | None) -> Tensor:
         """Codes (count, latent)."""
-        place = self.weights.device if generator is None else generator.device
+        place = source(self.weights.device, generator)
         chosen = torch.multinomial(self.weights.to(place), count, True, generator=generator).to(self.weights.device)
         noise = normal((count, self.means.shape[1], 1), self.means.device, generator)
         return self.means[chosen] + (self.factors[chosen] @ noise)[..., 0]

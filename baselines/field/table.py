@@ -18,7 +18,8 @@ Every model is asked the same questions about the same held-out images. "–" ma
 ```
 
 Scores are kept between calls, so figures may stem from several calls with other numbers of images; each table says on
-how many images its figures rest. Seconds are those of the machine beside them.
+how many images its figures rest. The table of costs names the
+machine on which the seconds of a row were measured.
 """
 
 
